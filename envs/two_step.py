@@ -1,7 +1,7 @@
 """The Two-Step task of Demircan et al. (2025, arXiv 2410.01280, §3.1 and appendix A).
 
-From the start state *left* and *right* lead to one of two fruits without reward; there *left* and *right* end the
-episode with points. Transitions and rewards are deterministic. Three variants make up the SAE's training set:
+From the start state *left* and *right* lead to one of two fruits without reward; there *left* and *right* end
+the episode with points. Transitions and rewards are deterministic. Three variants make up the SAE's training set:
 
 =======================  ======================  ====================================================
 variant                  episodes 0-14           from episode 15 on
@@ -11,8 +11,8 @@ reward_disruption        X = {1, 8}, Y = {2, 5}  1 → 10, 8 → 3, 2 → 9, 5 �
 transition_disruption    X = {1, 2}, Y = {7, 9}  the first choice leads to the other fruit; points stay
 =======================  ======================  ====================================================
 
-Which side leads to X, which fruit X is and which side of a fruit pays more are drawn per seed: the paper leaves them
-open, and a fixed layout would let a model win without learning.
+Which side leads to X, which fruit X is and which side of a fruit pays more are drawn per seed: the paper leaves
+them open, and a fixed layout would let a model win without learning.
 """
 
 from __future__ import annotations
