@@ -1,4 +1,4 @@
-"""Published results that studies are compared with: decoded curves and headline numbers, with their source."""
+"""Published results that studies are compared with: decoded curves and headline numbers."""
 
 from __future__ import annotations
 
