@@ -1,0 +1,94 @@
+"""What every stage is given: the study, the record, the models, and a way to report progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any, TypeVar
+
+from rich.progress import Progress
+
+from envs import TASKS, Task
+from envs.game import Game
+from jobs.inference import Engine, load_engine
+from jobs.stage import Unit
+from jobs.study import Study
+from tdlens.record import Record
+
+T = TypeVar("T")
+Advance = Callable[[int], None]
+
+
+class Context:
+    """Shared by all units of one ``tdlens run``; models are loaded once, when first needed."""
+
+    def __init__(self, study: Study, record: Record, progress: Progress) -> None:
+        self.study = study
+        self.record = record
+        self._progress = progress
+        self._job_ids: dict[str, int] = {}
+        self._kept: dict[tuple[Any, ...], Any] = {}
+
+    @property
+    def task(self) -> Task:
+        """The registered task."""
+        return TASKS[self.study.task.name]
+
+    def games(self, variant: str) -> list[Game]:
+        """Fresh rollouts of a variant, one for each of the study's seeds."""
+        config = self.task.config(variant=variant, **self.study.task.settings)
+        return [self.task.make(config, seed) for seed in self.rollout_seeds]
+
+    @cached_property
+    def rollout_seeds(self) -> list[int]:
+        """Seeds of the task instances: the same for every variant, model and intervention."""
+        return [self.study.seed * 100_000 + index for index in range(self.study.task.rollouts)]
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The study's model."""
+        model = self.study.model
+        return load_engine(model.name, engine=model.engine, dtype=model.dtype, device=model.device)
+
+    @cached_property
+    def untrained_engine(self) -> Engine:
+        """The same architecture with fresh weights: what its wiring alone can represent."""
+        model = self.study.model
+        return load_engine(
+            model.name,
+            engine=model.engine,
+            dtype=model.dtype,
+            device=model.device,
+            untrained_seed=self.study.seed,
+        )
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """The captured blocks."""
+        wanted = self.study.capture.blocks
+        return tuple(range(1, self.engine.n_blocks + 1)) if wanted == "all" else wanted
+
+    def remember(self, unit: Unit, job_id: int) -> None:
+        """Note which job holds a unit's rows."""
+        self._job_ids[unit.identity] = job_id
+
+    def job_id(self, unit: Unit) -> int:
+        """The job that holds the rows of a finished unit."""
+        return self._job_ids[unit.identity]
+
+    def keep(self, make: Callable[[], T], *key: Any) -> T:
+        """The value made under ``key``, made once: several units read the same rows."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        value: T = self._kept[key]
+        return value
+
+    @contextmanager
+    def progress(self, description: str, total: int) -> Iterator[Advance]:
+        """A progress bar for the unit that runs now."""
+        bar = self._progress.add_task(description, total=total)
+        try:
+            yield lambda n: self._progress.advance(bar, n)
+        finally:
+            self._progress.remove_task(bar)

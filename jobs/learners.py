@@ -1,0 +1,25 @@
+"""The signal sources of a study, at the study's settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from envs.agents import QLearning, QLearningConfig, signal_sources
+from envs.agents.agent import SignalSource
+from envs.agents.myopic import Myopic
+from jobs.study import SignalsSection
+
+
+def sources(section: SignalsSection, actions: Sequence[str]) -> list[SignalSource]:
+    """The agents named in the study, with its learning rate, discount and window."""
+    named: dict[str, SignalSource] = {
+        **signal_sources(actions),
+        QLearning.name: q_learner(section, actions),
+        Myopic.name: Myopic(tuple(actions), section.alpha, section.window),
+    }
+    return [named[name] for name in section.agents]
+
+
+def q_learner(section: SignalsSection, actions: Sequence[str]) -> QLearning:
+    """The study's Q-learner."""
+    return QLearning(tuple(actions), QLearningConfig(section.alpha, section.gamma, section.window))

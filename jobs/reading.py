@@ -1,0 +1,116 @@
+"""Reading the record back as arrays over rollouts and decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from envs.agents import Transitions
+from envs.game import Step as GameStep
+from tdlens.record import ActivationShard, Blob, Capture, Episode, LearningSignal, Record, Rollout, Signal, Step
+
+
+@dataclass(frozen=True, eq=False)
+class Rollouts:
+    """R recorded rollouts of T decisions, in the order of their index."""
+
+    step_ids: NDArray[np.int64]
+    """Keys of the steps, [R, T]."""
+    transitions: list[Transitions]
+    """One history a rollout."""
+    forced: NDArray[np.bool_]
+    """Decisions imposed by the task, [R, T]."""
+    transcripts: list[str]
+    """Text of each rollout."""
+    probabilities: NDArray[np.float64]
+    """The policy's probability of each action, [R, T, A]."""
+
+    @property
+    def scored(self) -> list[NDArray[np.bool_]]:
+        """Decisions that the policy took itself, one mask a rollout."""
+        return list(~self.forced)
+
+    def returns(self) -> NDArray[np.float64]:
+        """Return of each episode, [R, episodes]."""
+        return np.array([t.finished_episodes()[1] for t in self.transitions])
+
+
+def read_rollouts(session: Session, job_id: int) -> Rollouts:
+    """The rollouts of one job; all have the same number of decisions."""
+    rows = session.execute(
+        select(
+            Rollout.index,
+            Step.id,
+            Episode.index,
+            Step.state,
+            Step.action,
+            Step.reward,
+            Step.next_state,
+            Step.done,
+            Step.forced,
+            Step.action_probabilities,
+        )
+        .join(Step, Step.rollout_id == Rollout.id)
+        .join(Episode, Episode.id == Step.episode_id)
+        .where(Rollout.job_id == job_id)
+        .order_by(Rollout.index, Step.index)
+    ).all()
+    texts = session.scalars(select(Rollout.transcript).where(Rollout.job_id == job_id).order_by(Rollout.index)).all()
+    n = len(texts)
+    steps = [GameStep(*row[2:9]) for row in rows]
+    per_rollout = len(steps) // n
+    return Rollouts(
+        step_ids=np.array([row[1] for row in rows], dtype=np.int64).reshape(n, -1),
+        transitions=[
+            Transitions.from_steps(steps[i * per_rollout : (i + 1) * per_rollout]) for i in range(n)
+        ],
+        forced=np.array([step.forced for step in steps]).reshape(n, -1),
+        transcripts=list(texts),
+        probabilities=np.array([row[9] for row in rows]).reshape(n, per_rollout, -1),
+    )
+
+
+def read_signals(session: Session, job_id: int, step_ids: NDArray[np.int64], names: Sequence[str]) -> NDArray[np.float64]:
+    """Learning signals of one job at the given steps, [R, T, S] in the order of ``names``."""
+    values = np.full((step_ids.size, len(names)), np.nan)
+    order = np.argsort(step_ids, axis=None)
+    sorted_ids = step_ids.ravel()[order]
+    for column, name in enumerate(names):
+        rows = session.execute(
+            select(LearningSignal.step_id, LearningSignal.value)
+            .join(Signal, Signal.id == LearningSignal.signal_id)
+            .where(LearningSignal.job_id == job_id, Signal.name == name)
+        ).all()
+        found = np.array(rows, dtype=np.float64).reshape(-1, 2)
+        places = np.searchsorted(sorted_ids, found[:, 0].astype(np.int64))
+        values[order[places], column] = found[:, 1]
+    return values.reshape(*step_ids.shape, len(names))
+
+
+def signal_ids(session: Session, job_id: int, names: Sequence[str]) -> dict[str, int]:
+    """Keys of the signals as one job recorded them, by name."""
+    rows = session.execute(
+        select(Signal.name, Signal.id)
+        .where(Signal.name.in_(names))
+        .where(Signal.id.in_(select(LearningSignal.signal_id).where(LearningSignal.job_id == job_id).distinct()))
+    ).all()
+    return {name: key for name, key in rows}
+
+
+def read_activations(record: Record, session: Session, job_id: int, block: int) -> torch.Tensor:
+    """Residual stream of one block at one job's decisions, uncentred float32 [R * T, d]; checksums verified."""
+    shards = session.execute(
+        select(Blob.sha256, Blob.suffix)
+        .join(ActivationShard, ActivationShard.blob == Blob.sha256)
+        .join(Capture, Capture.id == ActivationShard.capture_id)
+        .where(Capture.job_id == job_id, ActivationShard.block == block)
+        .order_by(ActivationShard.first_row)
+    ).all()
+    parts = [record.blobs.load_tensors(sha256) for sha256, _ in shards]
+    return torch.cat([part["activations"].float() + part["mean"] for part in parts])

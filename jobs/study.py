@@ -1,0 +1,287 @@
+"""A study as a TOML file: every setting that decides its results, validated, with unknown keys refused."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from envs import TASKS
+from envs.agents import signal_sources
+from sae import ARCHITECTURES
+from tdlens.errors import UserError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class TaskSection(_Section):
+    """Which task is played and how often."""
+
+    name: str = "two_step"
+    """A registered task."""
+    variants: tuple[str, ...] = ("standard",)
+    """Versions of the task; the first is the one on which behaviour and interventions are measured."""
+    rollouts: int = Field(100, ge=2)
+    """Rollouts of each variant, one seed each."""
+    settings: dict[str, int] = {}
+    """The task's own settings (two_step: episodes, random_episodes, change_episode)."""
+
+    @model_validator(mode="after")
+    def _known(self) -> TaskSection:
+        task = _registered(self.name, TASKS, "task")
+        for variant in self.variants:
+            _registered(variant, task.variants, f"variant of {self.name}")
+        task.config(variant=self.variants[0], **self.settings)
+        return self
+
+
+class ModelSection(_Section):
+    """The language model that plays."""
+
+    name: str = "reference"
+    """``reference`` (shipped), a folder, or a Hugging Face hub id."""
+    engine: str = "hf"
+    """Inference engine."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision of the forward pass."""
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:1``."""
+    batch_size: int = Field(100, ge=1)
+    """Rollouts played side by side."""
+
+
+class CaptureSection(_Section):
+    """What is kept of the residual stream at the decision tokens."""
+
+    blocks: Literal["all"] | tuple[int, ...] = "all"
+    """Blocks as indices into hidden states (0 = embedding, i = output of the i-th decoder block); all: 1 to last."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the shards; they are centred first and the mean is kept in float32."""
+
+
+class SignalsSection(_Section):
+    """The learners whose signals are recorded (paper §2.4: α 0.1, γ 0.99, the last 4 transitions)."""
+
+    alpha: float = Field(0.1, gt=0, le=1)
+    """Learning rate."""
+    gamma: float = Field(0.99, ge=0, le=1)
+    """Discount of the Q-learner; the myopic learner has 0."""
+    window: int = Field(4, ge=1)
+    """Transitions over which the TD error is averaged."""
+    agents: tuple[str, ...] = ("q_learning", "myopic", "repetition", "best_episode", "context")
+    """Registered agents that replay every rollout."""
+
+    @model_validator(mode="after")
+    def _known(self) -> SignalsSection:
+        for agent in self.agents:
+            _registered(agent, signal_sources(), "agent")
+        return self
+
+
+class SAESection(_Section):
+    """One autoencoder per block on the decision tokens of all variants."""
+
+    name: str
+    """How the study, the views and the report call it."""
+    architecture: str = "relu"
+    """A registered architecture."""
+    expansion: float = Field(2.0, gt=0)
+    """Latents per residual dimension."""
+    options: dict[str, Any] = {}
+    """The architecture's own settings (relu: l1, l1_squared, reduction; topk: k, aux_coefficient; centre)."""
+    learning_rate: float = Field(1e-4, gt=0)
+    """Adam's rate."""
+    batch_size: int = Field(256, ge=1)
+    """Vectors a step."""
+    epochs: int = Field(30, ge=1)
+    """Passes over the vectors."""
+
+    @model_validator(mode="after")
+    def _known(self) -> SAESection:
+        _registered(self.architecture, ARCHITECTURES, "architecture")
+        return self
+
+
+class CorrelateSection(_Section):
+    """Which signals are correlated with every latent, and the statistics beside r."""
+
+    signals: tuple[str, ...] = (
+        "td_error",
+        "td_error_full",
+        "myopic_error",
+        "q_left",
+        "q_right",
+        "q_chosen",
+        "q_max",
+        "q_difference",
+        "myopic_left",
+        "myopic_right",
+        "best_return",
+        "step",
+    )
+    """Names of recorded learning signals."""
+    covariates: tuple[str, ...] = ("step", "is_second_pick", "last_reward", "max_so_far")
+    """Signals held constant in the partial correlation."""
+    permutations: int = Field(500, ge=19)
+    """Permutations of whole rollouts that make the null distribution."""
+    alpha: float = Field(0.05, gt=0, lt=1)
+    """Family-wise error rate and one minus the confidence level."""
+    top: int = Field(64, ge=1)
+    """Correlations kept in SQL per block and signal; the whole matrix is kept as a parquet blob."""
+    controls: tuple[Literal["raw", "pca", "untrained", "shuffled"], ...] = ("raw", "pca", "untrained", "shuffled")
+    """The same statistics for residual dimensions, principal components, an untrained model, shuffled signals."""
+
+
+class InterventionSection(_Section):
+    """One closed-loop run with latents changed before each choice."""
+
+    name: str
+    """How the study, the views and the report call it."""
+    sae: str
+    """Name of the autoencoder whose latents are changed."""
+    signal: str = "td_error"
+    """Latents are chosen by their correlation with this signal on the selection half of the rollouts."""
+    rank_by: Literal["r", "r_partial"] = "r"
+    """Choose by signed r, as the paper does, or by the partial correlation."""
+    latents: int = Field(1, ge=1)
+    """How many latents, all of one block."""
+    block: Literal["best"] | int = "best"
+    """The block with the strongest latent, or a given one."""
+    operation: Literal["zero", "clamp", "multiply", "mean"] = "zero"
+    """What happens to the latents' values."""
+    value: float | None = None
+    """The value for clamp and multiply."""
+    control: Literal["none", "lowest", "matched", "random_direction", "td_minus_q"] = "none"
+    """Instead of the chosen latents: those correlated least; those of like firing rate and size; a random direction
+    of equal norm; the chosen ones that are not also among the strongest for the Q-values."""
+
+    @model_validator(mode="after")
+    def _value_where_needed(self) -> InterventionSection:
+        if (self.operation in ("clamp", "multiply")) != (self.value is not None):
+            raise ValueError(f"operation {self.operation!r} {'needs' if self.value is None else 'takes no'} value")
+        return self
+
+
+class Study(_Section):
+    """A whole study; see ``studies/`` for examples."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    """Short name used in commands, views and folders."""
+    title: str = ""
+    """One line for the report."""
+    seed: int = 0
+    """Every random choice of the study derives from it."""
+    task: TaskSection = TaskSection()
+    model: ModelSection = ModelSection()
+    capture: CaptureSection = CaptureSection()
+    signals: SignalsSection = SignalsSection()
+    sae: tuple[SAESection, ...] = ()
+    correlate: CorrelateSection = CorrelateSection()
+    intervention: tuple[InterventionSection, ...] = ()
+    bootstrap: int = Field(1000, ge=100)
+    """Resamples of whole rollouts behind each bootstrap interval."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Study:
+        for kind, names in (("sae", [s.name for s in self.sae]), ("intervention", [i.name for i in self.intervention])):
+            repeated = {name for name in names if names.count(name) > 1}
+            if repeated:
+                raise ValueError(f"two [[{kind}]] sections are called {repeated.pop()!r}")
+        for intervention in self.intervention:
+            _registered(intervention.sae, [s.name for s in self.sae], f"[[sae]] for {intervention.name}")
+            _registered(intervention.signal, self.correlate.signals, "signal in [correlate] signals")
+        return self
+
+
+def load(path: Path, overrides: list[str] | None = None) -> Study:
+    """Read a study and apply ``key=value`` overrides (dotted keys, TOML values; bare words are strings).
+
+    Raises:
+        UserError: no such file, not TOML, an unknown key or a value out of range.
+    """
+    try:
+        data = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"no study file {path}", "give the path of a TOML file, say studies/two_step_demo.toml") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise UserError(f"{path} is not a TOML file: {error}", "mend the file at the place named") from None
+    for override in overrides or []:
+        _set(data, override)
+    return validate(data, str(path))
+
+
+def validate(data: dict[str, Any], source: str) -> Study:
+    """Check a study given as a mapping.
+
+    Raises:
+        UserError: names every offending key with its nearest valid neighbour.
+    """
+    try:
+        return Study.model_validate(data)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            where = ".".join(str(part) for part in problem["loc"])
+            if problem["type"] == "extra_forbidden":
+                lines.append(f"unknown key {where}{_hint(str(problem['loc'][-1]), _known_keys(problem['loc'][:-1]))}")
+            else:
+                lines.append(f"{where or 'study'}: {problem['msg'].removeprefix('Value error, ')}")
+        raise UserError(f"{source}: " + "; ".join(lines), "see the comments in studies/two_step_demo.toml") from None
+
+
+def _set(data: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"--set {override!r} is not key=value", "for example --set task.rollouts=20")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *path, last = key.strip().split(".")
+    place: Any = data
+    for part in path:
+        if isinstance(place, list):
+            place = _element(place, part, override)
+        else:
+            place = place.setdefault(part, {})
+        if not isinstance(place, dict | list):
+            raise UserError(f"--set {override!r}: {part} is a value, not a section", "check the key's path")
+    if isinstance(place, list):
+        raise UserError(f"--set {override!r} names a list", "name one of its entries, say sae.paper.epochs=5")
+    place[last] = value
+
+
+def _element(sections: list[dict[str, Any]], name: str, override: str) -> dict[str, Any]:
+    for section in sections:
+        if section.get("name") == name:
+            return section
+    known = [str(section.get("name")) for section in sections]
+    raise UserError(f"--set {override!r}: no entry is called {name!r}{_hint(name, known)}", f"one of {', '.join(known)}")
+
+
+def _registered(name: str, known: Any, kind: str) -> Any:
+    if name not in known:
+        raise ValueError(f"unknown {kind} {name!r}{_hint(name, list(known))} (known: {', '.join(known) or 'none'})")
+    return known[name] if isinstance(known, dict) else name
+
+
+def _hint(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    model: Any = Study
+    for part in location:
+        if isinstance(part, int):
+            continue
+        annotation = model.model_fields[part].annotation
+        model = next((a for a in getattr(annotation, "__args__", ()) if hasattr(a, "model_fields")), annotation)
+        if not hasattr(model, "model_fields"):
+            return []
+    return list(model.model_fields)
