@@ -1,0 +1,132 @@
+"""The seam between what runs a language model (an engine) and everything that uses one.
+
+An engine runs one decoder-only language model on one batch of token ids. At a few chosen positions of each
+row it edits the residual stream, returns it, and returns the logits of the next token.
+
+Contract of every engine:
+
+- ``block`` numbers the residual stream as ``hidden_states`` does: 0 is what enters the first decoder block, i
+  is the output of the i-th decoder block, up to ``n_blocks``. The last one is taken before the final norm.
+- A row's result depends on its own unmasked tokens alone: padding, on either side, changes only rounding.
+- Tensors handed in may lie on any device. Tensors handed out lie on ``device``, in the model's ``dtype``,
+  belong to the caller, and carry no gradient.
+- Edits of one block are applied in the order given; a capture of that block sees all of them, and so do later
+  blocks, the logits, and (through the cache) later calls.
+- Mistakes of the user (a text longer than the model's context, a block that isn't there) raise ``UserError``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """Rows of token ids, padded to one length."""
+
+    ids: Tensor
+    """Token ids [B, T], int64."""
+    mask: Tensor
+    """True where there is a token, False where there is padding [B, T]."""
+
+    @classmethod
+    def from_rows(
+        cls, rows: Sequence[Sequence[int]], pad_id: int, side: Literal["left", "right"] = "left"
+    ) -> Self:
+        """Pad ``rows`` with ``pad_id`` on one side to the length of the longest."""
+        length = max(len(row) for row in rows)
+        ids = torch.full((len(rows), length), pad_id, dtype=torch.int64)
+        mask = torch.zeros((len(rows), length), dtype=torch.bool)
+        for index, row in enumerate(rows):
+            place = slice(length - len(row), length) if side == "left" else slice(0, len(row))
+            ids[index, place] = torch.tensor(row, dtype=torch.int64)
+            mask[index, place] = True
+        return cls(ids, mask)
+
+
+class Edit(Protocol):
+    """A change of the residual stream at the output of one block."""
+
+    @property
+    def block(self) -> int:
+        """Where: an index into ``hidden_states``."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The changed stream at the batch's positions, [B, P, d] to [B, P, d], same dtype and device.
+
+        Must not write into ``x``, and must return it equal to the bit where nothing is to change.
+        """
+
+
+@dataclass(frozen=True)
+class Forward:
+    """What one forward pass gave at the P positions of each row."""
+
+    logits: Tensor | None
+    """Logits of the next token [B, P, V]; None if they weren't asked for."""
+    activations: dict[int, Tensor]
+    """Residual stream of each captured block after edits, [B, P, d]."""
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """What the record keeps of a model."""
+
+    architecture: str
+    """Class name of the model, e.g. ``LlamaForCausalLM``."""
+    n_blocks: int
+    """Number of decoder blocks."""
+    d_model: int
+    """Width of the residual stream."""
+    n_parameters: int
+    """Number of parameters, tied ones counted once."""
+    dtype: str
+    """Floating-point type it runs in, e.g. ``float32``."""
+    fingerprint: str
+    """sha256 over configuration and weights."""
+
+
+class Engine(Protocol):
+    """A language model that can be read and edited at chosen tokens; see the module's contract."""
+
+    tokenizer: Any
+    """The model's own fast Hugging Face tokenizer."""
+    n_blocks: int
+    d_model: int
+    dtype: torch.dtype
+    device: torch.device
+
+    def new_cache(self) -> Any:
+        """An empty key-value cache, to be handed to successive calls of ``forward`` on the same rows."""
+
+    def forward(
+        self,
+        tokens: TokenBatch,
+        *,
+        positions: Tensor,
+        capture: Sequence[int] = (),
+        edits: Sequence[Edit] = (),
+        cache: Any | None = None,
+        logits: bool = True,
+    ) -> Forward:
+        """Run the model on ``tokens``; capture, edit and predict at ``positions``.
+
+        Args:
+            tokens: with a cache, only what follows the tokens already in it.
+            positions: columns of ``tokens`` [B, P], int64; none may be padding.
+            capture: blocks to return.
+            edits: changes to make, each at its own block.
+            cache: from ``new_cache``; extended in place.
+            logits: whether to compute logits (the LM head is skipped otherwise).
+
+        Raises:
+            UserError: a block outside 0..n_blocks, or more tokens than the model's context holds.
+        """
+
+    def describe(self) -> ModelDescription:
+        """What the record keeps of the model."""

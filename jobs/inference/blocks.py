@@ -1,0 +1,80 @@
+"""The decoder blocks of a Hugging Face causal language model, and hooks on their residual stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from tdlens.errors import UserError
+from torch import Tensor, nn
+
+Visit = Callable[[Tensor], Tensor | None]
+"""Sees the residual stream [B, T, d]; returns its replacement, or None to leave it."""
+
+
+def decoder_blocks(model: Any) -> nn.ModuleList:
+    """The decoder blocks of a causal language model, in order.
+
+    They are the outermost list of modules as long as ``config.num_hidden_layers`` says, whatever the
+    architecture calls it (``layers``, ``h``, ``decoder.layers``).
+
+    Raises:
+        UserError: not a decoder-only transformer of a shape known here.
+    """
+    architecture = type(model).__name__
+    remedy = "Use a decoder-only model such as Llama, Qwen, GPT-2, GPT-NeoX or OPT."
+    config = model.config.get_text_config()
+    if model.config.is_encoder_decoder:
+        raise UserError(f"{architecture} is an encoder-decoder: it has no single residual stream.", remedy)
+    n_blocks = getattr(config, "num_hidden_layers", None)
+    lists = {
+        name: module
+        for name, module in model.base_model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == n_blocks
+    }
+    depth = min((name.count(".") for name in lists), default=0)
+    outermost = [module for name, module in lists.items() if name.count(".") == depth]
+    if len(outermost) != 1:
+        raise UserError(f"Can't tell which modules of {architecture} are its decoder blocks.", remedy)
+    return outermost[0]
+
+
+@contextmanager
+def visiting(blocks: nn.ModuleList, visits: Mapping[int, Visit]) -> Iterator[None]:
+    """Within the context each visit sees, and may replace, the residual stream at its block.
+
+    Block 0 is the input of the first decoder block: the embedding, with learned positions where the
+    architecture adds them. Block i is the output of the i-th decoder block.
+    """
+    with ExitStack() as hooks:
+        for block, visit in visits.items():
+            handle = (
+                blocks[0].register_forward_pre_hook(_on_input(visit), with_kwargs=True)
+                if block == 0
+                else blocks[block - 1].register_forward_hook(_on_output(visit))
+            )
+            hooks.callback(handle.remove)
+        yield
+
+
+def _on_input(visit: Visit) -> Callable[..., Any]:
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if args:
+            replacement = visit(args[0])
+            return None if replacement is None else ((replacement, *args[1:]), kwargs)
+        replacement = visit(kwargs["hidden_states"])
+        return None if replacement is None else (args, {**kwargs, "hidden_states": replacement})
+
+    return hook
+
+
+def _on_output(visit: Visit) -> Callable[..., Any]:
+    # most blocks of transformers 5 return the stream itself, some a tuple that starts with it
+    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        if isinstance(output, tuple):
+            replacement = visit(output[0])
+            return None if replacement is None else (replacement, *output[1:])
+        return visit(output)
+
+    return hook
