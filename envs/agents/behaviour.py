@@ -1,6 +1,6 @@
 """How well each agent explains choices: softmax likelihoods with one inverse temperature for all rollouts.
 
-The models are those of Demircan et al. (2025, arXiv 2410.01280, §3.1 and Fig 2B), who compare summed
+The models are those of Demircan et al. (2025, arXiv 2410.01280, Two-Step task and Fig 2B), who compare summed
 negative log likelihoods without a test. Added here: information criteria, the reviewers' best-episode model,
 and an interval over rollouts for every difference to Q-learning.
 """

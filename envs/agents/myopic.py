@@ -12,7 +12,7 @@ from envs.agents.transitions import FloatArray, Transitions
 
 @dataclass(frozen=True)
 class Myopic:
-    """The paper's first alternative to Q-learning: the same update with a discount of 0 (§3.1)."""
+    """The paper's first alternative to Q-learning: the same update with a discount of 0."""
 
     name: ClassVar[str] = "myopic"
     actions: tuple[str, ...] = ("left", "right")

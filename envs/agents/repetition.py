@@ -14,7 +14,7 @@ from envs.agents.transitions import FloatArray, Transitions
 
 @dataclass(frozen=True)
 class Repetition:
-    """The paper's second alternative (§3.1): choices follow how often each action was taken in that state."""
+    """The paper's second alternative: choices follow how often each action was taken in that state."""
 
     name: ClassVar[str] = "repetition"
     actions: tuple[str, ...] = ("left", "right")

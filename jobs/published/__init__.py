@@ -22,7 +22,7 @@ class Headline:
     unit: str
     """What it counts."""
     source: str
-    """Section and figure of arXiv 2410.01280v1; ``inferred`` where the paper does not state it."""
+    """Figure or text of arXiv 2410.01280v1; ``inferred`` where the paper does not state it."""
     description: str
     """One line."""
 
@@ -39,16 +39,16 @@ HEADLINES: tuple[Headline, ...] = (
     ),
     _two_step("return_chance", 4.0, "points", "Fig 2A; inferred", "Mean return of a uniformly random policy"),
     _two_step("return_optimal", 8.0, "points", "Fig 3; inferred", "Return of the best policy"),
-    _two_step("nll_q_learning", 2729.0, "nats", "§3.1, Fig 2B", "NLL of the choices under Q-learning"),
-    _two_step("nll_myopic", 2864.0, "nats", "§3.1 (Fig 2B draws 2868.3)", "NLL under the myopic learner"),
-    _two_step("nll_repetition", 5745.0, "nats", "§3.1", "NLL under the repetition model"),
+    _two_step("nll_q_learning", 2729.0, "nats", "text, Fig 2B", "NLL of the choices under Q-learning"),
+    _two_step("nll_myopic", 2864.0, "nats", "text (Fig 2B draws 2868.3)", "NLL under the myopic learner"),
+    _two_step("nll_repetition", 5745.0, "nats", "text", "NLL under the repetition model"),
     _two_step("nll_chance", 3188.5, "nats", "inferred", "NLL of chance for 4,600 scored choices"),
     _two_step("nll_td_lesion", 2938.5, "nats", "Fig 2F", "NLL under Q-learning with the TD latent zeroed"),
     _two_step("nll_no_lesion", 2729.7, "nats", "Fig 2F", "NLL under Q-learning without a lesion"),
     _two_step(
         "nll_control_lesion", 2632.1, "nats", "Fig 2F", "NLL under Q-learning with a control latent zeroed"
     ),
-    _two_step("max_r_td_error", 0.58, "r", "§3.1 (Fig 2D draws .569)", "Best TD latent's r, block 34"),
+    _two_step("max_r_td_error", 0.58, "r", "text (Fig 2D draws .569)", "Best TD latent's r, block 34"),
     _two_step("max_r_myopic_error", 0.548, "r", "Fig 2D", "Highest r with myopic errors, block 78"),
     _two_step("max_r_q_value", 0.548, "r", "Fig 2C", "Highest r with Q-values, block 50"),
     _two_step("max_r_myopic_value", 0.720, "r", "Fig 2C", "Highest r with myopic values, block 71"),
