@@ -1,4 +1,4 @@
-"""Q-learning with the windowed TD signal of Demircan et al. (2025, arXiv 2410.01280, Two-Step task and Fig 7)."""
+"""Q-learning with the windowed TD signal of Demircan et al. (2025, arXiv 2410.01280, Two-Step and Fig 7)."""
 
 from __future__ import annotations
 
