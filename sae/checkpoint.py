@@ -1,0 +1,65 @@
+"""An autoencoder as one safetensors file, its configuration in the header."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import safetensors.torch
+import torch
+
+from sae.architectures import build
+from sae.autoencoder import Autoencoder
+from sae.config import SAEConfig
+
+FORMAT = 1
+# One metadata entry, because safetensors writes several in an order that changes from process to process, and
+# equal autoencoders must give equal bytes.
+HEADER = "sae"
+
+
+def to_bytes(sae: Autoencoder) -> bytes:
+    """The file as bytes; equal autoencoders give equal bytes."""
+    header = {"config": dataclasses.asdict(sae.config), "format": FORMAT}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sae.state_dict().items()}
+    text = json.dumps(header, sort_keys=True, separators=(",", ":"))
+    return safetensors.torch.save(tensors, {HEADER: text})  # type: ignore[no-any-return]
+
+
+def from_bytes(data: bytes) -> Autoencoder:
+    """The autoencoder, on the CPU, without gradients.
+
+    Raises ValueError where the bytes are no such file, a newer version wrote them, the architecture is
+    unknown or the tensors do not fit the configuration.
+    """
+    try:
+        tensors = safetensors.torch.load(data)
+        length = int.from_bytes(data[:8], "little")
+        header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][HEADER])
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(f"not an autoencoder file, or a damaged one: {error!r}") from error
+    if header["format"] > FORMAT:
+        raise ValueError(
+            f"the autoencoder file has format {header['format']}, this version reads up to {FORMAT}: "
+            "upgrade tdlens"
+        )
+    sae = build(SAEConfig.from_dict(header["config"]), torch.Generator().manual_seed(0))
+    try:
+        sae.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(f"the tensors do not fit the autoencoder's configuration: {error}") from error
+    return sae.requires_grad_(False).eval()
+
+
+def save(sae: Autoencoder, path: Path | str) -> None:
+    """Write the file."""
+    Path(path).write_bytes(to_bytes(sae))
+
+
+def load(path: Path | str) -> Autoencoder:
+    """Read the file. Raises as `from_bytes` does, naming the path."""
+    try:
+        return from_bytes(Path(path).read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
