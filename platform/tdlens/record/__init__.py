@@ -1,0 +1,102 @@
+"""The record: everything tdlens knows, in one relational database with a folder of blobs beside it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from tdlens.blobs import BlobStore
+from tdlens.record.activations import ActivationShard, Capture, CaptureRow
+from tdlens.record.autoencoders import SaeCheckpoint, SaeMetric
+from tdlens.record.base import Base
+from tdlens.record.behaviour import BehaviourFit
+from tdlens.record.bulk import insert_columns, insert_rows, new_ids
+from tdlens.record.correlations import Analysis, Coverage, LatentCorrelation
+from tdlens.record.engine import make_engine, open_session
+from tdlens.record.experience import Episode, Model, Rollout, Step, Task
+from tdlens.record.interventions import Intervention, InterventionEffect
+from tdlens.record.ledger import Blob, Job, JobParent, Study, StudyJob
+from tdlens.record.migrate import check, current_revision, upgrade
+from tdlens.record.query import query
+from tdlens.record.registry import current_study, find_or_create
+from tdlens.record.signals import LearningSignal, Signal
+from tdlens.settings import Settings
+
+__all__ = [
+    "ActivationShard",
+    "Analysis",
+    "Base",
+    "BehaviourFit",
+    "Blob",
+    "Capture",
+    "CaptureRow",
+    "Coverage",
+    "Episode",
+    "Intervention",
+    "InterventionEffect",
+    "Job",
+    "JobParent",
+    "LatentCorrelation",
+    "LearningSignal",
+    "Model",
+    "Record",
+    "Rollout",
+    "SaeCheckpoint",
+    "SaeMetric",
+    "Signal",
+    "Step",
+    "Study",
+    "StudyJob",
+    "Task",
+    "current_study",
+    "find_or_create",
+    "insert_columns",
+    "insert_rows",
+    "new_ids",
+]
+
+
+@dataclass(frozen=True)
+class Record:
+    """An open record: the database and the blobs beside it."""
+
+    settings: Settings
+    engine: Engine
+    blobs: BlobStore
+
+    @classmethod
+    def open(cls, settings: Settings) -> "Record":
+        """Opens the record, and makes its schema where there is none at all.
+
+        Raises:
+            SchemaMismatch: the schema is older or newer than this version of tdlens needs.
+            Unreachable: the database can't be opened.
+            UserError: the database belongs to another program.
+        """
+        if current_revision(settings) is None:
+            upgrade(settings)
+        check(settings)
+        return cls(settings, make_engine(settings), BlobStore(settings.blobs))
+
+    @contextmanager
+    def session(self, *, read_only: bool = False) -> Iterator[Session]:
+        """One transaction: committed at the end of the block, rolled back by an exception.
+
+        A session that isn't `read_only` holds SQLite's one write lock, so compute before and not inside it.
+
+        Raises:
+            Unreachable, DatabaseBusy, DiskFull: as their names say.
+        """
+        with open_session(self.engine, self.settings, read_only=read_only) as session:
+            yield session
+
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """The rows of one SELECT; see `tdlens.record.query.query`."""
+        return query(self.settings, sql, parameters)
+
+    def close(self) -> None:
+        self.engine.dispose()

@@ -1,0 +1,55 @@
+"""The views that reports use and users query. Their SQL is part of the migration that made them."""
+
+VIEWS: dict[str, tuple[str, ...]] = {
+    view: tuple(columns.split())
+    for view, columns in {
+        "v_study": "study revision title config created jobs jobs_done jobs_failed",
+        "v_job": (
+            "study job stage key identity state config git_commit git_dirty versions seed device started "
+            "finished attempt error"
+        ),
+        "v_episode": (
+            "study task variant model policy intervention rollout rollout_index seed episode forced return"
+        ),
+        "v_step": (
+            "study task variant model policy intervention rollout rollout_index episode step state action "
+            "reward next_state done forced p_chosen token_position"
+        ),
+        "v_learning_signal": (
+            "study task variant model policy intervention rollout rollout_index episode step signal agent "
+            "value"
+        ),
+        "v_activation_shard": (
+            "study model capture positions hook block first_row n_rows d dtype blob suffix bytes"
+        ),
+        "v_sae": (
+            "study model sae block architecture d_in d_latents config seed explained_variance fvu l0 live "
+            "dead non_constant blob bytes"
+        ),
+        "v_latent_correlation": (
+            "study task model sae block latent signal r r_heldout ci_low ci_high r_partial p_familywise "
+            "q_value n n_rollouts"
+        ),
+        "v_correlation": (
+            "study task model source sae block latent signal r r_selection r_heldout ci_low ci_high "
+            "r_partial null_mean null_sd p_familywise q_value n n_rollouts"
+        ),
+        "v_coverage": (
+            "study task model source sae block signal n_latents n_live n_kept min_abs_r_kept r_threshold "
+            "n n_rollouts family_size n_permutations alpha threshold_z covariates blob"
+        ),
+        "v_intervention": (
+            "study model intervention control sae block latents operation value target_signal description"
+        ),
+        "v_intervention_effect": (
+            "study task model intervention control target_signal block operation metric effect_block "
+            "value baseline difference ci_low ci_high n_rollouts"
+        ),
+        "v_behaviour_fit": (
+            "study task model policy intervention behaviour_model n_choices n_rollouts n_parameters beta "
+            "nll aic bic chance_nll nll_minus_q ci_low ci_high"
+        ),
+    }.items()
+}
+"""Each view's columns, in order. All show each study's current revision, and 'none' as the intervention of a
+rollout without one."""
