@@ -33,6 +33,8 @@ class Game(Protocol):
     actions: tuple[str, ...]
     """What each action appends to the text right after the decision word, leading space included."""
     steps: list[Step]
+    n_decisions: int
+    """How many decisions the whole rollout has."""
 
     @property
     def done(self) -> bool:

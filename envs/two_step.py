@@ -100,6 +100,7 @@ class TwoStep:
         self.config = config
         self.phases = phases or draw_phases(config.variant, rng)
         self.steps: list[Step] = []
+        self.n_decisions = 2 * config.episodes
         self._exploration = rng.integers(2, size=2 * config.random_episodes)
         self._text = INSTRUCTION
         self._read = 0

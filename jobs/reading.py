@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
+from tdlens.record import (
+    ActivationShard,
+    Blob,
+    Capture,
+    Episode,
+    LearningSignal,
+    Record,
+    Rollout,
+    Signal,
+    Step,
+)
 
 from envs.agents import Transitions
+from envs.game import Game
 from envs.game import Step as GameStep
-from tdlens.record import ActivationShard, Blob, Capture, Episode, LearningSignal, Record, Rollout, Signal, Step
+from jobs.inference.play import Played
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +43,17 @@ class Rollouts:
     """Text of each rollout."""
     probabilities: NDArray[np.float64]
     """The policy's probability of each action, [R, T, A]."""
+
+    @classmethod
+    def of_games(cls, games: Sequence[Game], played: Played) -> Self:
+        """Games just played, not recorded yet: their steps have no keys, so ``step_ids`` is all zero."""
+        return cls(
+            step_ids=np.zeros(played.actions.shape, dtype=np.int64),
+            transitions=[Transitions.from_steps(game.steps) for game in games],
+            forced=np.array([[step.forced for step in game.steps] for game in games]),
+            transcripts=[transcript.text for transcript in played.transcripts],
+            probabilities=played.probabilities,
+        )
 
     @property
     def scored(self) -> list[NDArray[np.bool_]]:
@@ -61,7 +85,9 @@ def read_rollouts(session: Session, job_id: int) -> Rollouts:
         .where(Rollout.job_id == job_id)
         .order_by(Rollout.index, Step.index)
     ).all()
-    texts = session.scalars(select(Rollout.transcript).where(Rollout.job_id == job_id).order_by(Rollout.index)).all()
+    texts = session.scalars(
+        select(Rollout.transcript).where(Rollout.job_id == job_id).order_by(Rollout.index)
+    ).all()
     n = len(texts)
     steps = [GameStep(*row[2:9]) for row in rows]
     per_rollout = len(steps) // n
@@ -76,7 +102,9 @@ def read_rollouts(session: Session, job_id: int) -> Rollouts:
     )
 
 
-def read_signals(session: Session, job_id: int, step_ids: NDArray[np.int64], names: Sequence[str]) -> NDArray[np.float64]:
+def read_signals(
+    session: Session, job_id: int, step_ids: NDArray[np.int64], names: Sequence[str]
+) -> NDArray[np.float64]:
     """Learning signals of one job at the given steps, [R, T, S] in the order of ``names``."""
     values = np.full((step_ids.size, len(names)), np.nan)
     order = np.argsort(step_ids, axis=None)
@@ -98,7 +126,9 @@ def signal_ids(session: Session, job_id: int, names: Sequence[str]) -> dict[str,
     rows = session.execute(
         select(Signal.name, Signal.id)
         .where(Signal.name.in_(names))
-        .where(Signal.id.in_(select(LearningSignal.signal_id).where(LearningSignal.job_id == job_id).distinct()))
+        .where(
+            Signal.id.in_(select(LearningSignal.signal_id).where(LearningSignal.job_id == job_id).distinct())
+        )
     ).all()
     return {name: key for name, key in rows}
 

@@ -3,56 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
+from tdlens.blobs import StoredBlob
+from tdlens.identity import digest
+from tdlens.record import (
+    Artifact,
+    Blob,
+    Episode,
+    LearningSignal,
+    Model,
+    Rollout,
+    Signal,
+    Step,
+    find_or_create,
+    insert_columns,
+    insert_rows,
+    new_ids,
+)
+from tdlens.record import Task as TaskRow
 
 from envs.agents import Transitions
 from envs.agents.agent import SignalSource
 from envs.game import Game
-from jobs.inference import Engine, Played
-from tdlens.identity import digest
-from tdlens.record import Base, Episode, LearningSignal, Model, Rollout, Signal, Step, insert_rows
-from tdlens.record import Task as TaskRow
+from jobs.inference.base import Engine
+from jobs.inference.play import Played
 
 INDEX_BITS = 16
 """A step's (and an episode's) key is its rollout's key shifted by these bits, plus its index in the rollout."""
 
 
-def get_or_create(session: Session, table: type[Base], unique: Mapping[str, Any], **others: Any) -> int:
-    """Key of the row with these unique values, inserted if there is none."""
-    found = session.scalar(select(table.id).filter_by(**unique))  # type: ignore[attr-defined]
-    if found is None:
-        row = table(**unique, **others)
-        session.add(row)
-        session.flush()
-        found = row.id  # type: ignore[attr-defined]
-    return int(found)
+def record_blob(session: Session, blob: StoredBlob) -> str:
+    """The blob's row; gives its key."""
+    return find_or_create(session, Blob, {"sha256": blob.sha256}, suffix=blob.suffix, bytes=blob.bytes).sha256
+
+
+def record_artifact(session: Session, job_id: int, name: str, blob: StoredBlob) -> None:
+    """Name a blob as one of a job's outputs."""
+    session.add(Artifact(job_id=job_id, name=name, blob=record_blob(session, blob)))
 
 
 def record_model(session: Session, name: str, source: str, engine: Engine) -> int:
     """The model's row."""
-    about = engine.describe()
-    unique = {"name": name, "fingerprint": about.fingerprint, "dtype": about.dtype}
-    return get_or_create(
-        session,
-        Model,
-        unique,
-        source=source,
-        architecture=about.architecture,
-        n_blocks=about.n_blocks,
-        d_model=about.d_model,
-        n_parameters=about.n_parameters,
-    )
+    about = asdict(engine.describe())
+    key = {"name": name, "fingerprint": about.pop("fingerprint"), "dtype": about.pop("dtype")}
+    return find_or_create(session, Model, key, source=source, **about).id
 
 
 def record_task(session: Session, name: str, config: Mapping[str, Any], actions: Sequence[str]) -> int:
     """The task's row; ``config`` holds the variant."""
-    unique = {"name": name, "variant": config["variant"], "config_hash": digest(config)}
-    return get_or_create(session, TaskRow, unique, config=dict(config), actions=list(actions))
+    key = {"name": name, "variant": config["variant"], "config_hash": digest(config)}
+    return find_or_create(session, TaskRow, key, config=dict(config), actions=list(actions)).id
 
 
 def record_rollouts(
@@ -77,7 +82,8 @@ def record_rollouts(
         }
         for index, (game, seed) in enumerate(zip(games, seeds, strict=True))
     ]
-    rollout_ids = session.scalars(insert(Rollout).returning(Rollout.id, sort_by_parameter_order=True), rows).all()
+    rollout_ids = new_ids(session, Rollout, len(games))
+    insert_rows(session, Rollout, [{"id": key, **row} for key, row in zip(rollout_ids, rows, strict=True)])
     episodes, steps = [], []
     for game, rollout_id, row in zip(games, rollout_ids, range(len(games)), strict=True):
         returns: dict[int, float] = {}
@@ -100,7 +106,13 @@ def record_rollouts(
                 }
             )
         episodes += [
-            {"id": first + e, "rollout_id": rollout_id, "index": e, "return_": returns[e], "forced": forced[e]}
+            {
+                "id": first + e,
+                "rollout_id": rollout_id,
+                "index": e,
+                "return_": returns[e],
+                "forced": forced[e],
+            }
             for e in returns
         ]
     insert_rows(session, Episode, episodes)
@@ -109,36 +121,50 @@ def record_rollouts(
     return np.asarray(keys + np.arange(played.actions.shape[1]))
 
 
-def record_signals(
-    session: Session,
-    job_id: int,
-    rollouts: Sequence[Transitions],
-    step_ids: NDArray[np.int64],
-    sources: Sequence[SignalSource],
-    names: Sequence[str] | None = None,
-) -> None:
-    """Let every source replay every rollout and insert the signals (those in ``names``, or all)."""
+@dataclass(frozen=True, eq=False)
+class Replayed:
+    """What one source computed on R rollouts of T decisions."""
+
+    source: SignalSource
+    values: dict[str, NDArray[np.float64]]
+    """Each signal, [R, T]."""
+
+
+def replay_sources(
+    rollouts: Sequence[Transitions], sources: Sequence[SignalSource], names: Sequence[str] | None = None
+) -> list[Replayed]:
+    """Let every source replay every rollout; keep the signals in ``names``, or all."""
+    replayed = []
     for source in sources:
-        infos = {name: info for name, info in source.describe().items() if names is None or name in names}
-        if not infos:
-            continue
-        signal_ids = {
-            name: get_or_create(
+        kept = [name for name in source.describe() if names is None or name in names]
+        outputs = [source.replay(transitions) for transitions in rollouts]
+        replayed.append(Replayed(source, {name: np.stack([out[name] for out in outputs]) for name in kept}))
+    return replayed
+
+
+def record_signals(
+    session: Session, job_id: int, step_ids: NDArray[np.int64], replayed: Sequence[Replayed]
+) -> None:
+    """Insert signals at the given steps, [R, T]."""
+    for one in replayed:
+        infos = one.source.describe()
+        for name, values in one.values.items():
+            parameters = dict(infos[name].parameters)
+            signal = find_or_create(
                 session,
                 Signal,
-                {"name": name, "parameters_hash": digest(dict(info.parameters))},
-                agent=source.name,
-                parameters=dict(info.parameters),
-                description=info.description,
+                {"name": name, "parameters_hash": digest(parameters)},
+                agent=one.source.name,
+                parameters=parameters,
+                description=infos[name].description,
             )
-            for name, info in infos.items()
-        }
-        rows = []
-        for transitions, steps in zip(rollouts, step_ids.tolist(), strict=True):
-            values = source.replay(transitions)
-            for name, signal_id in signal_ids.items():
-                rows += [
-                    {"job_id": job_id, "signal_id": signal_id, "step_id": step, "value": value}
-                    for step, value in zip(steps, values[name].tolist(), strict=True)
-                ]
-        insert_rows(session, LearningSignal, rows)
+            insert_columns(
+                session,
+                LearningSignal,
+                {
+                    "job_id": job_id,
+                    "signal_id": signal.id,
+                    "step_id": step_ids.ravel(),
+                    "value": values.ravel(),
+                },
+            )

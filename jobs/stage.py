@@ -14,7 +14,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy.orm import Session
-
 from tdlens.identity import digest
 
 if TYPE_CHECKING:
@@ -76,10 +75,10 @@ class Plan:
 
 
 class Stage(Protocol):
-    """One kind of work. A stage is a module in ``jobs/stages`` and a line in ``jobs.pipeline.STAGES``."""
+    """One kind of work: a module in ``jobs/stages`` with these four names, and a place in ``jobs.pipeline.STAGES``."""
 
-    name: str
-    describe: str
+    NAME: str
+    DESCRIPTION: str
 
     def units(self, context: Context, plan: Plan) -> Iterable[Unit]:
         """What this stage has to do for the study, given the units of the stages before it."""

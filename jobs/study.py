@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from tdlens.errors import UserError
 
 from envs import TASKS
 from envs.agents import signal_sources
-from sae import ARCHITECTURES
-from tdlens.errors import UserError
+from sae.architectures import check
+from sae.config import SAEConfig
+from sae.training import TrainingConfig
 
 
 class _Section(BaseModel):
@@ -93,9 +95,9 @@ class SAESection(_Section):
     expansion: float = Field(2.0, gt=0)
     """Latents per residual dimension."""
     options: dict[str, Any] = {}
-    """The architecture's own settings (relu: l1, l1_squared, reduction; topk: k, aux_coefficient; centre)."""
-    learning_rate: float = Field(1e-4, gt=0)
-    """Adam's rate."""
+    """The architecture's own settings, see ``sae.config.SAEConfig`` (relu: l1, l1_squared, …; topk: k, …)."""
+    lr: float = Field(1e-4, gt=0)
+    """Adam's learning rate."""
     batch_size: int = Field(256, ge=1)
     """Vectors a step."""
     epochs: int = Field(30, ge=1)
@@ -103,8 +105,17 @@ class SAESection(_Section):
 
     @model_validator(mode="after")
     def _known(self) -> SAESection:
-        _registered(self.architecture, ARCHITECTURES, "architecture")
+        check(self.autoencoder(d_in=1024))
         return self
+
+    def autoencoder(self, d_in: int) -> SAEConfig:
+        """The autoencoder of a residual stream ``d_in`` wide."""
+        sizes = {"architecture": self.architecture, "d_in": d_in, "d_latents": round(self.expansion * d_in)}
+        return SAEConfig.from_dict({**self.options, **sizes})
+
+    def training(self) -> TrainingConfig:
+        """How it is trained."""
+        return TrainingConfig(self.lr, self.batch_size, self.epochs)
 
 
 class CorrelateSection(_Section):
@@ -133,7 +144,12 @@ class CorrelateSection(_Section):
     """Family-wise error rate and one minus the confidence level."""
     top: int = Field(64, ge=1)
     """Correlations kept in SQL per block and signal; the whole matrix is kept as a parquet blob."""
-    controls: tuple[Literal["raw", "pca", "untrained", "shuffled"], ...] = ("raw", "pca", "untrained", "shuffled")
+    controls: tuple[Literal["raw", "pca", "untrained", "shuffled"], ...] = (
+        "raw",
+        "pca",
+        "untrained",
+        "shuffled",
+    )
     """The same statistics for residual dimensions, principal components, an untrained model, shuffled signals."""
 
 
@@ -163,7 +179,9 @@ class InterventionSection(_Section):
     @model_validator(mode="after")
     def _value_where_needed(self) -> InterventionSection:
         if (self.operation in ("clamp", "multiply")) != (self.value is not None):
-            raise ValueError(f"operation {self.operation!r} {'needs' if self.value is None else 'takes no'} value")
+            raise ValueError(
+                f"operation {self.operation!r} {'needs' if self.value is None else 'takes no'} value"
+            )
         return self
 
 
@@ -188,7 +206,10 @@ class Study(_Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Study:
-        for kind, names in (("sae", [s.name for s in self.sae]), ("intervention", [i.name for i in self.intervention])):
+        for kind, names in (
+            ("sae", [s.name for s in self.sae]),
+            ("intervention", [i.name for i in self.intervention]),
+        ):
             repeated = {name for name in names if names.count(name) > 1}
             if repeated:
                 raise ValueError(f"two [[{kind}]] sections are called {repeated.pop()!r}")
@@ -207,7 +228,9 @@ def load(path: Path, overrides: list[str] | None = None) -> Study:
     try:
         data = tomllib.loads(path.read_text())
     except FileNotFoundError:
-        raise UserError(f"no study file {path}", "give the path of a TOML file, say studies/two_step_demo.toml") from None
+        raise UserError(
+            f"no study file {path}", "give the path of a TOML file, say studies/two_step_demo.toml"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
         raise UserError(f"{path} is not a TOML file: {error}", "mend the file at the place named") from None
     for override in overrides or []:
@@ -228,10 +251,14 @@ def validate(data: dict[str, Any], source: str) -> Study:
         for problem in error.errors():
             where = ".".join(str(part) for part in problem["loc"])
             if problem["type"] == "extra_forbidden":
-                lines.append(f"unknown key {where}{_hint(str(problem['loc'][-1]), _known_keys(problem['loc'][:-1]))}")
+                lines.append(
+                    f"unknown key {where}{_hint(str(problem['loc'][-1]), _known_keys(problem['loc'][:-1]))}"
+                )
             else:
                 lines.append(f"{where or 'study'}: {problem['msg'].removeprefix('Value error, ')}")
-        raise UserError(f"{source}: " + "; ".join(lines), "see the comments in studies/two_step_demo.toml") from None
+        raise UserError(
+            f"{source}: " + "; ".join(lines), "see the comments in studies/two_step_demo.toml"
+        ) from None
 
 
 def _set(data: dict[str, Any], override: str) -> None:
@@ -245,10 +272,7 @@ def _set(data: dict[str, Any], override: str) -> None:
     *path, last = key.strip().split(".")
     place: Any = data
     for part in path:
-        if isinstance(place, list):
-            place = _element(place, part, override)
-        else:
-            place = place.setdefault(part, {})
+        place = _element(place, part, override) if isinstance(place, list) else place.setdefault(part, {})
         if not isinstance(place, dict | list):
             raise UserError(f"--set {override!r}: {part} is a value, not a section", "check the key's path")
     if isinstance(place, list):
@@ -261,12 +285,16 @@ def _element(sections: list[dict[str, Any]], name: str, override: str) -> dict[s
         if section.get("name") == name:
             return section
     known = [str(section.get("name")) for section in sections]
-    raise UserError(f"--set {override!r}: no entry is called {name!r}{_hint(name, known)}", f"one of {', '.join(known)}")
+    raise UserError(
+        f"--set {override!r}: no entry is called {name!r}{_hint(name, known)}", f"one of {', '.join(known)}"
+    )
 
 
 def _registered(name: str, known: Any, kind: str) -> Any:
     if name not in known:
-        raise ValueError(f"unknown {kind} {name!r}{_hint(name, list(known))} (known: {', '.join(known) or 'none'})")
+        raise ValueError(
+            f"unknown {kind} {name!r}{_hint(name, list(known))} (known: {', '.join(known) or 'none'})"
+        )
     return known[name] if isinstance(known, dict) else name
 
 
@@ -281,7 +309,9 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
         if isinstance(part, int):
             continue
         annotation = model.model_fields[part].annotation
-        model = next((a for a in getattr(annotation, "__args__", ()) if hasattr(a, "model_fields")), annotation)
+        model = next(
+            (a for a in getattr(annotation, "__args__", ()) if hasattr(a, "model_fields")), annotation
+        )
         if not hasattr(model, "model_fields"):
             return []
     return list(model.model_fields)

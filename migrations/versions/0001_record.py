@@ -26,6 +26,7 @@ TABLES = (
     "study",
     "task",
     "analysis",
+    "artifact",
     "capture",
     "job_parent",
     "sae_checkpoint",
@@ -178,6 +179,18 @@ def upgrade() -> None:
     )
     op.create_index("ix_analysis_job_id", "analysis", ["job_id"])
 
+    op.create_table(
+        "artifact",
+        sa.Column("job_id", BIG, nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("blob", sa.String(), nullable=False),
+        sa.ForeignKeyConstraint(["blob"], ["blob.sha256"], name=op.f("fk_artifact_blob_blob")),
+        sa.ForeignKeyConstraint(
+            ["job_id"], ["job.id"], name=op.f("fk_artifact_job_id_job"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("job_id", "name", name=op.f("pk_artifact")),
+    )
+    op.create_index("ix_artifact_blob", "artifact", ["blob"])
     op.create_table(
         "capture",
         sa.Column("id", BIG, nullable=False),

@@ -19,7 +19,7 @@ from tdlens.record.correlations import Analysis, Coverage, LatentCorrelation
 from tdlens.record.engine import make_engine, open_session
 from tdlens.record.experience import Episode, Model, Rollout, Step, Task
 from tdlens.record.interventions import Intervention, InterventionEffect
-from tdlens.record.ledger import Blob, Job, JobParent, Study, StudyJob
+from tdlens.record.ledger import Artifact, Blob, Job, JobParent, Study, StudyJob
 from tdlens.record.migrate import check, current_revision, upgrade
 from tdlens.record.query import query
 from tdlens.record.registry import current_study, find_or_create
@@ -29,6 +29,7 @@ from tdlens.settings import Settings
 __all__ = [
     "ActivationShard",
     "Analysis",
+    "Artifact",
     "Base",
     "BehaviourFit",
     "Blob",

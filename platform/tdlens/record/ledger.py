@@ -98,3 +98,15 @@ class Blob(Base):
     """safetensors or parquet."""
     bytes: Mapped[BigInt]
     created_at: Mapped[datetime] = mapped_column(server_default=text("CURRENT_TIMESTAMP"), init=False)
+
+
+class Artifact(Base):
+    """A blob that a job made and no other table describes."""
+
+    __tablename__ = "artifact"
+    __table_args__ = (Index(None, "blob"),)
+
+    job_id: Mapped[BigInt] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    """What it is among the job's outputs: `matrix`, `null`, `history`."""
+    blob: Mapped[str] = mapped_column(ForeignKey("blob.sha256"))

@@ -1,0 +1,146 @@
+"""What an intervention did, each effect with an interval over rollouts paired by seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.agents import QLearning, Transitions
+from envs.agents.behaviour import choice_nll
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A metric under an intervention and without it; the interval is of the difference."""
+
+    metric: str
+    value: float
+    baseline: float
+    ci_low: float
+    ci_high: float
+    block: int | None = None
+
+    @property
+    def difference(self) -> float:
+        """Under the intervention minus without it."""
+        return self.value - self.baseline
+
+
+def paired(metric: str, lesioned: Array, intact: Array, weights: Array, *, total: bool = False) -> Effect:
+    """Effect on a metric that each rollout has its own value of.
+
+    Args:
+        metric: its name.
+        lesioned: value of each rollout under the intervention, [R]; NaN where it isn't defined.
+        intact: value of the same seed's rollout without it, [R].
+        weights: how often each rollout occurs in each bootstrap resample, [B, R].
+        total: sum over rollouts rather than mean.
+    """
+    both = ~(np.isnan(lesioned) | np.isnan(intact))
+    n = len(lesioned) if total else 1
+    means = [float(values[both].mean()) * n for values in (lesioned, intact)]
+    difference = np.where(both, lesioned - intact, 0.0)
+    resampled = (weights @ difference) / (weights @ both) * n
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return Effect(metric, *means, float(low), float(high))
+
+
+def mean_return(
+    rollouts: Sequence[Transitions], scored: Sequence[NDArray[np.bool_]], last: int | None = None
+) -> Array:
+    """Mean return of the episodes that each rollout chose itself, or of its last few, [R]."""
+    values = []
+    for transitions, own in zip(rollouts, scored, strict=True):
+        ends, returns = transitions.finished_episodes()
+        kept = returns[own[ends]]
+        values.append(kept[-last:].mean() if last else kept.mean())
+    return np.array(values)
+
+
+def p_greedy(
+    rollouts: Sequence[Transitions],
+    scored: Sequence[NDArray[np.bool_]],
+    probabilities: Array,
+    learner: QLearning,
+) -> Array:
+    """Mean probability that the player gave the action of highest Q-value, where the Q-values differ, [R]."""
+    values = []
+    for transitions, own, p in zip(rollouts, scored, probabilities, strict=True):
+        q = learner.action_values(transitions)
+        told_apart = own & (q.max(1) > q.min(1))
+        values.append(p[told_apart, q[told_apart].argmax(1)].mean() if told_apart.any() else np.nan)
+    return np.array(values)
+
+
+def nll_under(
+    rollouts: Sequence[Transitions], scored: Sequence[NDArray[np.bool_]], learner: QLearning, beta: float
+) -> Array:
+    """Negative log likelihood of each rollout's own choices under softmax(beta · Q), in nats, [R]."""
+    return np.array(
+        [
+            choice_nll(learner.action_values(t)[own], t.action[own], beta).sum()
+            for t, own in zip(rollouts, scored, strict=True)
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums over the decisions of each rollout, from which Pearson's r of any resample follows."""
+
+    n: Array
+    """Decisions, [R]."""
+    z: Array
+    """Latents centred by their overall mean, and their squares, [2, R, L]."""
+    y: Array
+    """Signals likewise, [2, R, S]."""
+    zy: Array
+    """Products, [R, L, S]."""
+
+    @classmethod
+    def of(cls, z: Array, y: Array) -> Self:
+        """From latents [R, T, L] and signals [R, T, S]."""
+        z, y = z - z.mean((0, 1)), y - y.mean((0, 1))
+        return cls(
+            n=np.full(len(z), float(z.shape[1])),
+            z=np.stack([z.sum(1), (z**2).sum(1)]),
+            y=np.stack([y.sum(1), (y**2).sum(1)]),
+            zy=np.einsum("rtl,rts->rls", z, y, optimize=True),
+        )
+
+    def highest_r(self, weights: Array) -> Array:
+        """Highest signed r over latents for each signal in each resample, [B, S]; weights [B, R]."""
+        n = weights @ self.n
+        mean_z, mean_y = (np.einsum("br,rl->bl", weights, m[0]) / n[:, None] for m in (self.z, self.y))
+        var_z, var_y = (
+            np.einsum("br,rl->bl", weights, m[1]) / n[:, None] - mean**2
+            for m, mean in ((self.z, mean_z), (self.y, mean_y))
+        )
+        shape = self.zy.shape
+        product = (weights @ self.zy.reshape(shape[0], -1)).reshape(-1, *shape[1:]) / n[:, None, None]
+        covariance = product - mean_z[:, :, None] * mean_y[:, None, :]
+        scale = np.sqrt(np.maximum(var_z, 0.0))[:, :, None] * np.sqrt(np.maximum(var_y, 0.0))[:, None, :]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            r = np.where(scale > 1e-9 * scale.max(initial=0.0), covariance / scale, -np.inf)
+        highest: Array = r.max(1)
+        return np.where(np.isfinite(highest), highest, np.nan)
+
+
+def correlation_effects(
+    names: Sequence[str], lesioned: Moments, intact: Moments, weights: Array, block: int
+) -> list[Effect]:
+    """Effect on a block's highest correlation with each signal; ``weights`` as in :func:`paired`."""
+    once = np.ones((1, weights.shape[1]))
+    resampled = lesioned.highest_r(weights) - intact.highest_r(weights)
+    effects = []
+    for column, name in enumerate(names):
+        low, high = np.nanquantile(resampled[:, column], [0.025, 0.975])
+        values = (moments.highest_r(once)[0, column] for moments in (lesioned, intact))
+        effects.append(Effect(f"max_r_{name}", *map(float, values), float(low), float(high), block))
+    return effects

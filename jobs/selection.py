@@ -1,0 +1,92 @@
+"""Which latents an intervention changes: the chosen ones, or those of one of its controls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+from sae.matching import lowest, matched
+from tdlens.errors import UserError
+
+from jobs.study import InterventionSection
+
+CONTROL_MAX_R = 0.1
+"""Matched controls correlate with the target less than this, if enough such latents live in the block."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Latents of one block, and how they came to be chosen."""
+
+    block: int
+    latents: tuple[int, ...]
+    description: str
+
+
+def select(section: InterventionSection, table: pd.DataFrame, q_signals: tuple[str, ...]) -> Selection:
+    """Choose from the whole matrix of correlations.
+
+    Args:
+        section: what the study asks for.
+        table: live latents × signals with the columns block, latent, signal, r, r_selection, r_partial, frequency
+            and rms. Choices look at ``r_selection`` (half of the rollouts) or at ``r_partial``.
+        q_signals: signals that are values; ``td_minus_q`` avoids their strongest latents.
+
+    Raises:
+        UserError: fewer latents are alive than asked for, or the block wasn't captured.
+    """
+    column = "r_selection" if section.rank_by == "r" else "r_partial"
+    target = table[table["signal"] == section.signal].dropna(subset=[column])
+    if section.block != "best":
+        target = target[target["block"] == section.block]
+    if target.empty:
+        raise UserError(
+            f"intervention {section.name}: no live latent of {section.sae} in block {section.block}.",
+            "choose another block, or an autoencoder with more live latents",
+        )
+    block = int(target.loc[target[column].idxmax(), "block"])
+    here = target[target["block"] == block].sort_values([column, "latent"], ascending=[False, True])
+    chosen = _first(here, section)
+    why = f"highest {column} with {section.signal} in block {block}"
+    match section.control:
+        case "none" | "random_direction":
+            return Selection(block, chosen, why)
+        case "lowest":
+            latents = lowest(here["latent"].to_numpy(), here["r"].to_numpy(), section.latents)
+            return Selection(block, tuple(latents), f"lowest |r| with {section.signal} in block {block}")
+        case "matched":
+            pairs = matched(
+                chosen,
+                here["latent"].to_numpy(),
+                here["frequency"].to_numpy(),
+                here["rms"].to_numpy(),
+                here["r"].to_numpy(),
+                max_abs_r=CONTROL_MAX_R,
+            )
+            latents = tuple(pair.control for pair in pairs)
+            return Selection(block, latents, f"firing rate and size like the latents with {why}")
+        case "td_minus_q":
+            values = table[(table["block"] == block) & table["signal"].isin(q_signals)]
+            strongest = (
+                values.assign(strength=values["r"].abs())
+                .groupby("latent")["strength"]
+                .max()
+                .nlargest(2 * section.latents)
+                .index
+            )
+            without = _first(here[~here["latent"].isin(strongest)], section)
+            overlap = len(set(chosen) & set(strongest))
+            return Selection(
+                block,
+                without,
+                f"{why}, without the {len(strongest)} strongest latents of the Q-values ({overlap} of {len(chosen)} were)",
+            )
+
+
+def _first(latents: pd.DataFrame, section: InterventionSection) -> tuple[int, ...]:
+    if len(latents) < section.latents:
+        raise UserError(
+            f"intervention {section.name} asks for {section.latents} latents, but only {len(latents)} are alive there.",
+            f"set intervention.{section.name}.latents to at most {len(latents)}",
+        )
+    return tuple(int(latent) for latent in latents["latent"].head(section.latents))

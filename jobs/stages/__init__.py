@@ -1,0 +1,1 @@
+"""The stages: one module each, registered in ``jobs.pipeline``."""

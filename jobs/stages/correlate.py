@@ -1,0 +1,177 @@
+"""Correlations of one block's features with all learning signals, and the null they are judged by.
+
+Features are the live latents of an autoencoder, or, as controls, the dimensions of the residual stream, its principal
+components, the dimensions of an untrained model, or latents against signals of other rollouts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from sae.principal_components import principal_components
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+from tdlens.record import Blob, SaeCheckpoint
+
+from jobs.context import Context
+from jobs.reading import read_signals
+from jobs.recording import record_artifact
+from jobs.stage import Plan, Publish, Unit
+from jobs.stages.signals import rollouts_of
+from jobs.stages.train_sae import activations_of
+from sae.autoencoder import Autoencoder
+from sae.checkpoint import from_bytes
+from sae.metrics import evaluate
+from sae.permutation_null import rollout_permutations
+from sae.rollout_statistics import RolloutCorrelation, correlate_rollouts, split_halves
+
+NAME = "correlate"
+DESCRIPTION = (
+    "all live latents × all signals, with controls, intervals and a null that permutes whole rollouts"
+)
+
+MATRIX, NULL = "matrix", "null"
+"""Names of the two artifacts: the correlations as parquet, the block's part of the family's null as safetensors."""
+
+
+def units(context: Context, plan: Plan) -> Iterable[Unit]:
+    """One unit for each source of features and block."""
+    study = context.study
+    common = {
+        "signals": list(study.correlate.signals),
+        "covariates": list(study.correlate.covariates),
+        "permutations": study.correlate.permutations,
+        "alpha": study.correlate.alpha,
+    }
+    read = (*plan.of("play"), *plan.of("signals"))
+    for source, sae in sources(context):
+        for block in context.blocks:
+            config = {"source": source, "sae": sae, "block": block, **common}
+            parents = list(read)
+            if sae is not None:
+                parents += [
+                    unit
+                    for unit in plan.of("train_sae")
+                    if unit.config["name"] == sae and unit.config["block"] == block
+                ]
+            if source == "untrained":
+                parents += plan.of("harvest")
+            key = f"{source}{':' + sae if sae else ''}/block {block}"
+            yield Unit(NAME, key, config, tuple(parents), seed=study.seed)
+
+
+def sources(context: Context) -> list[tuple[str, str | None]]:
+    """Sources of features with the autoencoder they need: every autoencoder, then the controls."""
+    names = [section.name for section in context.study.sae]
+    found: list[tuple[str, str | None]] = [("sae", name) for name in names]
+    for control in context.study.correlate.controls:
+        if control != "shuffled":
+            found.append((control, None))
+        elif names:
+            found.append((control, names[0]))
+    return found
+
+
+def run(context: Context, unit: Unit) -> Publish:
+    study, block = context.study, unit.config["block"]
+    plays = unit.parents_of("play")
+    strata = np.repeat(np.arange(len(plays)), study.task.rollouts)
+    features, table = features_of(context, unit)
+    z = features.reshape(len(strata), -1, features.shape[1])
+    signals = signals_of(context, unit, study.correlate.signals)
+    covariates = signals_of(context, unit, study.correlate.covariates)
+    if unit.config["source"] == "shuffled":
+        signals = signals[rollout_permutations(strata, 1, seed=unit.seed + 1)[0]]
+    result = correlate_rollouts(
+        z,
+        signals,
+        covariates=covariates,
+        strata=strata,
+        selection=split_halves(strata, seed=unit.seed),
+        permutations=rollout_permutations(strata, study.correlate.permutations, seed=unit.seed),
+        confidence=1 - study.correlate.alpha,
+    )
+    blobs = {
+        MATRIX: context.record.blobs.put_table(_long(result, table, study.correlate.signals, block)),
+        NULL: context.record.blobs.put_tensors(result.family.to_tensors()),
+    }
+
+    def publish(session: Session, job_id: int) -> None:
+        for name, blob in blobs.items():
+            record_artifact(session, job_id, name, blob)
+
+    return publish
+
+
+def features_of(context: Context, unit: Unit) -> tuple[torch.Tensor, pd.DataFrame]:
+    """Features that vary, float32 [N, F], and a table with their index (``latent``), firing frequency and size."""
+    source, block = unit.config["source"], unit.config["block"]
+    captures = unit.parents_of("harvest" if source == "untrained" else "play")
+    x = activations_of(context, captures, block)
+    if source in ("sae", "shuffled"):
+        sae = autoencoder_of(context, unit.parents_of("train_sae")[0])
+        metrics = evaluate(sae, [x])
+        kept = np.flatnonzero(metrics.varies)
+        about = {"latent": kept, "frequency": metrics.frequency[kept], "rms": metrics.latent_rms[kept]}
+        return sae.encode(x)[:, kept], pd.DataFrame(about)
+    features = principal_components(x).project(x) if source == "pca" else x
+    kept = np.flatnonzero((features.amax(0) > features.amin(0)).numpy())
+    features = features[:, kept]
+    about = {"latent": kept, "frequency": np.ones(len(kept)), "rms": features.square().mean(0).sqrt().numpy()}
+    return features, pd.DataFrame(about)
+
+
+def autoencoder_of(context: Context, unit: Unit) -> Autoencoder:
+    """The autoencoder that a unit of ``train_sae`` recorded; its checksum is verified."""
+    with context.record.session(read_only=True) as session:
+        sha256, suffix = session.execute(
+            select(Blob.sha256, Blob.suffix)
+            .join(SaeCheckpoint, SaeCheckpoint.blob == Blob.sha256)
+            .where(SaeCheckpoint.job_id == context.job_id(unit))
+        ).one()
+    return from_bytes(context.record.blobs.read(sha256, suffix))
+
+
+def signals_of(context: Context, unit: Unit, names: tuple[str, ...]) -> NDArray[np.float64]:
+    """Learning signals of all variants' rollouts, [R, T, S]."""
+    plays, replays = unit.parents_of("play"), unit.parents_of("signals")
+
+    def read() -> NDArray[np.float64]:
+        with context.record.session(read_only=True) as session:
+            parts = [
+                read_signals(session, context.job_id(replay), rollouts_of(context, play).step_ids, names)
+                for play, replay in zip(plays, replays, strict=True)
+            ]
+        return np.concatenate(parts)
+
+    return context.keep(read, "signals", names, *(replay.identity for replay in replays))
+
+
+def _long(
+    result: RolloutCorrelation, about: pd.DataFrame, signals: tuple[str, ...], block: int
+) -> pd.DataFrame:
+    """One row for each feature and signal."""
+    n_features, n_signals = result.r.shape
+    columns: dict[str, Any] = {
+        "block": block,
+        "signal": np.tile(np.array(signals), n_features),
+        **{name: np.repeat(about[name].to_numpy(), n_signals) for name in about},
+    }
+    for name in (
+        "r",
+        "r_selection",
+        "r_heldout",
+        "r_partial",
+        "ci_low",
+        "ci_high",
+        "null_mean",
+        "null_sd",
+        "z",
+    ):
+        columns[name] = getattr(result, name).ravel()
+    return pd.DataFrame({**columns, "n": result.n, "n_rollouts": result.n_rollouts})

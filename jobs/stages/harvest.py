@@ -1,0 +1,59 @@
+"""Control: an untrained model of the same architecture reads the same texts, and its activations are captured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy.orm import Session
+
+from envs.transcript import Transcript
+from jobs.context import Context
+from jobs.inference.play import replay
+from jobs.reading import Rollouts
+from jobs.recording import record_model
+from jobs.shards import record_capture, write_shards
+from jobs.stage import Plan, Publish, Unit
+from jobs.stages.signals import rollouts_of
+
+NAME = "harvest"
+DESCRIPTION = "an untrained model of the same architecture reads the same texts"
+
+
+def units(context: Context, plan: Plan) -> Iterable[Unit]:
+    """One unit a variant, if the untrained control is wanted."""
+    if "untrained" in context.study.correlate.controls:
+        for play in plan.of("play"):
+            yield Unit(NAME, play.key, {"weights": "untrained"}, parents=(play,), seed=context.study.seed)
+
+
+def run(context: Context, unit: Unit) -> Publish:
+    rollouts = rollouts_of(context, unit.parents[0])
+    transcripts = retold(context, unit.key, rollouts)
+    with context.progress(f"untrained model reads {unit.key}", rollouts.step_ids.size) as advance:
+        seen = replay(
+            context.untrained_engine,
+            transcripts,
+            context.games(unit.key)[0].actions,
+            capture=context.blocks,
+            progress=advance,
+        )
+    shards = write_shards(context, seen.activations)
+
+    def publish(session: Session, job_id: int) -> None:
+        name = f"{context.study.model.name}-untrained"
+        model_id = record_model(session, name, f"fresh weights, seed {unit.seed}", context.untrained_engine)
+        record_capture(session, context, shards, rollouts.step_ids, job_id=job_id, model_id=model_id)
+
+    return publish
+
+
+def retold(context: Context, variant: str, rollouts: Rollouts) -> list[Transcript]:
+    """The recorded games as texts with their decision words: the same games, taking the recorded actions."""
+    games = context.games(variant)
+    for game, transitions, text in zip(games, rollouts.transitions, rollouts.transcripts, strict=True):
+        for action in transitions.action.tolist():
+            game.observe()
+            game.act(action)
+        if game.transcript().text != text:
+            raise RuntimeError("the task no longer tells a recorded rollout as it did: its text differs")
+    return [game.transcript() for game in games]

@@ -1,0 +1,72 @@
+"""The model plays every variant in closed loop; its residual stream is captured at each decision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from jobs.context import Context
+from jobs.inference.play import play
+from jobs.recording import record_model, record_rollouts, record_task
+from jobs.shards import record_capture, write_shards
+from jobs.stage import Plan, Publish, Unit
+
+NAME = "play"
+DESCRIPTION = "the model plays in closed loop; activations are captured at its decisions"
+
+
+def units(context: Context, plan: Plan) -> Iterable[Unit]:
+    """One unit a variant."""
+    for variant in context.study.task.variants:
+        yield Unit(NAME, variant, play_config(context, variant), seed=context.study.seed)
+
+
+def play_config(context: Context, variant: str) -> dict[str, Any]:
+    """Everything that decides how a variant is played, captures included."""
+    study = context.study
+    task = context.task.config(variant=variant, **study.task.settings)
+    return {
+        "task": {"name": study.task.name, **asdict(task)},
+        "rollouts": study.task.rollouts,
+        "model": asdict(context.engine.describe()),
+        "engine": study.model.engine,
+        "blocks": list(context.blocks),
+        "capture_dtype": study.capture.dtype,
+    }
+
+
+def run(context: Context, unit: Unit) -> Publish:
+    variant = unit.config["task"]["variant"]
+    games = context.games(variant)
+    with context.progress(f"play {variant}", sum(game.n_decisions for game in games)) as advance:
+        played = play(
+            context.engine,
+            games,
+            capture=context.blocks,
+            seed=unit.seed,
+            batch_size=context.study.model.batch_size,
+            progress=advance,
+        )
+    shards = write_shards(context, played.activations)
+
+    def publish(session: Session, job_id: int) -> None:
+        model = context.study.model.name
+        model_id = record_model(session, model, model, context.engine)
+        config = {key: value for key, value in unit.config["task"].items() if key != "name"}
+        task_id = record_task(session, context.study.task.name, config, context.task.actions)
+        step_ids = record_rollouts(
+            session,
+            games,
+            played,
+            context.rollout_seeds,
+            job_id=job_id,
+            task_id=task_id,
+            model_id=model_id,
+            policy="model",
+        )
+        record_capture(session, context, shards, step_ids, job_id=job_id, model_id=model_id)
+
+    return publish

@@ -1,0 +1,163 @@
+"""Judge the correlations of one source over all its blocks as one family, and put the strongest into SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+from tdlens.record import (
+    Analysis,
+    Artifact,
+    Coverage,
+    LatentCorrelation,
+    SaeCheckpoint,
+    insert_columns,
+    insert_rows,
+)
+
+from jobs.context import Context
+from jobs.reading import signal_ids
+from jobs.recording import record_model
+from jobs.stage import Plan, Publish, Unit
+from jobs.stages.correlate import MATRIX, NULL, sources
+from sae.permutation_null import FamilyNull
+
+NAME = "rank"
+DESCRIPTION = "family-wise thresholds and q-values over all blocks; the strongest correlations go into SQL"
+
+KEPT = ("r", "r_selection", "r_heldout", "ci_low", "ci_high", "r_partial", "null_mean", "null_sd")
+
+
+def units(context: Context, plan: Plan) -> Iterable[Unit]:
+    """One unit for each source of features."""
+    for source, sae in sources(context):
+        blocks = [u for u in plan.of("correlate") if (u.config["source"], u.config["sae"]) == (source, sae)]
+        trained = [u for u in plan.of("train_sae") if u.config["name"] == sae]
+        config = {"source": source, "sae": sae, "top": context.study.correlate.top}
+        yield Unit(
+            NAME, f"{source}{':' + sae if sae else ''}", config, (*blocks, *trained, plan.of("signals")[0])
+        )
+
+
+def run(context: Context, unit: Unit) -> Publish:
+    blocks = unit.parents_of("correlate")
+    family, *others = (_family(context, block) for block in blocks)
+    for other in others:
+        family.merge(other)
+    alpha = context.study.correlate.alpha
+    threshold = family.threshold_z(alpha)
+    table = matrix_of(context, unit)
+    table["p_familywise"], table["q_value"] = family.p_familywise(table["z"]), family.q_value(table["z"])
+    table["threshold"] = table["null_mean"].abs() + threshold * table["null_sd"]
+    source = unit.config["source"]
+
+    def publish(session: Session, job_id: int) -> None:
+        analysis = Analysis(
+            job_id=job_id,
+            task=context.study.task.name,
+            model_id=_model(session, context, source),
+            source="raw" if source == "untrained" else source,
+            sae_name=unit.config["sae"],
+            n=int(table["n"].iloc[0]),
+            n_rollouts=int(table["n_rollouts"].iloc[0]),
+            family_size=family.n_tests,
+            n_permutations=context.study.correlate.permutations,
+            alpha=alpha,
+            threshold_z=threshold,
+            covariates=list(context.study.correlate.covariates),
+        )
+        session.add(analysis)
+        session.flush()
+        known = signal_ids(
+            session, context.job_id(unit.parents_of("signals")[0]), list(table["signal"].unique())
+        )
+        checkpoints = _checkpoints(session, context, unit)
+        coverage = []
+        for block in blocks:
+            number, blob = block.config["block"], _artifact(session, context, block, MATRIX)
+            here = table[table["block"] == number]
+            for name, rows in here.groupby("signal", sort=False):
+                tested = rows.dropna(subset=["r"])
+                kept = tested.loc[tested["r"].abs().sort_values(ascending=False).index].head(
+                    unit.config["top"]
+                )
+                if len(kept):
+                    columns = {
+                        column: kept[column].to_numpy() for column in (*KEPT, "p_familywise", "q_value")
+                    }
+                    insert_columns(
+                        session,
+                        LatentCorrelation,
+                        {
+                            "analysis_id": analysis.id,
+                            "block": number,
+                            "signal_id": known[str(name)],
+                            "latent": kept["latent"].to_numpy(),
+                            "sae_id": checkpoints.get(number),
+                            "n": analysis.n,
+                            "n_rollouts": analysis.n_rollouts,
+                            **columns,
+                        },
+                    )
+                coverage.append(
+                    {
+                        "analysis_id": analysis.id,
+                        "block": number,
+                        "signal_id": known[str(name)],
+                        "n_latents": _width(context, unit),
+                        "n_live": len(tested),
+                        "n_kept": len(kept),
+                        "min_abs_r_kept": kept["r"].abs().min() if len(kept) else None,
+                        "r_threshold": tested["threshold"].max() if len(tested) else None,
+                        "blob": blob,
+                    }
+                )
+        insert_rows(session, Coverage, coverage)
+
+    return publish
+
+
+def matrix_of(context: Context, unit: Unit) -> pd.DataFrame:
+    """All correlations of a source, every block and signal, from its parquet blobs; ``unit`` is of this stage."""
+
+    def read() -> pd.DataFrame:
+        with context.record.session(read_only=True) as session:
+            blobs = [_artifact(session, context, block, MATRIX) for block in unit.parents_of("correlate")]
+        return pd.concat([context.record.blobs.load_table(blob) for blob in blobs], ignore_index=True)
+
+    return context.keep(read, "matrix", unit.identity).copy()
+
+
+def _family(context: Context, block: Unit) -> FamilyNull:
+    with context.record.session(read_only=True) as session:
+        blob = _artifact(session, context, block, NULL)
+    return FamilyNull.from_tensors(context.record.blobs.load_tensors(blob))
+
+
+def _artifact(session: Session, context: Context, unit: Unit, name: str) -> str:
+    job_id = context.job_id(unit)
+    return session.scalars(
+        select(Artifact.blob).where(Artifact.job_id == job_id, Artifact.name == name)
+    ).one()
+
+
+def _model(session: Session, context: Context, source: str) -> int:
+    name = context.study.model.name
+    if source == "untrained":
+        return record_model(session, f"{name}-untrained", "", context.untrained_engine)
+    return record_model(session, name, name, context.engine)
+
+
+def _checkpoints(session: Session, context: Context, unit: Unit) -> dict[int, int]:
+    jobs = [context.job_id(parent) for parent in unit.parents_of("train_sae")]
+    rows = session.execute(
+        select(SaeCheckpoint.block, SaeCheckpoint.id).where(SaeCheckpoint.job_id.in_(jobs))
+    )
+    return {block: key for block, key in rows}
+
+
+def _width(context: Context, unit: Unit) -> int:
+    trained = unit.parents_of("train_sae")
+    return int(trained[0].config["autoencoder"]["d_latents"]) if trained else context.engine.d_model

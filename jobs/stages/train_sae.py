@@ -1,0 +1,89 @@
+"""One autoencoder for each block, trained on the decision tokens of all variants together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+
+import pandas as pd
+import torch
+from sqlalchemy.orm import Session
+from tdlens.record import SaeCheckpoint, SaeMetric, insert_rows
+
+from jobs.context import Context
+from jobs.reading import read_activations
+from jobs.recording import record_artifact, record_blob, record_model
+from jobs.stage import Plan, Publish, Unit
+from jobs.study import SAESection
+from sae.checkpoint import to_bytes
+from sae.metrics import evaluate
+from sae.training import train
+
+NAME = "train_sae"
+DESCRIPTION = "sparse autoencoders, one a block, on the decision tokens of all variants"
+
+
+def units(context: Context, plan: Plan) -> Iterable[Unit]:
+    """One unit for each autoencoder section and block."""
+    for section in context.study.sae:
+        for block in context.blocks:
+            config = {
+                "name": section.name,
+                "block": block,
+                "autoencoder": asdict(section.autoencoder(context.engine.d_model)),
+                "training": asdict(section.training()),
+            }
+            seed = context.study.seed * 10_000 + block
+            yield Unit(NAME, f"{section.name}/block {block}", config, tuple(plan.of("play")), seed)
+
+
+def run(context: Context, unit: Unit) -> Publish:
+    section = section_of(context, unit)
+    block = unit.config["block"]
+    x = activations_of(context, unit.parents, block)
+    config = section.autoencoder(context.engine.d_model)
+    n_steps = section.epochs * -(-len(x) // section.batch_size)
+    with context.progress(f"train {unit.key}", n_steps) as advance:
+        trained = train(config, section.training(), x, seed=unit.seed, on_step=lambda step, total: advance(1))
+    measured = evaluate(trained.sae, [x]).scalars()
+    blob = context.record.blobs.put_bytes(to_bytes(trained.sae), "safetensors")
+    history = context.record.blobs.put_table(pd.DataFrame(trained.history))
+    last = trained.history[-1]
+
+    def publish(session: Session, job_id: int) -> None:
+        model = context.study.model.name
+        checkpoint = SaeCheckpoint(
+            job_id=job_id,
+            model_id=record_model(session, model, model, context.engine),
+            name=section.name,
+            block=block,
+            architecture=config.architecture,
+            d_in=config.d_in,
+            d_latents=config.d_latents,
+            config=dict(unit.config),
+            blob=record_blob(session, blob),
+            seed=unit.seed,
+        )
+        session.add(checkpoint)
+        session.flush()
+        record_artifact(session, job_id, "history", history)
+        values = {**measured, "loss": last.loss, "l1_norm": last.l1, "steps": float(last.step)}
+        insert_rows(
+            session,
+            SaeMetric,
+            [{"sae_id": checkpoint.id, "name": name, "value": value} for name, value in values.items()],
+        )
+
+    return publish
+
+
+def section_of(context: Context, unit: Unit) -> SAESection:
+    """The section of the study that a unit trains."""
+    return next(section for section in context.study.sae if section.name == unit.config["name"])
+
+
+def activations_of(context: Context, captures: Iterable[Unit], block: int) -> torch.Tensor:
+    """Residual stream of one block at the decisions of several captures, one after the other, float32 [N, d]."""
+    with context.record.session(read_only=True) as session:
+        parts = [read_activations(context.record, session, context.job_id(unit), block) for unit in captures]
+    return torch.cat(parts)
