@@ -76,7 +76,7 @@ class Autoencoder(nn.Module, ABC):
     def fit_scaling(self, x: Tensor) -> None:
         """Fix centring and scaling on data [N, d_in]: sqrt(d_in) over the mean norm of its rows.
 
-        Source: Demircan et al. 2025 (arXiv 2410.01280), section 3. Raises ValueError where x has another
+        Source: Demircan et al. 2025 (arXiv 2410.01280). Raises ValueError where x has another
         shape, is empty, holds a number that is not finite, or has nothing left to scale.
         """
         d_in = self.config.d_in

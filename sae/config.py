@@ -27,7 +27,7 @@ class SAEConfig:
     """
 
     architecture: str
-    """Name in the registry: "relu" (Demircan et al. 2025, section 3) or "topk"."""
+    """Name in the registry: "relu" (Demircan et al. 2025, arXiv 2410.01280) or "topk"."""
     d_in: int
     """Width of the residual stream."""
     d_latents: int

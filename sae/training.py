@@ -17,7 +17,7 @@ from sae.config import SAEConfig
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How to train; the defaults are those of Demircan et al. 2025, section 3, for the two-step task."""
+    """How to train; the defaults are those of Demircan et al. 2025 for the two-step task."""
 
     lr: float = 1e-4
     """Adam's learning rate."""

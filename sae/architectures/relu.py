@@ -1,4 +1,4 @@
-"""The autoencoder of Demircan et al. 2025 (arXiv 2410.01280, section 3): a plain linear pair and a ReLU.
+"""The autoencoder of Demircan et al. 2025 (arXiv 2410.01280): a plain linear pair and a ReLU.
 
 L = ||h - h_hat||^2 + l1 * ||z||_1^2, with the square as printed in equation 3. No tied weights, no constraint
 on the decoder and no pre-bias.

@@ -1,0 +1,122 @@
+"""Pearson and partial correlation of many latents with a few signals, in one pass."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+Array = Tensor | NDArray[np.generic] | ArrayLike
+
+# A variable of which the covariates leave less than this share of variance has no partial correlation: what
+# is left is rounding of the centred moments, not data.
+RESIDUAL_SHARE = 1e-9
+
+
+class StreamingCorrelation:
+    """Correlates x [N, n_x] with y [N, n_y], and again given covariates [N, n_covariates].
+
+    Chunks are centred on their own means and merged in float64 by the pairwise rule of Chan, Golub and
+    LeVeque (1983), so neither large means nor the way the rows are cut matter, and two accumulators of
+    different rows can be merged. Memory is n_x * (n_y + n_covariates + 4) numbers; the products of a chunk
+    are taken on the device of x.
+    """
+
+    def __init__(self, n_x: int, n_y: int, n_covariates: int = 0) -> None:
+        n_w = n_y + n_covariates  # signals and covariates side by side
+        self.n_y = n_y
+        self.n = 0
+        self._x_mean, self._w_mean = _zeros(n_x), _zeros(n_w)
+        self._xx, self._xw, self._ww = _zeros(n_x), _zeros(n_x, n_w), _zeros(n_w, n_w)
+        self._x_range = torch.stack([_zeros(n_x) + torch.inf, _zeros(n_x) - torch.inf])
+        self._w_range = torch.stack([_zeros(n_w) + torch.inf, _zeros(n_w) - torch.inf])
+
+    def update(self, x: Array, y: Array, covariates: Array | None = None) -> None:
+        """Add rows. Raises ValueError where shapes do not fit or a number is not finite."""
+        x = torch.as_tensor(x).double()
+        parts = [torch.as_tensor(part).to(x) for part in (y, covariates) if part is not None]
+        w = torch.cat(parts, 1)
+        expected = (len(self._x_mean), self.n_y, len(self._w_mean))
+        if (x.shape[1], parts[0].shape[1], w.shape[1]) != expected or len(x) != len(w):
+            raise ValueError(
+                f"expected x [N, {expected[0]}], y [N, {expected[1]}] and covariates "
+                f"[N, {expected[2] - expected[1]}], not {[list(part.shape) for part in (x, *parts)]}"
+            )
+        if len(x) == 0:
+            return
+        chunk = StreamingCorrelation(expected[0], expected[1], expected[2] - expected[1])
+        x_mean, w_mean = x.mean(0), w.mean(0)
+        for kind, mean in (("latent", x_mean), ("signal or covariate", w_mean)):
+            if not bool(torch.isfinite(mean).all()):
+                raise ValueError(f"a {kind} holds a number that is not finite")
+        x_centred, w_centred = x - x_mean, w - w_mean
+        chunk.n = len(x)
+        chunk._x_mean, chunk._w_mean = x_mean.cpu(), w_mean.cpu()
+        chunk._xx = x_centred.square().sum(0).cpu()
+        chunk._xw = (x_centred.T @ w_centred).cpu()
+        chunk._ww = (w_centred.T @ w_centred).cpu()
+        chunk._x_range, chunk._w_range = (torch.stack([v.amin(0), v.amax(0)]).cpu() for v in (x, w))
+        self.merge(chunk)
+
+    def merge(self, other: StreamingCorrelation) -> None:
+        """Add the rows that `other` has seen. Raises ValueError where it has other variables."""
+        if (other._xw.shape, other.n_y) != (self._xw.shape, self.n_y):
+            raise ValueError("only correlations of the same variables can be merged")
+        total = self.n + other.n
+        if total == 0:
+            return
+        share = self.n * other.n / total
+        dx, dw = other._x_mean - self._x_mean, other._w_mean - self._w_mean
+        self._xx += other._xx + dx.square() * share
+        self._xw += other._xw + torch.outer(dx, dw) * share
+        self._ww += other._ww + torch.outer(dw, dw) * share
+        self._x_mean += dx * (other.n / total)
+        self._w_mean += dw * (other.n / total)
+        for mine, others in ((self._x_range, other._x_range), (self._w_range, other._w_range)):
+            torch.minimum(mine[0], others[0], out=mine[0])
+            torch.maximum(mine[1], others[1], out=mine[1])
+        self.n = total
+
+    @property
+    def r(self) -> NDArray[np.float64]:
+        """Signed Pearson r [n_x, n_y]; NaN where either does not vary."""
+        yy = self._ww.diagonal()[: self.n_y]
+        x_varies, y_varies = _varies(self._x_range), _varies(self._w_range)[: self.n_y]
+        return _correlation(self._xw[:, : self.n_y], self._xx, yy, x_varies, y_varies)
+
+    @property
+    def partial_r(self) -> NDArray[np.float64]:
+        """Signed r of what the covariates leave of x and of y [n_x, n_y], by the Schur complement.
+
+        NaN where either does not vary or is a linear function of the covariates. Covariates may be constant
+        or linearly dependent.
+        """
+        c = slice(self.n_y, None)
+        y = slice(0, self.n_y)
+        spread = torch.where(_varies(self._w_range)[c], self._ww.diagonal()[c].sqrt(), torch.inf)
+        covariate_r = self._ww[c, c] / torch.outer(spread, spread)
+        inverse = torch.linalg.pinv(covariate_r, hermitian=True, rtol=1e-10)
+        xc, yc = self._xw[:, c] / spread, self._ww[y, c] / spread
+        xx = self._xx - ((xc @ inverse) * xc).sum(1)
+        yy = self._ww.diagonal()[y] - ((yc @ inverse) * yc).sum(1)
+        xy = self._xw[:, y] - xc @ inverse @ yc.T
+        x_left = _varies(self._x_range) & (xx > RESIDUAL_SHARE * self._xx)
+        y_left = _varies(self._w_range)[y] & (yy > RESIDUAL_SHARE * self._ww.diagonal()[y])
+        return _correlation(xy, xx, yy, x_left, y_left)
+
+
+def _zeros(*shape: int) -> Tensor:
+    return torch.zeros(*shape, dtype=torch.float64)
+
+
+def _varies(extremes: Tensor) -> Tensor:
+    """Whether largest and smallest differ, which is exact where a variance would leave rounding."""
+    return extremes[1] > extremes[0]
+
+
+def _correlation(xy: Tensor, xx: Tensor, yy: Tensor, x_ok: Tensor, y_ok: Tensor) -> NDArray[np.float64]:
+    scale = torch.outer(xx.clamp_min(0).sqrt(), yy.clamp_min(0).sqrt())
+    r = (xy / scale).clamp(-1, 1)
+    r[~torch.outer(x_ok, y_ok)] = torch.nan
+    return r.numpy()

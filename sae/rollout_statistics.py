@@ -1,0 +1,153 @@
+"""Correlations over rollouts: what holds when the rollout, and not the decision, is the unit of chance.
+
+Arrays are latents z [R, T, L], signals y [R, T, S] and covariates [R, T, C] of R rollouts of T decisions
+each. `strata` [R] names the task variant of each rollout: the design fixes how many rollouts a variant has,
+so halves and permutations stay within it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import scipy.stats
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from sae.correlation import Array, StreamingCorrelation
+from sae.permutation_null import FamilyNull, permutation_null, standardised, stratum_indices
+
+Floats = NDArray[np.float64]
+
+
+class Interval(NamedTuple):
+    """Confidence limits [L, S]; NaN where the correlation is."""
+
+    low: Floats
+    high: Floats
+
+
+@dataclass(frozen=True)
+class RolloutCorrelation:
+    """Everything about the correlation of L latents with S signals in one block, each [L, S]."""
+
+    r: Floats
+    """Signed Pearson r over all decisions of all rollouts."""
+    r_selection: Floats
+    """r on the rollouts on which latents may be chosen."""
+    r_heldout: Floats
+    """r on the other rollouts, for scoring what was chosen."""
+    r_partial: Floats
+    """r given the covariates."""
+    ci_low: Floats
+    ci_high: Floats
+    """Confidence interval of r, clustered by rollout."""
+    null_mean: Floats
+    null_sd: Floats
+    """Moments of r when whole rollouts are permuted within strata."""
+    z: Floats
+    """(r - null_mean) / null_sd."""
+    family: FamilyNull
+    """The block's part of the family-wise null; merge over blocks before asking for p or q."""
+    n: int
+    """Decisions."""
+    n_rollouts: int
+    """Rollouts."""
+
+
+def split_halves(strata: ArrayLike, *, seed: int) -> NDArray[np.bool_]:
+    """Which rollouts [R] are for selecting latents; the others are held out.
+
+    Halves differ by at most one rollout, in each stratum and in all. Raises ValueError for fewer than two.
+    """
+    strata = np.asarray(strata)
+    if len(strata) < 2:
+        raise ValueError("held-out halves need at least two rollouts")
+    shuffled = np.random.default_rng(seed).permutation(len(strata))
+    by_stratum = shuffled[np.argsort(strata[shuffled], kind="stable")]
+    selection = np.zeros(len(strata), dtype=np.bool_)
+    selection[by_stratum[::2]] = True
+    return selection
+
+
+def correlate(z: Array, y: Array, covariates: Array | None = None) -> StreamingCorrelation:
+    """Correlation over the decisions of all given rollouts."""
+    x, signals = torch.as_tensor(z).flatten(0, 1), torch.as_tensor(y).flatten(0, 1)
+    given = None if covariates is None else torch.as_tensor(covariates).flatten(0, 1)
+    correlation = StreamingCorrelation(x.shape[1], signals.shape[1], 0 if given is None else given.shape[1])
+    correlation.update(x, signals, given)
+    return correlation
+
+
+def clustered_interval(
+    z: Array, y: Array, *, strata: ArrayLike | None = None, confidence: float = 0.95, chunk: int = 256
+) -> Interval:
+    """Confidence interval of the pooled r, with rollouts as clusters.
+
+    The influence of a decision on r is u v - r (u^2 + v^2) / 2 for standardised u, v; the sums of influence
+    over rollouts give the variance of r however the decisions of a rollout depend on each other (the
+    sandwich, with n / (n - 1) in each stratum). The interval is symmetric in atanh r and uses Student's t
+    with R less the number of strata degrees of freedom. Latents are taken `chunk` at a time. Raises ValueError
+    for a stratum of one rollout.
+    """
+    z, signals = torch.as_tensor(z), torch.as_tensor(y)
+    n_rollouts, n_decisions, n_latents = z.shape
+    groups = stratum_indices(strata, n_rollouts)
+    if min(len(rollouts) for rollouts in groups) < 2:
+        raise ValueError("a confidence interval by rollout needs at least two rollouts in each stratum")
+    v = standardised(signals.to(z.device))  # [R, T, S]
+    r = correlate(z, y).r
+    variance = np.empty_like(r)
+    for first in range(0, n_latents, chunk):
+        u = standardised(z[:, :, first : first + chunk])
+        here = torch.from_numpy(r[first : first + chunk]).to(z.device)
+        squares = u.square().sum(1)[:, :, None] + v.square().sum(1)[:, None, :]
+        influence = torch.bmm(u.transpose(1, 2), v) - here * squares / 2  # [R, L, S]
+        total = torch.zeros_like(here)
+        for rollouts in groups:
+            size = len(rollouts)
+            total += influence[rollouts].var(0, correction=1) * size
+        variance[first : first + chunk] = (total / (n_rollouts * n_decisions) ** 2).cpu().numpy()
+    quantile = scipy.stats.t.ppf((1 + confidence) / 2, n_rollouts - len(groups))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        half = quantile * np.sqrt(variance) / (1 - r**2)
+        low, high = np.tanh(np.arctanh(r) - half), np.tanh(np.arctanh(r) + half)
+    exact = np.abs(r) > 1 - 1e-12  # a perfect correlation has no spread to estimate
+    return Interval(np.where(exact, r, low), np.where(exact, r, high))
+
+
+def correlate_rollouts(
+    z: Array,
+    y: Array,
+    *,
+    covariates: Array,
+    strata: ArrayLike,
+    selection: NDArray[np.bool_],
+    permutations: NDArray[np.int64],
+    confidence: float = 0.95,
+) -> RolloutCorrelation:
+    """All statistics of one block at once.
+
+    `selection` [R] is from `split_halves`, `permutations` [P, R] from `rollout_permutations`; give every
+    block of an analysis the same two.
+    """
+    z, y, covariates = (torch.as_tensor(part) for part in (z, y, covariates))
+    pooled = correlate(z, y, covariates)
+    chosen = torch.from_numpy(selection)
+    interval = clustered_interval(z, y, strata=strata, confidence=confidence)
+    null = permutation_null(z, y, strata=strata, permutations=permutations)
+    return RolloutCorrelation(
+        r=pooled.r,
+        r_selection=correlate(z[chosen], y[chosen]).r,
+        r_heldout=correlate(z[~chosen], y[~chosen]).r,
+        r_partial=pooled.partial_r,
+        ci_low=interval.low,
+        ci_high=interval.high,
+        null_mean=null.mean,
+        null_sd=null.sd,
+        z=null.z,
+        family=null.family,
+        n=pooled.n,
+        n_rollouts=len(z),
+    )
