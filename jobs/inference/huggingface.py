@@ -60,7 +60,7 @@ class HuggingFaceEngine:
             DynamicCache(config=self.config), torch.zeros(0, 0, dtype=torch.bool, device=self.device)
         )
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def forward(
         self,
         tokens: TokenBatch,

@@ -38,33 +38,30 @@ class TextTokenizer:
         self._pieces: dict[tuple[str, str], list[int]] = {}
 
     def encode(self, texts: Sequence[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
-        """Ids and character offsets of each whole text, with (0, 0) for the special tokens in front.
-
-        Raises:
-            UserError: a word of the text isn't in the vocabulary (its id would be that of "unknown").
-        """
+        """Ids and character offsets of each whole text, with (0, 0) for the special tokens in front."""
         encoded = self._tokenizer(
             list(texts), return_offsets_mapping=True, return_special_tokens_mask=True, verbose=False
         )
         rows = []
-        for index, text in enumerate(texts):
-            special = encoded["special_tokens_mask"][index]
+        for ids, offsets, special in zip(
+            encoded["input_ids"], encoded["offset_mapping"], encoded["special_tokens_mask"], strict=True
+        ):
             length = len(special) - special[::-1].index(0)
-            ids, offsets = encoded["input_ids"][index][:length], encoded["offset_mapping"][index][:length]
-            self._refuse_unknown(text, ids, offsets)
-            rows.append((ids, offsets))
+            rows.append((ids[:length], offsets[:length]))
         return rows
 
     def decisions(self, transcripts: Sequence[Transcript]) -> tuple[list[list[int]], list[list[int]]]:
         """Token ids of each transcript, and the index of the last token of each of its decision words.
 
         Raises:
-            UserError: the tokenizer merges a decision word with what follows it, or doesn't know a word.
+            UserError: the tokenizer merges a decision word with what follows it, or doesn't know a word (its
+                token would be that of every unknown word).
         """
         rows, positions = [], []
         for (ids, offsets), transcript in zip(
             self.encode([transcript.text for transcript in transcripts]), transcripts, strict=True
         ):
+            self._refuse_unknown(transcript.text, ids, offsets)
             try:
                 positions.append(token_indices(offsets, transcript.decisions))
             except ValueError as error:
@@ -93,6 +90,7 @@ class TextTokenizer:
                 raise UserError(
                     f"Action {action!r} is not one token after the decision word, but {shown}.", remedy
                 )
+            self._refuse_unknown(action, pieces, [(0, len(action))])
             if pieces[0] in chosen:
                 raise UserError(
                     f"Actions {chosen[pieces[0]]!r} and {action!r} are the same token "
@@ -122,9 +120,10 @@ class TextTokenizer:
                     f"The tokenizer merges {context[-12:]!r} with the text that follows it, {piece[:12]!r}.",
                     "Use a tokenizer that splits at words, or another model.",
                 )
-            self._pieces[key] = [
-                token for token, (_, end) in zip(ids, offsets, strict=True) if end > split or not text
-            ]
+            first = next(i for i, (_, end) in enumerate(offsets) if end > split) if text else 0
+            # words cut off at the start of the context may be unknown, those of the piece may not
+            self._refuse_unknown(context + piece, ids[first:], offsets[first:])
+            self._pieces[key] = ids[first:]
         return self._pieces[key]
 
     def verify(self, texts: Sequence[str], rows: Sequence[Sequence[int]]) -> None:

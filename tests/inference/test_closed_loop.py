@@ -1,0 +1,180 @@
+"""The closed loop: one pass over the whole text with the same edits gives the same numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tdlens.errors import UserError
+from tiny import TOKENIZERS, Sparse, small_games, tiny_engine
+
+from envs.transcript import Transcript
+from envs.two_step import ACTIONS, TwoStep, TwoStepConfig
+from jobs.inference import DirectionEdit, LatentEdit, Played, play, replay
+from jobs.inference.huggingface import HuggingFaceEngine
+
+EDIT = LatentEdit(1, Sparse(32, 40), [2, 5, 9], "clamp", value=4.0)
+BLOCKS = (0, 1, 2, 3)
+
+
+def assert_same_numbers(one: Played, other: Played) -> None:
+    np.testing.assert_array_equal(one.actions, other.actions)
+    np.testing.assert_array_equal(one.token_positions, other.token_positions)
+    np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-5)
+    assert one.activations.keys() == other.activations.keys()
+    for block in one.activations:
+        torch.testing.assert_close(one.activations[block], other.activations[block], atol=1e-4, rtol=1e-5)
+    assert one.transcripts == other.transcripts
+
+
+@pytest.mark.parametrize(
+    "edits", [(), (EDIT,), (DirectionEdit(EDIT, seed=3),)], ids=["none", "latent", "random"]
+)
+def test_closed_loop_with_a_cache_equals_one_pass_over_the_whole_text(
+    engine: HuggingFaceEngine, edits: Any
+) -> None:
+    played = play(engine, small_games(6), capture=BLOCKS, edits=edits, seed=0)
+    again = replay(engine, played.transcripts, ACTIONS, capture=BLOCKS, edits=edits, batch_size=4)
+    assert_same_numbers(played, again)
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+def test_any_tokenizer_plays(tokenizer: str) -> None:
+    engine = tiny_engine("llama", tokenizer)
+    played = play(engine, small_games(3), capture=[2], seed=0)
+    assert_same_numbers(played, replay(engine, played.transcripts, ACTIONS, capture=[2]))
+
+
+def test_probabilities_are_the_softmax_over_the_action_tokens_alone(engine: HuggingFaceEngine) -> None:
+    played = play(engine, small_games(2, episodes=2), seed=0, temperature=0.5)
+    left, right = engine.tokenizer(list(ACTIONS), add_special_tokens=False)["input_ids"]
+    for index, transcript in enumerate(played.transcripts):
+        for t, span in enumerate(transcript.decisions):
+            ids = engine.tokenizer(transcript.text[: span.end])["input_ids"]
+            assert played.token_positions[index, t] == len(ids) - 1
+            with torch.no_grad():
+                logits = engine.model(torch.tensor([ids])).logits[0, -1, [*left, *right]]
+            expected = torch.softmax(logits.double() / 0.5, dim=0).numpy()
+            np.testing.assert_allclose(played.probabilities[index, t], expected, atol=1e-5)
+
+
+def test_results_do_not_depend_on_the_batch(engine: HuggingFaceEngine) -> None:
+    whole = play(engine, small_games(7), capture=BLOCKS, edits=[EDIT], seed=5)
+    for batch_size in (1, 3):
+        parts = play(engine, small_games(7), capture=BLOCKS, edits=[EDIT], seed=5, batch_size=batch_size)
+        assert_same_numbers(whole, parts)
+
+
+def test_equal_seeds_give_equal_play_and_other_seeds_other_play(llama: HuggingFaceEngine) -> None:
+    first = play(llama, small_games(6), seed=1, capture=[3])
+    second = play(llama, small_games(6), seed=1, capture=[3])
+    np.testing.assert_array_equal(first.probabilities, second.probabilities)
+    assert torch.equal(first.activations[3], second.activations[3])
+    assert (first.actions != play(llama, small_games(6), seed=2).actions).any()
+
+
+def test_the_games_record_what_was_played_and_forced_actions_are_taken(llama: HuggingFaceEngine) -> None:
+    games = small_games(6)
+    forced = [game.forced_action for game in games]
+    played = play(llama, games, seed=0)
+    for index, game in enumerate(games):
+        assert game.done
+        assert [step.action for step in game.steps] == played.actions[index].tolist()
+        assert played.actions[index, 0] == forced[index]
+        assert [step.forced for step in game.steps] == [True] * 2 + [False] * 6
+
+
+class Bandit:
+    """A few decisions without outcomes, two of them forced."""
+
+    actions = ACTIONS
+
+    def __init__(self, decisions: int = 4) -> None:
+        self.steps: list[Any] = []
+        self._decisions = decisions
+        self._text, self._read = "You pick", 0
+
+    @property
+    def done(self) -> bool:
+        return len(self.steps) == self._decisions
+
+    @property
+    def forced_action(self) -> int | None:
+        return 1 if len(self.steps) in (0, 2) else None
+
+    def observe(self) -> str:
+        fresh, self._read = self._text[self._read :], len(self._text)
+        return fresh
+
+    def act(self, action: int) -> None:
+        self.steps.append(action)
+        self._text += self.actions[action] + ". You pick"
+
+    def transcript(self) -> Transcript:
+        raise AssertionError
+
+
+class BiasedEngine:
+    """A real engine whose logits are replaced so that the left action has a given probability."""
+
+    def __init__(self, engine: HuggingFaceEngine, probability: float) -> None:
+        self.engine, self.tokenizer, self.new_cache = engine, engine.tokenizer, engine.new_cache
+        (left,), (right,) = engine.tokenizer(list(ACTIONS), add_special_tokens=False)["input_ids"]
+        self.logits = torch.full((400,), 9.0)
+        self.logits[[left, right]] = torch.tensor([probability, 1 - probability]).log()
+
+    def forward(self, tokens: Any, **arguments: Any) -> Any:
+        result = self.engine.forward(tokens, **arguments)
+        logits = self.logits.expand(result.logits.shape)
+        return type(result)(logits, result.activations)
+
+
+def test_choices_follow_the_probabilities_with_numbers_common_to_all_interventions(
+    llama: HuggingFaceEngine,
+) -> None:
+    config = TwoStepConfig(episodes=3, random_episodes=1)
+
+    def lefts(probability: float, n: int = 300) -> Any:
+        engine: Any = BiasedEngine(llama, probability)
+        return play(engine, [TwoStep(config, seed=s) for s in range(n)], seed=0).actions == 0
+
+    some, more = lefts(0.3), lefts(0.6)
+    free = slice(2, None)
+    assert abs(some[:, free].mean() - 0.3) < 4 * (0.3 * 0.7 / 1200) ** 0.5
+    assert abs(more[:, free].mean() - 0.6) < 4 * (0.6 * 0.4 / 1200) ** 0.5
+    # with common random numbers whoever picks left at 0.3 picks left at 0.6 too
+    assert not (some & ~more).any()
+    np.testing.assert_array_equal(some[:, :2], more[:, :2])
+    # rollout i's numbers are its own: fewer rollouts, same choices
+    np.testing.assert_array_equal(lefts(0.3, n=20), some[:20])
+
+
+def test_progress_counts_every_decision(llama: HuggingFaceEngine) -> None:
+    made: list[int] = []
+    played = play(llama, small_games(5), seed=0, batch_size=2, progress=made.append)
+    assert sum(made) == played.actions.size == 5 * 8
+    made.clear()
+    replay(llama, played.transcripts, ACTIONS, batch_size=2, progress=made.append)
+    assert sum(made) == 5 * 8
+
+
+def test_games_of_different_lengths_are_refused(llama: HuggingFaceEngine) -> None:
+    games: Any = [Bandit(2), Bandit(3)]
+    with pytest.raises(ValueError, match="number of decisions"):
+        play(llama, games, seed=0)
+
+
+def test_an_action_that_the_model_splits_is_refused(llama: HuggingFaceEngine) -> None:
+    game: Any = Bandit()
+    game.actions = (" left", " backwards")
+    with pytest.raises(UserError, match="' backwards' is not one token"):
+        play(llama, [game], seed=0)
+
+
+def test_a_decision_without_an_action_after_it_is_refused(llama: HuggingFaceEngine) -> None:
+    (game,) = small_games(1)
+    cut = game.transcript()
+    with pytest.raises(ValueError, match="isn't followed by one of the actions"):
+        replay(llama, [cut], ACTIONS)

@@ -1,0 +1,232 @@
+"""A forward pass at chosen positions is the plain forward pass of the model, whatever the padding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tdlens.errors import UserError
+from tiny import CONFIGS, Sparse, tiny_engine, tiny_model
+from transformers import BertConfig, BertLMHeadModel, BloomConfig, BloomForCausalLM, T5Config, T5Model
+
+from jobs.inference import LatentEdit, TokenBatch
+from jobs.inference.huggingface import HuggingFaceEngine
+
+ROWS = [[5, 9, 200, 31, 7, 7, 350], [11, 3, 120], [8, 8, 61, 90, 17]]
+CLOSE = {"atol": 1e-5, "rtol": 1e-5}
+
+
+def plain(model: Any, row: list[int]) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    """Logits [T, V] and hidden states of one row alone, by transformers itself."""
+    with torch.no_grad():
+        output = model(torch.tensor([row]), output_hidden_states=True, use_cache=False)
+    return output.logits[0], tuple(hidden[0] for hidden in output.hidden_states)
+
+
+def columns(tokens: TokenBatch, rows: list[list[int]], side: str, back: int) -> torch.Tensor:
+    """The last ``back`` tokens of each row, as columns of the padded batch."""
+    ends = [tokens.ids.shape[1] if side == "left" else len(row) for row in rows]
+    return torch.tensor([range(end - back, end) for end in ends])
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("architecture", CONFIGS)
+def test_padded_batch_gives_the_logits_and_residual_stream_of_single_rows(
+    architecture: str, side: Any
+) -> None:
+    engine = tiny_engine(architecture)
+    tokens = TokenBatch.from_rows(ROWS, pad_id=1, side=side)
+    result = engine.forward(
+        tokens, positions=columns(tokens, ROWS, side, 3), capture=range(engine.n_blocks + 1)
+    )
+    assert result.logits is not None
+    for index, row in enumerate(ROWS):
+        logits, hidden = plain(engine.model, row)
+        torch.testing.assert_close(result.logits[index], logits[-3:], **CLOSE)
+        for block in range(engine.n_blocks):
+            torch.testing.assert_close(result.activations[block][index], hidden[block][-3:], **CLOSE)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "qwen2"])
+def test_last_block_is_the_stream_before_the_final_norm(architecture: str) -> None:
+    engine = tiny_engine(architecture)
+    last = engine.n_blocks
+    tokens = TokenBatch.from_rows(ROWS[:1], pad_id=0)
+    result = engine.forward(tokens, positions=torch.arange(7)[None], capture=[last])
+    _, hidden = plain(engine.model, ROWS[0])
+    base = engine.model.base_model
+    norm = base.norm if hasattr(base, "norm") else base.ln_f
+    assert not torch.allclose(result.activations[last][0], hidden[last])
+    torch.testing.assert_close(norm(result.activations[last][0]), hidden[last], **CLOSE)
+
+
+def test_rows_fed_in_padded_chunks_through_the_cache_equal_one_pass(engine: HuggingFaceEngine) -> None:
+    rng = np.random.default_rng(0)
+    chunks = [[rng.integers(400, size=rng.integers(1, 9)).tolist() for _ in range(5)] for _ in range(6)]
+    cache = engine.new_cache()
+    rows: list[list[int]] = [[] for _ in range(5)]
+    for number, pieces in enumerate(chunks):
+        side: Any = "right" if number % 2 else "left"
+        tokens = TokenBatch.from_rows(pieces, pad_id=0, side=side)
+        last = columns(tokens, pieces, side, 1)
+        result = engine.forward(tokens, positions=last, capture=[1, engine.n_blocks - 1], cache=cache)
+        assert result.logits is not None
+        for index, (row, piece) in enumerate(zip(rows, pieces, strict=True)):
+            row.extend(piece)
+            logits, hidden = plain(engine.model, row)
+            torch.testing.assert_close(result.logits[index, 0], logits[-1], **CLOSE)
+            for block, x in result.activations.items():
+                torch.testing.assert_close(x[index, 0], hidden[block][-1], **CLOSE)
+
+
+def test_without_logits_the_activations_are_the_same_and_the_head_is_not_run(
+    engine: HuggingFaceEngine,
+) -> None:
+    tokens = TokenBatch.from_rows(ROWS, pad_id=0)
+    positions = torch.full((3, 1), 6)
+    with_logits = engine.forward(tokens, positions=positions, capture=[0, 2, 3])
+    calls: list[object] = []
+    handle = engine.head.register_forward_hook(lambda *_: calls.append(1))
+    without = engine.forward(tokens, positions=positions, capture=[0, 2, 3], logits=False)
+    handle.remove()
+    assert without.logits is None
+    assert not calls
+    for block in (0, 2, 3):
+        assert torch.equal(with_logits.activations[block], without.activations[block])
+
+
+def test_edits_act_at_their_positions_only_and_before_the_capture(engine: HuggingFaceEngine) -> None:
+    ramp = torch.linspace(-1, 1, 32)  # a constant would vanish in LayerNorm
+
+    class Shift:
+        def __init__(self, block: int) -> None:
+            self.block = block
+
+        def __call__(self, x: torch.Tensor) -> torch.Tensor:
+            return x + ramp
+
+    tokens = TokenBatch.from_rows(ROWS[:1], pad_id=0)
+    everywhere = torch.arange(7)[None]
+    before = engine.forward(tokens, positions=everywhere, capture=range(4))
+    for block in range(4):
+        at = engine.forward(
+            tokens, positions=torch.tensor([[4]]), capture=range(4), edits=[Shift(block), Shift(block)]
+        )
+        torch.testing.assert_close(at.activations[block][:, 0], before.activations[block][:, 4] + 2 * ramp)
+        for earlier in range(block):
+            assert torch.equal(at.activations[earlier][:, 0], before.activations[earlier][:, 4])
+        assert at.logits is not None
+        assert before.logits is not None
+        assert not torch.allclose(at.logits[:, 0], before.logits[:, 4])
+
+    # tokens before the edited one never see it, tokens after it do
+    class AtFour(Shift):
+        def __call__(self, x: torch.Tensor) -> torch.Tensor:
+            return x + torch.eye(7)[4][None, :, None] * ramp
+
+    after = engine.forward(tokens, positions=everywhere, capture=[3], edits=[AtFour(1)])
+    change = (after.activations[3] - before.activations[3]).abs().amax(dim=(0, 2))
+    assert bool((change[:4] == 0).all())
+    assert bool((change[4:] > 1e-4).all())
+
+
+def test_hooks_are_gone_afterwards_even_when_an_edit_fails(engine: HuggingFaceEngine) -> None:
+    class Fails:
+        block = 1
+
+        def __call__(self, x: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("no")
+
+    tokens = TokenBatch.from_rows(ROWS, pad_id=0)
+    with pytest.raises(RuntimeError):
+        engine.forward(tokens, positions=torch.full((3, 1), 6), edits=[Fails()])
+    hooks = [
+        hook
+        for module in engine.model.modules()
+        for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
+    ]
+    assert hooks == []
+
+
+def test_bfloat16_gives_its_own_dtype_and_stays_near_float32() -> None:
+    exact = tiny_engine("llama")
+    engine = HuggingFaceEngine(tiny_model("llama").to(torch.bfloat16), exact.tokenizer, "")
+    tokens, positions = TokenBatch.from_rows(ROWS, pad_id=0), torch.full((3, 1), 6)
+    edit = LatentEdit(2, Sparse(32, 40), [0, 1], "clamp", value=3.0)
+    result = engine.forward(tokens, positions=positions, capture=[3], edits=[edit])
+    truth = exact.forward(tokens, positions=positions, capture=[3], edits=[edit])
+    assert result.activations[3].dtype == torch.bfloat16
+    error = result.activations[3].float() - truth.activations[3]
+    assert float(error.norm() / truth.activations[3].norm()) < 0.05
+
+
+def test_description_counts_tied_parameters_once() -> None:
+    engine = tiny_engine("qwen2")
+    described = engine.describe()
+    assert (described.architecture, described.n_blocks, described.d_model, described.dtype) == (
+        "Qwen2ForCausalLM",
+        3,
+        32,
+        "float32",
+    )
+    distinct = {weight.data_ptr(): weight.numel() for weight in engine.model.state_dict().values()}
+    assert described.n_parameters == sum(distinct.values())
+
+
+@pytest.mark.parametrize("block", [-1, 4])
+def test_a_block_outside_the_model_is_refused(llama: HuggingFaceEngine, block: int) -> None:
+    tokens = TokenBatch.from_rows(ROWS, pad_id=0)
+    with pytest.raises(UserError, match=f"no block {block}.*has 3"):
+        llama.forward(tokens, positions=torch.full((3, 1), 6), capture=[block])
+
+
+def test_a_text_beyond_the_context_is_refused(engine: HuggingFaceEngine) -> None:
+    tokens = TokenBatch.from_rows([[1] * 513], pad_id=0)
+    with pytest.raises(UserError, match="513 tokens is longer than the model's context of 512"):
+        engine.forward(tokens, positions=torch.tensor([[512]]))
+
+
+def test_padding_inside_a_sliding_window_is_refused_and_single_rows_are_exact() -> None:
+    config = CONFIGS["qwen2"]()
+    config.sliding_window, config.use_sliding_window = 6, True
+    config.layer_types = ["sliding_attention"] * 3
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = type(tiny_model("qwen2"))(config)
+    engine = HuggingFaceEngine(model, tiny_engine("qwen2").tokenizer, "")
+    cache = engine.new_cache()
+    for row in (ROWS[0], ROWS[2]):
+        single = TokenBatch.from_rows([row], 0)
+        result = engine.forward(single, positions=torch.tensor([[len(row) - 1]]), cache=cache)
+    assert result.logits is not None
+    torch.testing.assert_close(result.logits[0, 0], plain(model, ROWS[0] + ROWS[2])[0][-1], **CLOSE)
+    with pytest.raises(UserError, match="window of 6 tokens"):
+        engine.forward(
+            TokenBatch.from_rows(ROWS, 0), positions=torch.full((3, 1), 6), cache=engine.new_cache()
+        )
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (lambda: BloomForCausalLM(BloomConfig(vocab_size=40, hidden_size=32, n_layer=2)), "position_ids"),
+        (
+            lambda: BertLMHeadModel(
+                BertConfig(
+                    vocab_size=40,
+                    hidden_size=32,
+                    num_hidden_layers=2,
+                    num_attention_heads=4,
+                    intermediate_size=32,
+                )
+            ),
+            "see those that follow",
+        ),
+        (lambda: T5Model(T5Config(vocab_size=40, d_model=32, num_layers=2, d_ff=32)), "encoder-decoder"),
+    ],
+)
+def test_unsuitable_architectures_are_refused(model: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        HuggingFaceEngine(model(), None, "")
