@@ -80,17 +80,14 @@ def clear_errors(settings: Settings) -> Iterator[None]:
         yield
     except (DBAPIError, sqlite3.Error, psycopg.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
-        explained = _explain(cause, settings)
+        explained = explain(cause, settings)
         if explained is None:
             raise
         raise explained from error
-    except PermissionError as error:
-        raise Unreachable(
-            f"{error.filename}: permission denied.", "Set TDLENS_HOME to a folder of yours."
-        ) from error
 
 
-def _explain(cause: BaseException | None, settings: Settings) -> UserError | None:
+def explain(cause: BaseException | None, settings: Settings) -> UserError | None:
+    """What the user can do about a driver's error, or None when it isn't theirs to put right."""
     if isinstance(cause, sqlite3.Error):
         return _explain_sqlite(cause, settings)
     if isinstance(cause, psycopg.Error):

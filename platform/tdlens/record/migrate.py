@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
 import tdlens
-from tdlens.errors import SchemaMismatch, UserError
+from tdlens.errors import SchemaMismatch, Unreachable, UserError
 from tdlens.provenance import source_root
 from tdlens.record.base import Base
 from tdlens.record.engine import READ_ONLY, clear_errors, make_engine
@@ -120,7 +120,7 @@ def _scripts() -> ScriptDirectory:
 def _migrating(settings: Settings) -> Iterator[tuple[Connection, Config]]:
     """One transaction that no other migration runs beside."""
     if settings.sqlite_path is not None:
-        settings.sqlite_path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(settings.sqlite_path.parent)
     engine = make_engine(settings, foreign_keys=False)
     try:
         with clear_errors(settings), engine.begin() as connection:
@@ -134,6 +134,15 @@ def _migrating(settings: Settings) -> Iterator[tuple[Connection, Config]]:
                 _check_references(connection)
     finally:
         engine.dispose()
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unreachable(
+            f"The folder {folder} can't be made: {error.strerror}.", "Set TDLENS_HOME to a folder of yours."
+        ) from error
 
 
 def _check_references(connection: Connection) -> None:

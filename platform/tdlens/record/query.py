@@ -13,7 +13,7 @@ from psycopg.types.string import TextLoader
 from sqlalchemy import text
 
 from tdlens.errors import BadQuery, SchemaMismatch
-from tdlens.record.engine import clear_errors, postgresql_arguments
+from tdlens.record.engine import clear_errors, explain, postgresql_arguments
 from tdlens.record.views import VIEWS
 from tdlens.settings import Settings
 
@@ -24,8 +24,6 @@ sqlite3.register_converter(
 )
 
 _READS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
-
-_REFUSALS = (psycopg.ProgrammingError, psycopg.DataError, psycopg.InternalError, psycopg.NotSupportedError)
 
 
 def query(settings: Settings, sql: str, parameters: Mapping[str, Any] | None = None) -> pd.DataFrame:
@@ -58,9 +56,11 @@ def _query_sqlite(settings: Settings, sql: str, parameters: Mapping[str, Any] | 
             cursor = connection.execute(sql, parameters or {})
             rows = cursor.fetchall()
         except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorname", "SQLITE_ERROR") not in ("SQLITE_ERROR", "SQLITE_AUTH"):
+            if explain(error, settings) is not None:
                 raise
             raise _bad_query(str(error), unknown="no such table" in str(error)) from error
+        if cursor.description is None:
+            raise _bad_query("it asks for nothing", unknown=False)
         return _frame(cursor.description, rows)
 
 
@@ -84,7 +84,9 @@ def _query_postgresql(settings: Settings, sql: str, parameters: Mapping[str, Any
             try:
                 cursor.execute(sql.encode(), parameters)
                 rows = cursor.fetchall()
-            except _REFUSALS as error:
+            except psycopg.Error as error:
+                if explain(error, settings) is not None:
+                    raise
                 unknown = isinstance(error, psycopg.errors.UndefinedTable)
                 raise _bad_query(error.diag.message_primary or str(error), unknown=unknown) from error
             return _frame(cursor.description, rows)

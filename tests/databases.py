@@ -1,0 +1,103 @@
+"""Fixtures for tests that need a record, each on SQLite and on PostgreSQL.
+
+`settings` names an empty database of the test's own, `record` is an open one with its schema. PostgreSQL's
+server is TDLENS_TEST_POSTGRES (default: the superuser postgres on this machine); without one its tests are
+skipped, or fail when TDLENS_REQUIRE_POSTGRES=1.
+"""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import make_url
+from tdlens.record import Record
+from tdlens.record.migrate import upgrade
+from tdlens.settings import Settings
+
+SERVER = make_url(
+    os.environ.get("TDLENS_TEST_POSTGRES") or "postgresql+psycopg://postgres@127.0.0.1:5432/postgres"
+)
+
+MakeSettings = Callable[[Path], Settings]
+
+
+@cache
+def postgres_problem() -> str | None:
+    """Why PostgreSQL can't be used here, or None when it can."""
+    try:
+        _administer("SELECT 1")
+    except psycopg.OperationalError as error:
+        return f"no PostgreSQL at {SERVER.render_as_string()}: {str(error).strip()}"
+    return None
+
+
+def require_postgres() -> None:
+    problem = postgres_problem()
+    if problem is None:
+        return
+    if os.environ.get("TDLENS_REQUIRE_POSTGRES") == "1":
+        pytest.fail(problem)
+    pytest.skip(problem)
+
+
+@contextmanager
+def temporary_database(template: str = "template0") -> Iterator[str]:
+    """Address of a new PostgreSQL database, dropped at the end."""
+    name = f"tdlens_test_{uuid.uuid4().hex[:12]}"
+    _administer(f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        yield SERVER.set(database=name).render_as_string(hide_password=False)
+    finally:
+        _administer(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _administer(statement: str) -> None:
+    address = SERVER.set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(address, autocommit=True, connect_timeout=5) as connection:
+        connection.execute(statement.encode())
+
+
+def sqlite_settings(home: Path) -> Settings:
+    return Settings.from_environment({"TDLENS_HOME": str(home)})
+
+
+@pytest.fixture(scope="session")
+def migrated_template() -> Iterator[str]:
+    """Name of a PostgreSQL database with the schema, to be copied: faster than migrating for each test."""
+    require_postgres()
+    with temporary_database() as address:
+        upgrade(Settings(Path("unused"), address))
+        name = make_url(address).database
+        assert name is not None
+        yield name
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]:
+    """An empty database and an empty home."""
+    if request.param == "sqlite":
+        yield sqlite_settings(tmp_path / "home")
+        return
+    require_postgres()
+    with temporary_database() as address:
+        yield Settings(tmp_path / "home", address)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def record(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Record]:
+    """An open record without rows."""
+    if request.param == "sqlite":
+        record = Record.open(sqlite_settings(tmp_path / "home"))
+        yield record
+        record.close()
+        return
+    template = request.getfixturevalue("migrated_template")
+    with temporary_database(template) as address:
+        record = Record.open(Settings(tmp_path / "home", address))
+        yield record
+        record.close()

@@ -1,0 +1,150 @@
+"""One small study with a row in every table."""
+
+from typing import Any
+
+from sqlalchemy.orm import Session
+from tdlens.identity import digest
+from tdlens.record import (
+    ActivationShard,
+    Analysis,
+    Artifact,
+    BehaviourFit,
+    Blob,
+    Capture,
+    CaptureRow,
+    Coverage,
+    Episode,
+    Intervention,
+    InterventionEffect,
+    Job,
+    JobParent,
+    LatentCorrelation,
+    LearningSignal,
+    Model,
+    Rollout,
+    SaeCheckpoint,
+    SaeMetric,
+    Signal,
+    Step,
+    StudyJob,
+    Task,
+    current_study,
+)
+
+
+def make_job(session: Session, identity: str, **changes: Any) -> Job:
+    """A running job, unless `changes` say otherwise."""
+    fields: dict[str, Any] = {
+        **{"stage": "play", "key": "all", "identity": identity, "state": "running", "attempt": 1},
+        **{"owner": "me", "config": {"n": 3}, "versions": {"torch": "2"}, "device": "cpu"},
+    }
+    job = Job(**(fields | changes))
+    session.add(job)
+    session.flush()
+    return job
+
+
+def fill(session: Session) -> None:
+    """Study `demo`: one rollout of one episode of two steps without, and one with an intervention."""
+    study = current_study(session, name="demo", title="A demo", config={"seed": 1})
+    play, analyse = make_job(session, "a"), make_job(session, "b", stage="correlate")
+    session.add(JobParent(job_id=analyse.id, parent_id=play.id))
+    session.add_all(StudyJob(study_id=study.id, job_id=job.id) for job in (play, analyse))
+    shard, matrix = (Blob(sha256=digest(name), suffix=name, bytes=3) for name in ("safetensors", "parquet"))
+    task = Task(name="two_step", variant="original", config={}, config_hash="c", actions=["left", "right"])
+    model = Model(
+        name="reference", source="shipped", fingerprint="f", architecture="llama", n_blocks=2, d_model=4,
+        n_parameters=100, dtype="float32",
+    )  # fmt: skip
+    signal = Signal(
+        name="td_error", agent="q_learning", parameters={"k": 4}, parameters_hash="p", description="TD error"
+    )
+    session.add_all([shard, matrix, task, model, signal])
+    session.flush()
+
+    sae = SaeCheckpoint(
+        job_id=play.id, model_id=model.id, name="topk", block=1, architecture="topk", d_in=4, d_latents=8,
+        config={"k": 2}, blob=shard.sha256, seed=7,
+    )  # fmt: skip
+    session.add(sae)
+    session.flush()
+    session.add(SaeMetric(sae_id=sae.id, name="explained_variance", value=0.9))
+    lesion = Intervention(
+        job_id=analyse.id, name="zero td", model_id=model.id, sae_id=sae.id, block=1, latents=[3],
+        operation="zero", target_signal="td_error", control="none", description="the TD latent off",
+    )  # fmt: skip
+    session.add(lesion)
+    session.flush()
+    session.add(
+        InterventionEffect(
+            intervention_id=lesion.id, metric="return", value=1.0, baseline=2.0, difference=-1.0, n_rollouts=1
+        )
+    )
+    steps = [
+        *_play(session, play, task, model, None),
+        *_play(session, analyse, task, model, lesion),
+    ]
+    capture = Capture(
+        job_id=play.id,
+        model_id=model.id,
+        positions="decision",
+        dtype="float32",
+        n_rows=2,
+        hook="block_output",
+    )
+    analysis = Analysis(
+        job_id=analyse.id, task="two_step", model_id=model.id, source="sae", sae_name="topk", n=2,
+        n_rollouts=1, family_size=8, n_permutations=100, alpha=0.05, threshold_z=3.0, covariates=["step"],
+    )  # fmt: skip
+    session.add_all([capture, analysis])
+    session.flush()
+    session.add_all(
+        [
+            Artifact(job_id=play.id, name="history", blob=matrix.sha256),
+            LearningSignal(job_id=analyse.id, signal_id=signal.id, step_id=steps[0].id, value=0.5),
+            CaptureRow(capture_id=capture.id, row=0, step_id=steps[0].id),
+            ActivationShard(
+                capture_id=capture.id, block=1, blob=shard.sha256, first_row=0, n_rows=2, d=4, dtype="float32"
+            ),
+            LatentCorrelation(
+                analysis_id=analysis.id, block=1, signal_id=signal.id, latent=3, sae_id=sae.id, r=-0.8, n=2,
+                n_rollouts=1,
+            ),
+            Coverage(
+                analysis_id=analysis.id, block=1, signal_id=signal.id, n_latents=8, n_live=5, n_kept=1,
+                blob=matrix.sha256,
+            ),
+            BehaviourFit(
+                job_id=analyse.id, task="two_step", model_id=model.id, policy="model",
+                intervention_id=lesion.id,
+                behaviour_model="q_learning", n_choices=2, n_rollouts=1, n_parameters=1, nll=1.0, aic=4.0,
+                bic=4.0, chance_nll=1.4,
+            ),
+        ]
+    )  # fmt: skip
+
+
+def _play(
+    session: Session, job: Job, task: Task, model: Model, intervention: Intervention | None
+) -> list[Step]:
+    rollout = Rollout(
+        job_id=job.id, task_id=task.id, model_id=model.id, policy="model",
+        intervention_id=intervention.id if intervention else None, seed=2**40, index=0, n_steps=2,
+        transcript="left, right",
+    )  # fmt: skip
+    session.add(rollout)
+    session.flush()
+    episode = Episode(rollout_id=rollout.id, index=0, return_=8.0, forced=True)
+    session.add(episode)
+    session.flush()
+    first = Step(
+        episode_id=episode.id, rollout_id=rollout.id, index=0, state=0, action=1, reward=0.0, next_state=2,
+        done=False, forced=True, p_chosen=0.5, action_probabilities=[0.5, 0.5], token_position=12,
+    )  # fmt: skip
+    second = Step(
+        episode_id=episode.id, rollout_id=rollout.id, index=1, state=2, action=0, reward=8.0, next_state=-1,
+        done=True, forced=False,
+    )  # fmt: skip
+    session.add_all([first, second])
+    session.flush()
+    return [first, second]
