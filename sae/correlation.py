@@ -12,6 +12,8 @@ Array = Tensor | NDArray[np.generic] | ArrayLike
 # A variable of which the covariates leave less than this share of variance has no partial correlation: what
 # is left is rounding of the centred moments, not data.
 RESIDUAL_SHARE = 1e-9
+# A variable with a spread below this share of its mean does not vary: float64 leaves a constant about 1e-15.
+ROUNDING = 1e-13
 
 
 class StreamingCorrelation:
@@ -29,13 +31,13 @@ class StreamingCorrelation:
         self.n = 0
         self._x_mean, self._w_mean = _zeros(n_x), _zeros(n_w)
         self._xx, self._xw, self._ww = _zeros(n_x), _zeros(n_x, n_w), _zeros(n_w, n_w)
-        self._x_range = torch.stack([_zeros(n_x) + torch.inf, _zeros(n_x) - torch.inf])
-        self._w_range = torch.stack([_zeros(n_w) + torch.inf, _zeros(n_w) - torch.inf])
 
     def update(self, x: Array, y: Array, covariates: Array | None = None) -> None:
         """Add rows. Raises ValueError where shapes do not fit or a number is not finite."""
-        x = torch.as_tensor(x).double()
-        parts = [torch.as_tensor(part).to(x) for part in (y, covariates) if part is not None]
+        x = torch.as_tensor(x)
+        parts = [
+            torch.as_tensor(part).to(x.device, torch.float64) for part in (y, covariates) if part is not None
+        ]
         w = torch.cat(parts, 1)
         expected = (len(self._x_mean), self.n_y, len(self._w_mean))
         if (x.shape[1], parts[0].shape[1], w.shape[1]) != expected or len(x) != len(w):
@@ -46,17 +48,16 @@ class StreamingCorrelation:
         if len(x) == 0:
             return
         chunk = StreamingCorrelation(expected[0], expected[1], expected[2] - expected[1])
-        x_mean, w_mean = x.mean(0), w.mean(0)
+        x_mean, w_mean = x.mean(0, dtype=torch.float64), w.mean(0)
         for kind, mean in (("latent", x_mean), ("signal or covariate", w_mean)):
             if not bool(torch.isfinite(mean).all()):
                 raise ValueError(f"a {kind} holds a number that is not finite")
         x_centred, w_centred = x - x_mean, w - w_mean
         chunk.n = len(x)
         chunk._x_mean, chunk._w_mean = x_mean.cpu(), w_mean.cpu()
-        chunk._xx = x_centred.square().sum(0).cpu()
+        chunk._xx = torch.linalg.vector_norm(x_centred, dim=0).square().cpu()
         chunk._xw = (x_centred.T @ w_centred).cpu()
         chunk._ww = (w_centred.T @ w_centred).cpu()
-        chunk._x_range, chunk._w_range = (torch.stack([v.amin(0), v.amax(0)]).cpu() for v in (x, w))
         self.merge(chunk)
 
     def merge(self, other: StreamingCorrelation) -> None:
@@ -73,17 +74,21 @@ class StreamingCorrelation:
         self._ww += other._ww + torch.outer(dw, dw) * share
         self._x_mean += dx * (other.n / total)
         self._w_mean += dw * (other.n / total)
-        for mine, others in ((self._x_range, other._x_range), (self._w_range, other._w_range)):
-            torch.minimum(mine[0], others[0], out=mine[0])
-            torch.maximum(mine[1], others[1], out=mine[1])
         self.n = total
 
     @property
     def r(self) -> NDArray[np.float64]:
         """Signed Pearson r [n_x, n_y]; NaN where either does not vary."""
         yy = self._ww.diagonal()[: self.n_y]
-        x_varies, y_varies = _varies(self._x_range), _varies(self._w_range)[: self.n_y]
-        return _correlation(self._xw[:, : self.n_y], self._xx, yy, x_varies, y_varies)
+        return _correlation(self._xw[:, : self.n_y], self._xx, yy, self._x_varies, self._w_varies[: self.n_y])
+
+    @property
+    def _x_varies(self) -> Tensor:
+        return self._xx > self.n * (ROUNDING * self._x_mean).square()
+
+    @property
+    def _w_varies(self) -> Tensor:
+        return self._ww.diagonal() > self.n * (ROUNDING * self._w_mean).square()
 
     @property
     def partial_r(self) -> NDArray[np.float64]:
@@ -94,25 +99,20 @@ class StreamingCorrelation:
         """
         c = slice(self.n_y, None)
         y = slice(0, self.n_y)
-        spread = torch.where(_varies(self._w_range)[c], self._ww.diagonal()[c].sqrt(), torch.inf)
+        spread = torch.where(self._w_varies[c], self._ww.diagonal()[c].sqrt(), torch.inf)
         covariate_r = self._ww[c, c] / torch.outer(spread, spread)
         inverse = torch.linalg.pinv(covariate_r, hermitian=True, rtol=1e-10)
         xc, yc = self._xw[:, c] / spread, self._ww[y, c] / spread
         xx = self._xx - ((xc @ inverse) * xc).sum(1)
         yy = self._ww.diagonal()[y] - ((yc @ inverse) * yc).sum(1)
         xy = self._xw[:, y] - xc @ inverse @ yc.T
-        x_left = _varies(self._x_range) & (xx > RESIDUAL_SHARE * self._xx)
-        y_left = _varies(self._w_range)[y] & (yy > RESIDUAL_SHARE * self._ww.diagonal()[y])
+        x_left = self._x_varies & (xx > RESIDUAL_SHARE * self._xx)
+        y_left = self._w_varies[y] & (yy > RESIDUAL_SHARE * self._ww.diagonal()[y])
         return _correlation(xy, xx, yy, x_left, y_left)
 
 
 def _zeros(*shape: int) -> Tensor:
     return torch.zeros(*shape, dtype=torch.float64)
-
-
-def _varies(extremes: Tensor) -> Tensor:
-    """Whether largest and smallest differ, which is exact where a variance would leave rounding."""
-    return extremes[1] > extremes[0]
 
 
 def _correlation(xy: Tensor, xx: Tensor, yy: Tensor, x_ok: Tensor, y_ok: Tensor) -> NDArray[np.float64]:

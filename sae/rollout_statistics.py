@@ -88,8 +88,8 @@ def clustered_interval(
     The influence of a decision on r is u v - r (u^2 + v^2) / 2 for standardised u, v; the sums of influence
     over rollouts give the variance of r however the decisions of a rollout depend on each other (the
     sandwich, with n / (n - 1) in each stratum). The interval is symmetric in atanh r and uses Student's t
-    with R less the number of strata degrees of freedom. Latents are taken `chunk` at a time. Raises ValueError
-    for a stratum of one rollout.
+    with R less the number of strata degrees of freedom. Latents are taken `chunk` at a time. Raises
+    ValueError for a stratum of one rollout.
     """
     z, signals = torch.as_tensor(z), torch.as_tensor(y)
     n_rollouts, n_decisions, n_latents = z.shape
