@@ -177,7 +177,7 @@ class HuggingFaceEngine:
         first = torch.zeros(2, 1, dtype=torch.int64)
         final = self.forward(tokens, positions=first, capture=[self.n_blocks], logits=False)
         one, other = final.activations[self.n_blocks].float()
-        return bool((one - other).norm() < 1e-3 * one.norm())
+        return bool((one - other).norm() <= 1e-3 * one.norm())
 
     def _refuse_overlong(self, length: int) -> None:
         limit = getattr(self.config, "max_position_embeddings", None)

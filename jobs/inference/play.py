@@ -129,8 +129,9 @@ class _Player:
             for row, chunk in zip(rows, chunks, strict=True):
                 row.extend(chunk)
 
-            tokens = TokenBatch.from_rows(chunks, self.tokenizer.pad_id, side="left")
-            last = torch.full((len(games), 1), tokens.ids.shape[1] - 1)
+            # padded on the right every slot has a token to attend to, so no row of the attention is empty
+            tokens = TokenBatch.from_rows(chunks, self.tokenizer.pad_id, side="right")
+            last = torch.tensor([[len(chunk) - 1] for chunk in chunks])
             result = self.engine.forward(
                 tokens, positions=last, capture=self.capture, edits=self.edits, cache=cache
             )

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from tiny import byte_level_tokenizer, tiny_engine, tiny_model
 
 from jobs.inference.huggingface import HuggingFaceEngine
+
+torch.set_num_threads(1)  # tiny tensors: threads would only wait for each other
 
 
 @pytest.fixture(params=["llama", "gpt2", "qwen2"])

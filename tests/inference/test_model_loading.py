@@ -46,10 +46,8 @@ def test_an_untrained_model_has_the_same_shape_and_weights_of_its_seed(saved: Pa
     state = torch.get_rng_state()
     one, again, other = (load_engine(str(saved), untrained_seed=seed) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), state)
-    results = [
-        engine.forward(ROW, positions=LAST, capture=[3]).activations[3]
-        for engine in (trained, one, again, other)
-    ]
+    engines = (trained, one, again, other)
+    results = [engine.forward(ROW, positions=LAST, capture=[3]).activations[3] for engine in engines]
     assert torch.equal(results[1], results[2])
     assert not torch.allclose(results[0], results[1])
     assert not torch.allclose(results[1], results[3])
@@ -61,7 +59,7 @@ def test_an_untrained_model_has_the_same_shape_and_weights_of_its_seed(saved: Pa
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("/no/such/model", "no model at /no/such/model"),
+        ("/no/such/model", "at /no/such/model"),
         ("./nearby", "no model at"),
         ("a/b/c", "no model at a/b/c"),
     ],

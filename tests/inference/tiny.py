@@ -78,12 +78,8 @@ def byte_level_tokenizer() -> PreTrainedTokenizerFast:
 
 def unigram_tokenizer() -> PreTrainedTokenizerFast:
     """As SentencePiece models have: spaces become ▁, one is put in front; adds an end token, has no BOS."""
-    splitter = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(r"[.:\n]+"), "isolated"),
-            pre_tokenizers.Metaspace(prepend_scheme="first"),
-        ]
-    )
+    marks = pre_tokenizers.Split(Regex(r"[.:\n]+"), "isolated")
+    splitter = pre_tokenizers.Sequence([marks, pre_tokenizers.Metaspace(prepend_scheme="first")])
     counts = Counter(word for text in played_texts() for word, _ in splitter.pre_tokenize_str(text))
     characters = {character: -20.0 for character in sorted(set("".join(counts)))}
     words = {word: math.log(count / counts.total()) for word, count in counts.items()}
