@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs import two_step
-from jobs.reference.vocabulary import BOS, tokens
+from jobs.reference.vocabulary import BOS, EPISODES, POINTS, tokens
 
 MAX_POINTS = 10
 IGNORED, TEMPLATE, OUTCOME, CHOICE = 0.0, 0.1, 1.0, 3.0
@@ -30,9 +30,9 @@ class HistoryConfig:
 
     episodes: int = 30
     """Episodes in one history."""
-    interleaved: float = 0.5
+    interleaved: float = 0.8
     """Share of histories whose exploratory choices are spread at random; in the others they lead."""
-    exploration: tuple[float, float] = (0.2, 0.9)
+    exploration: tuple[float, float] = (0.4, 0.95)
     """Probability of an exploratory choice where they are interleaved."""
     leading: tuple[int, int] = (0, 14)
     """Number of exploratory episodes where they lead."""
@@ -55,23 +55,22 @@ class Histories:
     rewards: NDArray[np.int64]
 
 
-class _Template:
-    """Token ids of one episode, with columns for what varies."""
-
-    number, first, fruit, second, points = 1, 4, 6, 9, 11
+class _Ids:
+    """Token ids of what varies in an episode, which is seven tokens long."""
 
     def __init__(self) -> None:
         index = {token: i for i, token in enumerate(tokens())}
-        first_choice = ("Episode", " 0", ": You", " pick", " left", ". You see an", " apple")
-        second_choice = (". You", " pick", " left", ". You get", " 0", " points. Episode is over.\n\n")
-        self.row = np.array([index[token] for token in first_choice + second_choice])
         self.start = np.array([index[BOS], index[two_step.INSTRUCTION]])
+        self.pick = index[f" {two_step.DECISION_WORD}"]
         self.actions = np.array([index[action] for action in two_step.ACTIONS])
-        self.fruits = np.array([index[f" {fruit}"] for fruit in two_step.FRUITS])
-        self.numbers = np.array([index[f" {n}"] for n in range(64)])
+        self.episodes = np.array([index[f"Episode {n}: You"] for n in range(EPISODES)])
+        self.fruits = np.array([index[f". You see an {fruit}. You"] for fruit in two_step.FRUITS])
+        self.points = np.array([index[f". You get {n} points. Episode is over.\n\n"] for n in POINTS])
 
 
-TEMPLATE_IDS = _Template()
+IDS = _Ids()
+EPISODE_TOKENS = 7
+
 
 
 def sample_points(n: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -99,7 +98,7 @@ def _held_out(points: NDArray[np.int64]) -> NDArray[np.bool_]:
 def generate(n: int, rng: np.random.Generator, config: HistoryConfig | None = None) -> Histories:
     """Let ``n`` Q-learning agents play, each on a task instance of its own, and write what happened."""
     config = config or HistoryConfig()
-    row, episodes = TEMPLATE_IDS.row, config.episodes
+    episodes = config.episodes
     everyone = np.arange(n)
     alpha, gamma = rng.uniform(*config.alpha, n), rng.uniform(*config.gamma, n)
     beta = np.exp(rng.uniform(*np.log(config.beta), n))
@@ -109,10 +108,10 @@ def generate(n: int, rng: np.random.Generator, config: HistoryConfig | None = No
     fruit_of_left = rng.integers(2, size=n)
     q = np.zeros((n, two_step.N_STATES, 2))
 
-    ids = np.empty((n, 2 + episodes * len(row)), dtype=np.int64)
+    ids = np.empty((n, 2 + episodes * EPISODE_TOKENS), dtype=np.int64)
     weights = np.full(ids.shape, TEMPLATE, dtype=np.float32)
     rewards = np.empty((n, episodes), dtype=np.int64)
-    ids[:, :2], weights[:, :2] = TEMPLATE_IDS.start, IGNORED
+    ids[:, :2], weights[:, :2] = IDS.start, IGNORED
     for episode in range(episodes):
         if episode:
             _change(points, fruit_of_left, rng.random(n) < hazard, rng)
@@ -125,14 +124,17 @@ def generate(n: int, rng: np.random.Generator, config: HistoryConfig | None = No
         q[everyone, two_step.START, first] += alpha * (ahead - q[everyone, two_step.START, first])
         q[everyone, 1 + fruit, second] += alpha * (reward / MAX_POINTS - q[everyone, 1 + fruit, second])
 
-        at = 2 + episode * len(row)
-        ids[:, at : at + len(row)] = row
-        for column, value, weight in (
-            (TEMPLATE_IDS.number, TEMPLATE_IDS.numbers[episode], TEMPLATE),
-            (TEMPLATE_IDS.first, TEMPLATE_IDS.actions[first], np.where(forced[:, episode, 0], IGNORED, CHOICE)),
-            (TEMPLATE_IDS.fruit, TEMPLATE_IDS.fruits[fruit], OUTCOME),
-            (TEMPLATE_IDS.second, TEMPLATE_IDS.actions[second], np.where(forced[:, episode, 1], IGNORED, CHOICE)),
-            (TEMPLATE_IDS.points, TEMPLATE_IDS.numbers[reward], OUTCOME),
+        at = 2 + episode * EPISODE_TOKENS
+        for column, (value, weight) in enumerate(
+            (
+                (IDS.episodes[episode], TEMPLATE),
+                (IDS.pick, TEMPLATE),
+                (IDS.actions[first], np.where(forced[:, episode, 0], IGNORED, CHOICE)),
+                (IDS.fruits[fruit], OUTCOME),
+                (IDS.pick, TEMPLATE),
+                (IDS.actions[second], np.where(forced[:, episode, 1], IGNORED, CHOICE)),
+                (IDS.points[reward], OUTCOME),
+            )
         ):
             ids[:, at + column], weights[:, at + column] = value, weight
     return Histories(ids, weights, rewards)
@@ -146,7 +148,10 @@ def _exploration(n: int, rng: np.random.Generator, config: HistoryConfig) -> NDA
 
 
 def _change(
-    points: NDArray[np.int64], fruit_of_left: NDArray[np.int64], where: NDArray[np.bool_], rng: np.random.Generator
+    points: NDArray[np.int64],
+    fruit_of_left: NDArray[np.int64],
+    where: NDArray[np.bool_],
+    rng: np.random.Generator,
 ) -> None:
     """In place: new points, the old points on other leaves, or the transitions swapped, one third each."""
     kind = rng.integers(3, size=len(points))

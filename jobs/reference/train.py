@@ -31,7 +31,7 @@ class ReferenceConfig:
     steps: int = 5000
     """Optimiser steps."""
     batch: int = 12
-    """Histories a step (392 tokens each)."""
+    """Histories a step (212 tokens each)."""
     learning_rate: float = 3e-3
     """AdamW's peak rate: 100 steps of warm-up, linear decay to zero over the last 35 %."""
     weight_decay: float = 0.01

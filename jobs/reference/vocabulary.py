@@ -1,8 +1,9 @@
-"""The reference model's tokenizer: word-level, with each fixed phrase of a prompt as one token.
+"""The reference model's tokenizer: word-level, where a word may be a whole phrase of a prompt.
 
-It reads the very text that the tasks write, so one prompt code serves every model. Fixed phrases are single
-tokens because they carry no information: a two-step episode is 13 tokens instead of 27, and training costs half.
-The vocabulary already holds what the grid and graph tasks say, so that a later reference model keeps these ids.
+It reads the very text that the tasks write, so one prompt code serves every model. What a task says in one breath
+(``. You get 8 points. Episode is over.``) is one token: a two-step episode is 7 tokens instead of 27, and a model
+learns from a quarter of the compute. Decision words and actions are tokens of their own. The vocabulary already
+holds what the grid and graph tasks say, so that a later reference model keeps these ids.
 """
 
 from __future__ import annotations
@@ -28,26 +29,31 @@ GRID_INSTRUCTION = (
 )
 GRAPH_INSTRUCTION = "What is the next object in the following sequence?\n\n"
 
+EPISODES = 64
+POINTS = range(11)
+CELLS = tuple(f" {x}, {y}. You" for x in range(5) for y in range(5))
+
 PHRASES = (
     two_step.INSTRUCTION,
     GRID_INSTRUCTION,
     GRAPH_INSTRUCTION,
-    " points. Episode is over.\n\n",
-    " points. You finished with",
-    " points. You are at",
+    *(f"Episode {n}: You" for n in range(EPISODES)),
+    *(f". You see an {fruit}. You" for fruit in two_step.FRUITS),
+    *(f". You get {points} points. Episode is over.\n\n" for points in POINTS),
+    " are at",
+    *CELLS,
+    ". You get -1 points. You are at",
+    ". You get +1 points. You are at",
+    ". You get +1 points. You finished with",
     " points.\n\n",
-    ". You see an",
-    ". You get",
-    ". You",
-    ": You are at",
-    ": You",
 )
-WORDS = ("Episode", " pick", " go", " left", " right", " up", " down", " apple", " orange", ",", ".")
-NUMBERS = tuple(f" {n}" for n in range(64)) + tuple(f" -{n}" for n in range(1, 33)) + (" +1",)
+WORDS = (" pick", " go", " left", " right", " up", " down", ",")
+NUMBERS = tuple(f" {n}" for n in range(-40, 3))
 OBJECTS = (
-    "grill rasp cup vent dart hat oil ice tea fork urn gel bell lime net cake horse gift woman wall sock "
-    "ant axe bag ball bat bed bee belt bike bird boat bone book boot bowl box bread brush bus car cat chain "
-    "chair clock coat coin corn cow crab crown desk dog door drum duck egg fan fish flag frog glove goat"
+    "grill rasp cup vent dart hat oil ice tea fork urn gel bell lime net cake horse gift woman wall "
+    "sock ant axe bag ball bat bed bee belt bike bird boat bone book boot bowl box bread brush bus "
+    "car cat chain chair clock coat coin corn cow crab crown desk dog door drum duck egg fan fish "
+    "flag frog glove goat"
 ).split()
 
 
