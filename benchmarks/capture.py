@@ -18,7 +18,7 @@ from collections.abc import Callable
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from jobs.inference import TokenBatch
+from jobs.inference.base import TokenBatch
 from jobs.inference.huggingface import HuggingFaceEngine
 
 ROUNDS = 31

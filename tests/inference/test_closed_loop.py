@@ -12,8 +12,9 @@ from tiny import TOKENIZERS, Sparse, small_games, tiny_engine
 
 from envs.transcript import Transcript
 from envs.two_step import ACTIONS, TwoStep, TwoStepConfig
-from jobs.inference import DirectionEdit, LatentEdit, Played, play, replay
+from jobs.inference.edits import DirectionEdit, LatentEdit
 from jobs.inference.huggingface import HuggingFaceEngine
+from jobs.inference.play import Played, play, replay
 
 EDIT = LatentEdit(1, Sparse(32, 40), [2, 5, 9], "clamp", value=4.0)
 BLOCKS = (0, 1, 2, 3)

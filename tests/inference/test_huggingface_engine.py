@@ -11,7 +11,8 @@ from tdlens.errors import UserError
 from tiny import CONFIGS, Sparse, tiny_engine, tiny_model
 from transformers import BertConfig, BertLMHeadModel, BloomConfig, BloomForCausalLM, T5Config, T5Model
 
-from jobs.inference import LatentEdit, TokenBatch
+from jobs.inference.base import TokenBatch
+from jobs.inference.edits import LatentEdit
 from jobs.inference.huggingface import HuggingFaceEngine
 
 ROWS = [[5, 9, 200, 31, 7, 7, 350], [11, 3, 120], [8, 8, 61, 90, 17]]

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import Sparse
 
-from jobs.inference import DirectionEdit, Engine, LatentEdit, TokenBatch
+from jobs.inference.base import Engine, TokenBatch
+from jobs.inference.edits import DirectionEdit, LatentEdit
 
 D, LATENTS = 32, 40
 SAE = Sparse(D, LATENTS)

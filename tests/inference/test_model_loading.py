@@ -11,7 +11,10 @@ from safetensors.torch import load_file, save_file
 from tdlens.errors import UserError
 from tiny import small_games
 
-from jobs.inference import TokenBatch, load_engine, models, play
+from jobs.inference import models
+from jobs.inference.base import TokenBatch
+from jobs.inference.models import load_engine
+from jobs.inference.play import play
 
 ROW = TokenBatch.from_rows([[5, 9, 200, 31]], pad_id=0)
 LAST = torch.tensor([[3]])
