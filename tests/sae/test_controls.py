@@ -66,6 +66,8 @@ def test_controls_match_frequency_and_size_and_avoid_the_signal() -> None:
 def test_no_control_serves_twice() -> None:
     sets = match_controls([0, 2], frequency=FREQUENCY, rms=RMS, r=R, max_abs_r=0.1, n_sets=2)
     assert [[match.control for match in matches] for matches in sets] == [[5, 3], [7, 6]]
+    ((match,),) = match_controls([5], frequency=FREQUENCY, rms=RMS, r=R, max_abs_r=0.1)
+    assert match.control == 7  # a target is no control, not even its own
     with pytest.raises(ValueError, match="3 x 2 control latents were asked for, but only 4"):
         match_controls([0, 2], frequency=FREQUENCY, rms=RMS, r=R, max_abs_r=0.1, n_sets=3)
     with pytest.raises(ValueError, match=r"target latents \[4\] never fire"):

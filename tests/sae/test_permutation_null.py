@@ -169,13 +169,13 @@ def test_blocks_merge_to_the_null_of_all_at_once(monkeypatch: pytest.MonkeyPatch
 def test_what_permuting_cannot_change_is_no_test() -> None:
     """Constant latents, and latents or signals that are a function of the step alone."""
     rng = np.random.default_rng(5)
-    z, y = rng.standard_normal((8, 6, 4)), rng.standard_normal((8, 6, 3))
+    z, y = rng.standard_normal((14, 6, 4)), rng.standard_normal((14, 6, 3))
     z[:, :, 0] = 0.1
     z[:, :, 1] = np.arange(6) / 3
     y[:, :, 2] = np.log(np.arange(6) + 1.1)
-    strata = np.repeat([0, 1], 4)
-    z[:4, :, 3] = 0.7  # varies in the second stratum only,
-    y[4:, :, 1] = -0.3  # where this signal does not
+    strata = np.repeat([0, 1], 7)  # a mean of seven equal numbers is seldom that number
+    z[:7, :, 3] = np.sqrt(np.arange(6))  # varies in the second stratum only,
+    y[7:, :, 1] = np.exp(np.arange(6) / 7)  # where this signal does not
     drawn = rollout_permutations(strata, 40, seed=0)
     null = permutation_null(z, y, strata=strata, permutations=drawn)
     untested = np.zeros((4, 3), dtype=bool)

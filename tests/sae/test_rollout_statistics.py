@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sae.permutation_null import rollout_permutations
+from sae.permutation_null import permutation_null, rollout_permutations
 from sae.rollout_statistics import clustered_interval, correlate, correlate_rollouts, split_halves
 
 Floats = NDArray[np.float64]
@@ -130,6 +130,9 @@ def test_the_bundle_holds_what_its_parts_say() -> None:
     np.testing.assert_allclose(bundle.r_selection, expected(selection), atol=1e-6)
     np.testing.assert_allclose(bundle.r_heldout, expected(~selection), atol=1e-6)
     np.testing.assert_allclose(bundle.r_partial, correlate(z, y, c).partial_r, atol=1e-6)
+    null = permutation_null(z, y, strata=strata, permutations=permutations)
+    np.testing.assert_allclose(bundle.null_sd, null.sd, rtol=1e-5)
+    np.testing.assert_allclose(bundle.null_mean, null.mean, atol=1e-6)
     np.testing.assert_allclose(bundle.z, (bundle.r - bundle.null_mean) / bundle.null_sd, rtol=1e-5)
     assert (bundle.ci_low < bundle.r).all() and (bundle.r < bundle.ci_high).all()
     assert (bundle.n, bundle.n_rollouts, bundle.family.n_tests) == (84, 12, 15)
