@@ -66,6 +66,7 @@ class BlobStore:
         with self._temporary() as temporary, _disk_full(self.root, size):
             write(temporary)
             sha256 = _hash(temporary)
+            temporary.chmod(0o644)  # safetensors makes files that only their owner can read
             _flush(temporary)
             target = self.path(sha256, suffix)
             if not target.parent.is_dir():

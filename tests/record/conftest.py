@@ -1,3 +1,3 @@
-from tests.databases import migrated_template, record, settings
+from tests.databases import migrated_postgres, record, settings
 
-__all__ = ["migrated_template", "record", "settings"]
+__all__ = ["migrated_postgres", "record", "settings"]

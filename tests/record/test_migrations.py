@@ -53,13 +53,14 @@ def test_models_and_migrations_agree(record: Record) -> None:
     assert drift(record.settings) == []
 
 
-def test_drift_is_seen(record: Record) -> None:
-    execute(record.settings, "ALTER TABLE rollout ADD COLUMN extra INTEGER")
-    assert [difference[0] for difference in drift(record.settings)] == ["remove_column"]
+def test_drift_is_seen(settings: Settings) -> None:
+    upgrade(settings)
+    execute(settings, "ALTER TABLE rollout ADD COLUMN extra INTEGER")
+    assert [difference[0] for difference in drift(settings)] == ["remove_column"]
 
 
 def constraints(settings: Settings) -> dict[str, list[str]]:
-    """Of each table: check constraints, ON DELETE of its foreign keys, and whether SQLite numbers its rows."""
+    """Of each table: check constraints, ON DELETE of foreign keys, and whether SQLite numbers its rows."""
     engine = make_engine(settings)
     inspector = inspect(engine)
     found = {
@@ -132,11 +133,12 @@ def test_check_of_an_empty_database(settings: Settings) -> None:
         check(settings)
 
 
-def test_newer_schema(record: Record) -> None:
-    execute(record.settings, "UPDATE tdlens_version SET version_num = '9999'")
+def test_newer_schema(settings: Settings) -> None:
+    upgrade(settings)
+    execute(settings, "UPDATE tdlens_version SET version_num = '9999'")
     for action in (check, upgrade, Record.open):
         with pytest.raises(SchemaMismatch, match="newer version") as caught:
-            action(record.settings)
+            action(settings)
         assert "Update tdlens" in caught.value.remedy
 
 
@@ -165,7 +167,7 @@ def test_unreachable_server(tmp_path: Path) -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_unreachable_database_of_a_running_server(migrated_template: str, record: Record) -> None:
+def test_unreachable_database_of_a_running_server(record: Record) -> None:
     if record.settings.sqlite_path:
         pytest.skip("PostgreSQL only")
     url = record.settings.url.set(database="tdlens_no_such_database")

@@ -4,6 +4,7 @@ import multiprocessing
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -67,7 +68,7 @@ def test_moments_are_utc_and_need_a_time_zone(record: Record) -> None:
     [{"state": "lost"}, {"state": "done"}, {"finished_at": datetime(2026, 1, 1, tzinfo=UTC)}],
     ids=["unknown state", "done without end", "running with end"],
 )
-def test_a_jobs_state_is_consistent(record: Record, changes: dict[str, object]) -> None:
+def test_a_jobs_state_is_consistent(record: Record, changes: dict[str, Any]) -> None:
     with pytest.raises(IntegrityError), record.session() as session:
         make_job(session, "a", **changes)
 
@@ -179,7 +180,7 @@ def test_a_server_that_goes_away_is_named(record: Record) -> None:
         make_job(session, "a")
 
 
-def steps(session: Session, ids: list[int]) -> dict[str, object]:
+def steps(session: Session, ids: list[int]) -> dict[str, Any]:
     """Columns of more steps of some episode, with numbers of NumPy's types."""
     episode = session.scalars(select(Episode)).first()
     assert episode is not None
@@ -202,7 +203,7 @@ def steps(session: Session, ids: list[int]) -> dict[str, object]:
     }
 
 
-def learning_signals(session: Session, n: int) -> dict[str, object]:
+def learning_signals(session: Session, n: int) -> dict[str, Any]:
     """Columns of `n` learning signals of steps that were just inserted."""
     fill(session)
     job = make_job(session, "signals")
@@ -237,7 +238,7 @@ def test_bulk_inserts_store_plain_values(record: Record) -> None:
 def test_rows_and_columns_store_the_same(record: Record) -> None:
     with record.session() as session:
         columns = learning_signals(session, 3)
-        ids = list(map(int, columns["step_id"]))  # type: ignore[call-overload]
+        ids = list(map(int, columns["step_id"]))
         shared = {"job_id": columns["job_id"], "signal_id": columns["signal_id"]}
         values = [np.float32(0.5), float("nan"), None]
         insert_rows(
@@ -273,7 +274,7 @@ def test_bulk_inserts_refuse_mistakes(record: Record) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"step_id": [10**6]}, {"job_id": None, "step_id": [1]}])
-def test_bulk_inserts_keep_constraints(record: Record, changes: dict[str, object]) -> None:
+def test_bulk_inserts_keep_constraints(record: Record, changes: dict[str, Any]) -> None:
     with pytest.raises(IntegrityError), record.session() as session:
         columns = learning_signals(session, 1)
         insert_columns(session, LearningSignal, columns | changes)

@@ -58,9 +58,9 @@ def _query_sqlite(settings: Settings, sql: str, parameters: Mapping[str, Any] | 
         except sqlite3.Error as error:
             if explain(error, settings) is not None:
                 raise
-            raise _bad_query(str(error), unknown="no such table" in str(error)) from error
+            raise _bad_query(str(error)) from error
         if cursor.description is None:
-            raise _bad_query("it asks for nothing", unknown=False)
+            raise _bad_query("it asks for nothing")
         return _frame(cursor.description, rows)
 
 
@@ -87,8 +87,7 @@ def _query_postgresql(settings: Settings, sql: str, parameters: Mapping[str, Any
             except psycopg.Error as error:
                 if explain(error, settings) is not None:
                     raise
-                unknown = isinstance(error, psycopg.errors.UndefinedTable)
-                raise _bad_query(error.diag.message_primary or str(error), unknown=unknown) from error
+                raise _bad_query(error.diag.message_primary or str(error)) from error
             return _frame(cursor.description, rows)
 
 
@@ -96,10 +95,8 @@ def _frame(description: Any, rows: list[tuple[Any, ...]]) -> pd.DataFrame:
     return pd.DataFrame.from_records(rows, columns=[column[0] for column in description or ()])
 
 
-def _bad_query(reason: str, *, unknown: bool) -> BadQuery:
-    if unknown:
-        return BadQuery(f"The database refused the query: {reason}.", f"The views are {', '.join(VIEWS)}.")
+def _bad_query(reason: str) -> BadQuery:
     return BadQuery(
         f"The database refused the query: {reason}.",
-        "One SELECT is allowed, and it can't change anything. Views and their columns: docs/record.md",
+        f"Ask with one SELECT, which can't change anything. The views are {', '.join(VIEWS)}.",
     )
