@@ -48,7 +48,7 @@ def temporary_database() -> Iterator[str]:
     """Address of a new PostgreSQL database, dropped at the end."""
     name = f"tdlens_test_{uuid.uuid4().hex[:12]}"
     _administer(f"CREATE DATABASE {name}")
-    _administer(f"ALTER DATABASE {name} SET synchronous_commit = off")  # nothing here is worth waiting for a disk
+    _administer(f"ALTER DATABASE {name} SET synchronous_commit = off")  # faster
     try:
         yield SERVER.set(database=name).render_as_string(hide_password=False)
     finally:
