@@ -44,11 +44,11 @@ def paired(metric: str, lesioned: Array, intact: Array, weights: Array, *, total
     """
     both = ~(np.isnan(lesioned) | np.isnan(intact))
     n = len(lesioned) if total else 1
-    means = [float(values[both].mean()) * n for values in (lesioned, intact)]
+    value, baseline = (float(values[both].mean()) * n for values in (lesioned, intact))
     difference = np.where(both, lesioned - intact, 0.0)
     resampled = (weights @ difference) / (weights @ both) * n
     low, high = np.quantile(resampled, [0.025, 0.975])
-    return Effect(metric, *means, float(low), float(high))
+    return Effect(metric, value, baseline, float(low), float(high))
 
 
 def mean_return(
@@ -141,6 +141,6 @@ def correlation_effects(
     effects = []
     for column, name in enumerate(names):
         low, high = np.nanquantile(resampled[:, column], [0.025, 0.975])
-        values = (moments.highest_r(once)[0, column] for moments in (lesioned, intact))
-        effects.append(Effect(f"max_r_{name}", *map(float, values), float(low), float(high), block))
+        value, baseline = (float(moments.highest_r(once)[0, column]) for moments in (lesioned, intact))
+        effects.append(Effect(f"max_r_{name}", value, baseline, float(low), float(high), block))
     return effects

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from envs.agents import QLearning, QLearningConfig, signal_sources
+from envs.agents import Myopic, QLearning, QLearningConfig, signal_sources
 from envs.agents.agent import SignalSource
-from envs.agents.myopic import Myopic
 from jobs.study import SignalsSection
 
 
@@ -15,9 +14,14 @@ def sources(section: SignalsSection, actions: Sequence[str]) -> list[SignalSourc
     named: dict[str, SignalSource] = {
         **signal_sources(actions),
         QLearning.name: q_learner(section, actions),
-        Myopic.name: Myopic(tuple(actions), section.alpha, section.window),
+        Myopic.name: myopic_learner(section, actions),
     }
     return [named[name] for name in section.agents]
+
+
+def myopic_learner(section: SignalsSection, actions: Sequence[str]) -> Myopic:
+    """The study's myopic learner."""
+    return Myopic(tuple(actions), section.alpha, section.window)
 
 
 def q_learner(section: SignalsSection, actions: Sequence[str]) -> QLearning:

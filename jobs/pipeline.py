@@ -27,10 +27,20 @@ from tdlens.record import Job, JobParent, Record, StudyJob, current_study, find_
 
 from jobs.context import Context
 from jobs.stage import Plan, Stage, Unit
-from jobs.stages import behaviour, correlate, harvest, intervene, play, rank, signals, train_sae
+from jobs.stages import behaviour, correlate, harvest, intervene, play, published, rank, signals, train_sae
 from jobs.study import Study
 
-STAGES: tuple[Stage, ...] = (play, signals, behaviour, harvest, train_sae, correlate, rank, intervene)
+STAGES: tuple[Stage, ...] = (
+    published,
+    play,
+    signals,
+    behaviour,
+    harvest,
+    train_sae,
+    correlate,
+    rank,
+    intervene,
+)
 """In the order of the data; each module has NAME, DESCRIPTION, units and run."""
 
 OWNER = f"{socket.gethostname()}:{os.getpid()}:{int(psutil.Process().create_time())}"

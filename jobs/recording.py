@@ -29,7 +29,7 @@ from tdlens.record import Task as TaskRow
 
 from envs.agents import Transitions
 from envs.agents.agent import SignalSource
-from envs.game import Game
+from envs.game import Step as GameStep
 from jobs.inference.base import Engine
 from jobs.inference.play import Played
 
@@ -62,48 +62,45 @@ def record_task(session: Session, name: str, config: Mapping[str, Any], actions:
 
 def record_rollouts(
     session: Session,
-    games: Sequence[Game],
-    played: Played,
+    histories: Sequence[Sequence[GameStep]],
     seeds: Sequence[int],
+    played: Played | None = None,
     **common: Any,
 ) -> NDArray[np.int64]:
-    """Insert finished games and return the keys of their steps, [R, T].
+    """Insert rollouts of T steps each and return the keys of their steps, [R, T].
 
     Args:
+        histories: the steps of each rollout.
+        seeds: the seed of each.
+        played: how a model came to them; None for rollouts that no model of ours played.
         common: the columns that all rollouts share: job_id, task_id, model_id, policy, intervention_id.
     """
-    rows = [
-        {
-            **common,
-            "seed": seed,
-            "index": index,
-            "n_steps": len(game.steps),
-            "transcript": played.transcripts[index].text,
-        }
-        for index, (game, seed) in enumerate(zip(games, seeds, strict=True))
-    ]
-    rollout_ids = new_ids(session, Rollout, len(games))
-    insert_rows(session, Rollout, [{"id": key, **row} for key, row in zip(rollout_ids, rows, strict=True)])
-    episodes, steps = [], []
-    for game, rollout_id, row in zip(games, rollout_ids, range(len(games)), strict=True):
+    rollout_ids = new_ids(session, Rollout, len(histories))
+    rollouts, episodes, steps = [], [], []
+    for index, (rollout_id, history, seed) in enumerate(zip(rollout_ids, histories, seeds, strict=True)):
+        transcript = played.transcripts[index].text if played else ""
+        rollouts.append(
+            {
+                "index": index,
+                "id": rollout_id,
+                "seed": seed,
+                "n_steps": len(history),
+                "transcript": transcript,
+            }
+            | common
+        )
+        first = rollout_id << INDEX_BITS
         returns: dict[int, float] = {}
         forced: dict[int, bool] = {}
-        first = rollout_id << INDEX_BITS
-        for index, step in enumerate(game.steps):
+        for t, step in enumerate(history):
             returns[step.episode] = returns.get(step.episode, 0.0) + step.reward
             forced[step.episode] = forced.get(step.episode, True) and step.forced
-            probabilities = played.probabilities[row, index]
+            columns = step._asdict()
+            episode_id = first + columns.pop("episode")
             steps.append(
-                {
-                    "id": first + index,
-                    "episode_id": first + step.episode,
-                    "rollout_id": rollout_id,
-                    "index": index,
-                    **{k: v for k, v in step._asdict().items() if k != "episode"},
-                    "p_chosen": float(probabilities[step.action]),
-                    "action_probabilities": probabilities.tolist(),
-                    "token_position": int(played.token_positions[row, index]),
-                }
+                {"id": first + t, "episode_id": episode_id, "rollout_id": rollout_id, "index": t}
+                | columns
+                | _policy_columns(played, index, t, step.action)
             )
         episodes += [
             {
@@ -115,10 +112,22 @@ def record_rollouts(
             }
             for e in returns
         ]
+    insert_rows(session, Rollout, rollouts)
     insert_rows(session, Episode, episodes)
     insert_rows(session, Step, steps)
     keys = np.array(rollout_ids, dtype=np.int64)[:, None] << INDEX_BITS
-    return np.asarray(keys + np.arange(played.actions.shape[1]))
+    return np.asarray(keys + np.arange(len(histories[0])))
+
+
+def _policy_columns(played: Played | None, rollout: int, t: int, action: int) -> dict[str, Any]:
+    if played is None:
+        return {}
+    probabilities = played.probabilities[rollout, t].tolist()
+    return {
+        "p_chosen": probabilities[action],
+        "action_probabilities": probabilities,
+        "token_position": int(played.token_positions[rollout, t]),
+    }
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
-from sae.matching import lowest, matched
+from numpy.typing import NDArray
 from tdlens.errors import UserError
 
 from jobs.study import InterventionSection
+from sae.matching import lowest_correlation, match_controls
 
 CONTROL_MAX_R = 0.1
-"""Matched controls correlate with the target less than this, if enough such latents live in the block."""
+"""Matched controls correlate with the target less than this, where enough such latents live in the block."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ def select(section: InterventionSection, table: pd.DataFrame, q_signals: tuple[s
         UserError: fewer latents are alive than asked for, or the block wasn't captured.
     """
     column = "r_selection" if section.rank_by == "r" else "r_partial"
-    target = table[table["signal"] == section.signal].dropna(subset=[column])
+    target = table[(table["signal"] == section.signal) & (table["frequency"] > 0)].dropna(subset=[column])
     if section.block != "best":
         target = target[target["block"] == section.block]
     if target.empty:
@@ -44,7 +46,7 @@ def select(section: InterventionSection, table: pd.DataFrame, q_signals: tuple[s
             f"intervention {section.name}: no live latent of {section.sae} in block {section.block}.",
             "choose another block, or an autoencoder with more live latents",
         )
-    block = int(target.loc[target[column].idxmax(), "block"])
+    block = int(target["block"].to_numpy()[target[column].to_numpy().argmax()])
     here = target[target["block"] == block].sort_values([column, "latent"], ascending=[False, True])
     chosen = _first(here, section)
     why = f"highest {column} with {section.signal} in block {block}"
@@ -52,19 +54,14 @@ def select(section: InterventionSection, table: pd.DataFrame, q_signals: tuple[s
         case "none" | "random_direction":
             return Selection(block, chosen, why)
         case "lowest":
-            latents = lowest(here["latent"].to_numpy(), here["r"].to_numpy(), section.latents)
-            return Selection(block, tuple(latents), f"lowest |r| with {section.signal} in block {block}")
+            r, live = _by_index(here, "r"), _by_index(here, "frequency") > 0
+            latents = tuple(lowest_correlation(r, live, section.latents))
+            return Selection(block, latents, f"lowest |r| with {section.signal} in block {block}")
         case "matched":
-            pairs = matched(
-                chosen,
-                here["latent"].to_numpy(),
-                here["frequency"].to_numpy(),
-                here["rms"].to_numpy(),
-                here["r"].to_numpy(),
-                max_abs_r=CONTROL_MAX_R,
-            )
+            columns = {name: _by_index(here, name) for name in ("frequency", "rms", "r")}
+            (pairs,) = match_controls(chosen, max_abs_r=max_abs_r(here, section.latents), **columns)
             latents = tuple(pair.control for pair in pairs)
-            return Selection(block, latents, f"firing rate and size like the latents with {why}")
+            return Selection(block, latents, f"firing rate and size like those of {chosen}, chosen by {why}")
         case "td_minus_q":
             values = table[(table["block"] == block) & table["signal"].isin(q_signals)]
             strongest = (
@@ -81,6 +78,19 @@ def select(section: InterventionSection, table: pd.DataFrame, q_signals: tuple[s
                 without,
                 f"{why}, without the {len(strongest)} strongest latents of the Q-values ({overlap} of {len(chosen)} were)",
             )
+
+
+def max_abs_r(latents: pd.DataFrame, count: int) -> float:
+    """The bound on |r| of matched controls, raised until three candidates for each of ``count`` targets are left."""
+    weakest = latents["r"].abs().nsmallest(3 * count)
+    return max(CONTROL_MAX_R, float(weakest.max()))
+
+
+def _by_index(latents: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    """A column as an array over latent indices; latents that aren't live have frequency 0, others NaN."""
+    values = np.full(int(latents["latent"].max()) + 1, 0.0 if column == "frequency" else np.nan)
+    values[latents["latent"].to_numpy()] = latents[column].to_numpy()
+    return values
 
 
 def _first(latents: pd.DataFrame, section: InterventionSection) -> tuple[int, ...]:

@@ -194,12 +194,12 @@ class Study(_Section):
     """One line for the report."""
     seed: int = 0
     """Every random choice of the study derives from it."""
-    task: TaskSection = TaskSection()
-    model: ModelSection = ModelSection()
-    capture: CaptureSection = CaptureSection()
-    signals: SignalsSection = SignalsSection()
+    task: TaskSection = Field(default_factory=TaskSection)
+    model: ModelSection = Field(default_factory=ModelSection)
+    capture: CaptureSection = Field(default_factory=CaptureSection)
+    signals: SignalsSection = Field(default_factory=SignalsSection)
     sae: tuple[SAESection, ...] = ()
-    correlate: CorrelateSection = CorrelateSection()
+    correlate: CorrelateSection = Field(default_factory=CorrelateSection)
     intervention: tuple[InterventionSection, ...] = ()
     bootstrap: int = Field(1000, ge=100)
     """Resamples of whole rollouts behind each bootstrap interval."""

@@ -20,6 +20,7 @@ the largest |z| over any family of tests has an exact permutation p-value (Westf
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -63,6 +64,24 @@ class FamilyNull:
         self.max_z = np.maximum(self.max_z, other.max_z)
         self.observed = self.observed + other.observed
         self.pooled = self.pooled + other.pooled
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Everything that merging needs, for a safetensors file."""
+        return {
+            "max_z": torch.from_numpy(self.max_z),
+            "observed": torch.from_numpy(self.observed),
+            "pooled": torch.from_numpy(self.pooled),
+            "permutations": torch.tensor(self._key),
+        }
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> FamilyNull:
+        """What :meth:`to_tensors` wrote."""
+        observed, pooled = tensors["observed"].numpy(), tensors["pooled"].numpy()
+        max_z = tensors["max_z"].numpy()
+        null = cls(max_z[:1], max_z[1:], pooled - observed, int(tensors["permutations"]))
+        null.n_tests, null.observed, null.pooled = int(observed.sum()), observed, pooled
+        return null
 
     def p_familywise(self, z: ArrayLike) -> Floats:
         """Share of permutations in which some test of the family reaches |z|; at least 1 / (P + 1)."""

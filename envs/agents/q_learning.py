@@ -108,6 +108,8 @@ class QLearning:
     """Names of the actions, in the task's order."""
     config: QLearningConfig = QLearningConfig()
     """Learning rate, discount and window."""
+    other_windows: tuple[int, ...] = ()
+    """Windows for which the TD error is offered besides, as ``td_error_k1`` and so on (Fig 7)."""
 
     def describe(self) -> dict[str, SignalInfo]:
         windowed = self.config.parameters()
@@ -115,6 +117,10 @@ class QLearning:
         infos = {
             "td_error": SignalInfo("TD error averaged over the replayed window", windowed),
             "td_error_full": SignalInfo("TD error averaged over the whole history", whole),
+            **{
+                f"td_error_k{k}": SignalInfo(f"TD error averaged over {k} transitions", config.parameters())
+                for k, config in self._others()
+            },
             **{f"q_{a}": SignalInfo(f"Q-value of {a}", windowed) for a in self.actions},
             "q_chosen": SignalInfo("Q-value of the action taken", windowed),
             "q_unchosen": SignalInfo("Highest Q-value among the actions not taken", windowed),
@@ -131,6 +137,7 @@ class QLearning:
         signals = {
             "td_error": error,
             "td_error_full": error_full,
+            **{f"td_error_k{k}": learn(t, len(self.actions), config)[0] for k, config in self._others()},
             **{f"q_{a}": values[:, i] for i, a in enumerate(self.actions)},
             "q_chosen": chosen(values, t.action),
             "q_unchosen": best_unchosen(values, t.action),
@@ -142,3 +149,6 @@ class QLearning:
 
     def action_values(self, t: Transitions) -> FloatArray:
         return learn(t, len(self.actions), self.config)[1]
+
+    def _others(self) -> list[tuple[int, QLearningConfig]]:
+        return [(k, replace(self.config, window=k)) for k in self.other_windows]

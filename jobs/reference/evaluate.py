@@ -46,7 +46,9 @@ class Evaluation:
     @property
     def share(self) -> float:
         """The model's place between random play (0) and the Q-learner (1)."""
-        return (self.returns["model"] - self.returns["random"]) / (self.returns["q_learner"] - self.returns["random"])
+        return (self.returns["model"] - self.returns["random"]) / (
+            self.returns["q_learner"] - self.returns["random"]
+        )
 
     @property
     def passed(self) -> bool:
@@ -56,12 +58,25 @@ class Evaluation:
     def rows(self) -> list[tuple[str, float, str, bool | None]]:
         """Measure, value, gate and whether it holds (None: reported, not gated)."""
         return [
-            ("reward-swap slope (logits per 10 points)", self.slope, f"> {MIN_SLOPE}", self.slope > MIN_SLOPE),
+            (
+                "reward-swap slope (logits per 10 points)",
+                self.slope,
+                f"> {MIN_SLOPE}",
+                self.slope > MIN_SLOPE,
+            ),
             ("reward-swap slope, 2.5 % bound", self.slope_low, "", None),
             ("reward-swap slope, untrained", self.untrained_slope, "", None),
-            ("self-play, share of the Q-learner's gain", self.share, f"≥ {MIN_SHARE}", self.share >= MIN_SHARE),
+            (
+                "self-play, share of the Q-learner's gain",
+                self.share,
+                f"≥ {MIN_SHARE}",
+                self.share >= MIN_SHARE,
+            ),
             *((f"return in the last third: {who}", value, "", None) for who, value in self.returns.items()),
-            *((f"return in the last third: model, {v}", value, "", None) for v, value in self.disrupted.items()),
+            *(
+                (f"return in the last third: model, {v}", value, "", None)
+                for v, value in self.disrupted.items()
+            ),
         ]
 
 
@@ -91,7 +106,9 @@ def evaluate(model: str, *, seed: int = 0, n: int = 200, device: str = "auto") -
         slope_low=low,
         returns=returns,
         untrained_slope=reward_swap(untrained, seed=seed, n=n)[0],
-        disrupted={variant.value: _self_play(engine, replace(config, variant=variant), seed, n) for variant in others},
+        disrupted={
+            variant.value: _self_play(engine, replace(config, variant=variant), seed, n) for variant in others
+        },
     )
 
 
@@ -176,14 +193,20 @@ def _q_learner(seed: int) -> Player:
 
     def choose(game: TwoStep, choices: np.random.Generator) -> int:
         if id(game) not in learners:
-            rates = QLearningConfig(alpha=rng.uniform(*about.alpha), gamma=rng.uniform(*about.gamma), window=1)
+            rates = QLearningConfig(
+                alpha=rng.uniform(*about.alpha), gamma=rng.uniform(*about.gamma), window=1
+            )
             beta = float(np.exp(rng.uniform(*np.log(about.beta))))
             learners[id(game)] = QLearner(N_STATES, len(ACTIONS), rates, Softmax(beta)), 0
         learner, seen = learners[id(game)]
         for step in game.steps[seen:]:
             learner.update(step.state, step.action, step.reward / MAX_POINTS, step.next_state, step.done)
         learners[id(game)] = learner, len(game.steps)
-        return int(learner.act(game.steps[-1].next_state if game.steps and not game.steps[-1].done else START, choices))
+        return int(
+            learner.act(
+                game.steps[-1].next_state if game.steps and not game.steps[-1].done else START, choices
+            )
+        )
 
     return choose
 

@@ -72,7 +72,6 @@ IDS = _Ids()
 EPISODE_TOKENS = 7
 
 
-
 def sample_points(n: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Points of the leaves [n, 2 fruits, 2 actions]: four different numbers, never a set that the study uses."""
     points = np.argsort(rng.random((n, MAX_POINTS + 1)), axis=1)[:, :4].reshape(n, 2, 2)
@@ -101,7 +100,7 @@ def generate(n: int, rng: np.random.Generator, config: HistoryConfig | None = No
     episodes = config.episodes
     everyone = np.arange(n)
     alpha, gamma = rng.uniform(*config.alpha, n), rng.uniform(*config.gamma, n)
-    beta = np.exp(rng.uniform(*np.log(config.beta), n))
+    beta = np.exp(rng.uniform(np.log(config.beta[0]), np.log(config.beta[1]), n))
     hazard = rng.choice(config.hazards, n)
     forced = _exploration(n, rng, config)
     points = sample_points(n, rng)

@@ -9,10 +9,11 @@ import numpy as np
 from sqlalchemy.orm import Session
 from tdlens.record import BehaviourFit
 
+from envs.agents import Agent, Myopic, QLearning
 from envs.agents.behaviour import BehaviourFit as Fit
 from envs.agents.behaviour import BehaviourModel, compare, standard_models
 from jobs.context import Context
-from jobs.learners import sources
+from jobs.learners import myopic_learner, q_learner
 from jobs.recording import record_model
 from jobs.stage import Plan, Publish, Unit
 from jobs.stages.signals import rollouts_of
@@ -46,8 +47,12 @@ def run(context: Context, unit: Unit) -> Publish:
 
 def models(context: Context) -> list[BehaviourModel]:
     """The standard models with their learners at the study's settings; Q-learning comes first."""
-    learners = {source.name: source for source in sources(context.study.signals, context.task.actions)}
-    standard = standard_models(context.task.actions)
+    section, actions = context.study.signals, context.task.actions
+    learners: dict[str, Agent] = {
+        QLearning.name: q_learner(section, actions),
+        Myopic.name: myopic_learner(section, actions),
+    }
+    standard = standard_models(actions)
     return [replace(model, agent=learners.get(model.agent.name, model.agent)) for model in standard]
 
 

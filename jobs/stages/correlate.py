@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from sae.principal_components import principal_components
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from tdlens.record import Blob, SaeCheckpoint
@@ -28,6 +27,7 @@ from sae.autoencoder import Autoencoder
 from sae.checkpoint import from_bytes
 from sae.metrics import evaluate
 from sae.permutation_null import rollout_permutations
+from sae.principal_components import principal_components
 from sae.rollout_statistics import RolloutCorrelation, correlate_rollouts, split_halves
 
 NAME = "correlate"
@@ -119,7 +119,7 @@ def features_of(context: Context, unit: Unit) -> tuple[torch.Tensor, pd.DataFram
         kept = np.flatnonzero(metrics.varies)
         about = {"latent": kept, "frequency": metrics.frequency[kept], "rms": metrics.latent_rms[kept]}
         return sae.encode(x)[:, kept], pd.DataFrame(about)
-    features = principal_components(x).project(x) if source == "pca" else x
+    features = principal_components([x], x.shape[1]).project(x) if source == "pca" else x
     kept = np.flatnonzero((features.amax(0) > features.amin(0)).numpy())
     features = features[:, kept]
     about = {"latent": kept, "frequency": np.ones(len(kept)), "rms": features.square().mean(0).sqrt().numpy()}
@@ -160,7 +160,7 @@ def _long(
     columns: dict[str, Any] = {
         "block": block,
         "signal": np.tile(np.array(signals), n_features),
-        **{name: np.repeat(about[name].to_numpy(), n_signals) for name in about},
+        **{str(name): np.repeat(about[name].to_numpy(), n_signals) for name in about},
     }
     for name in (
         "r",

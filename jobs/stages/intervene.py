@@ -125,9 +125,9 @@ def run(context: Context, unit: Unit) -> Publish:
         session.flush()
         step_ids = record_rollouts(
             session,
-            games,
-            played,
+            [game.steps for game in games],
             context.rollout_seeds,
+            played,
             job_id=job_id,
             task_id=record_task(session, study.task.name, task, context.task.actions),
             model_id=model_id,
@@ -192,7 +192,9 @@ def behaviour_effects(
             )
         ).one()
 
-    def effect(metric: str, measure: Callable[[Rollouts], effects.Array], *, total: bool = False) -> effects.Effect:
+    def effect(
+        metric: str, measure: Callable[[Rollouts], effects.Array], *, total: bool = False
+    ) -> effects.Effect:
         return effects.paired(metric, measure(lesioned), measure(intact), weights, total=total)
 
     moved = np.abs(reread.probabilities - intact.probabilities).sum(-1) / 2
@@ -201,7 +203,9 @@ def behaviour_effects(
         effect("return", lambda r: effects.mean_return(r.transitions, r.scored)),
         effect("return_last_10", lambda r: effects.mean_return(r.transitions, r.scored, last=10)),
         effect("p_greedy", lambda r: effects.p_greedy(r.transitions, r.scored, r.probabilities, learner)),
-        effect("nll_q", lambda r: effects.nll_under(r.transitions, r.scored, learner, beta or 0.0), total=True),
+        effect(
+            "nll_q", lambda r: effects.nll_under(r.transitions, r.scored, learner, beta or 0.0), total=True
+        ),
         effects.paired("choice_shift", shift, np.zeros_like(shift), weights),
     ]
 

@@ -59,9 +59,9 @@ def run(context: Context, unit: Unit) -> Publish:
         task_id = record_task(session, context.study.task.name, config, context.task.actions)
         step_ids = record_rollouts(
             session,
-            games,
-            played,
+            [game.steps for game in games],
             context.rollout_seeds,
+            played,
             job_id=job_id,
             task_id=task_id,
             model_id=model_id,
