@@ -1,0 +1,113 @@
+"""``tdlens run``: from a study file to rows, a report and runs in MLflow."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobs.cli.console import messages
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tdlens.record import Record
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command()(run)
+
+
+def run(
+    study_file: Annotated[Path, typer.Argument(metavar="STUDY.toml", show_default=False)],
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="reference, a folder, or a Hugging Face id; short for --set model.name=…"),
+    ] = None,
+    engine: Annotated[str | None, typer.Option(help="What runs the model; short for --set model.engine=…")] = None,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Claim units that another run seems to be computing.")
+    ] = False,
+    report: Annotated[bool, typer.Option("--report/--no-report", help="Write the report at the end.")] = True,
+    mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Copy the results to MLflow.")] = True,
+) -> None:
+    """
+    Run a study: compute whatever the record doesn't hold yet, then write its report and its copy in MLflow.
+
+    Running the same study again computes nothing. A changed setting recomputes only what depends on it, and
+    the study gets a new revision, which views then show. A run that was killed goes on where it was.
+
+    **Examples**
+
+    $ tdlens run studies/two_step_demo.toml
+
+    $ tdlens run studies/two_step_demo.toml --set task.rollouts=200 --set sae.paper.epochs=60
+
+    $ tdlens run studies/two_step_demo.toml --model meta-llama/Meta-Llama-3-8B --set model.dtype=bfloat16
+    """
+    from jobs.study import load
+    from tdlens.record import Record
+    from tdlens.settings import Settings
+
+    started = time.monotonic()
+    console = messages()
+    overrides = list(changes or [])
+    for key, value in (("model.name", model), ("model.engine", engine)):
+        if value is not None:
+            overrides.append(f"{key}={json.dumps(value)}")
+    study = load(study_file, overrides)
+    settings = Settings.from_environment()
+    record = Record.open(settings)
+
+    from jobs.cli.threads import use_available_cores
+    from jobs.pipeline import run_study
+
+    use_available_cores()
+    try:
+        outcome = run_study(study, record, console, take_over=take_over)
+        page = _report(record, study.name, console) if report else None
+        if mlflow:
+            _project(record, study.name, console)
+    finally:
+        record.close()
+    seconds = time.monotonic() - started
+    console.print(
+        f"\n[bold]{study.name}[/]: {outcome.computed} units computed, {outcome.found} already in the record,"
+        f" {seconds:.0f} s"
+    )
+    if page is not None:
+        console.print(f"Report: {page}", soft_wrap=True)
+    console.print("Next:")
+    for command in (
+        f"tdlens show latents --signal {study.correlate.signals[0]} --study {study.name}",
+        'tdlens sql "SELECT * FROM v_intervention_effect"',
+        "tdlens ui",
+    ):
+        console.print(f"  {command}", soft_wrap=True)
+
+
+def _report(record: Record, study: str, console: Console) -> Path:
+    from jobs.report import write_report
+
+    with console.status("Writing the report"):
+        return write_report(record, study, record.settings.reports / study)
+
+
+def _project(record: Record, study: str, console: Console) -> None:
+    from tdlens.errors import UserError
+    from tdlens.tracking import project
+
+    try:
+        with console.status("Copying to MLflow"):
+            project(record, study)
+    except UserError as error:
+        # the record is complete: MLflow only shows a copy of it
+        console.print(f"[yellow]Warning:[/] {error.message} {error.remedy}", soft_wrap=True)
