@@ -1,0 +1,65 @@
+"""Every intervention beside its controls: what each did to behaviour."""
+
+from __future__ import annotations
+
+from jobs.report.drawing import Drawing
+from jobs.report.reader import NotRecorded, Reader, StudyFacts
+from jobs.report.two_step.lesions import TARGET, read_effects, read_lesions
+from tdlens.figures import GREY, canvas, intervals
+
+NAME = "controls"
+TITLE = "Every intervention and its controls"
+OVERLAY = "none: the paper reports one control lesion and no intervals"
+
+METRICS = (
+    ("return", "return", "points an episode"),
+    ("p_greedy", "probability of the\nhighest-valued action", "probability"),
+    ("choice_shift", "shift of the choice\nprobabilities, same texts", "total variation"),
+    ("nll_q", "surprise under\nQ-learning", "nats, all choices"),
+)
+
+
+def draw(reader: Reader, facts: StudyFacts) -> Drawing:
+    """A forest plot: the change in each metric with its interval."""
+    lesions, effects = read_lesions(reader, facts), read_effects(reader)
+    if not effects:
+        raise NotRecorded("No effects of interventions are recorded in this study.")
+    figure, axes = canvas(1, len(METRICS), height=0.34 * len(lesions) + 1.5, sharey=True)
+    heights = range(len(lesions))[::-1]
+    for ax, (metric, title, unit) in zip(axes[0], METRICS, strict=True):
+        for height, lesion in zip(heights, lesions, strict=True):
+            effect = effects.get((lesion.name, metric))
+            if effect is not None:
+                change, face = effect.difference, lesion.colour if lesion.control == "none" else "white"
+                bounds = [change.value], [change.low], [change.high]
+                intervals(ax, *bounds, [height], lesion.colour, markerfacecolor=face)
+        ax.axvline(0, color=GREY, linewidth=1)
+        ax.set(title=title, xlabel=unit)
+        ax.title.set_fontsize(9)
+        ax.grid(axis="y", visible=False)
+        ax.margins(x=0.12)
+    labels = []
+    for lesion in lesions:
+        target = "" if lesion.target == TARGET else f" [{lesion.target}]"
+        labels.append(f"{lesion.name}{target}\n{lesion.label}, {len(lesion.latents)} × {lesion.done}")
+    axes[0, 0].set(yticks=list(heights), yticklabels=labels, ylim=(-0.6, len(lesions) - 0.4))
+    axes[0, 0].tick_params(axis="y", labelsize=7.2)
+    clear = [
+        lesion.name
+        for lesion in lesions
+        if (effect := effects.get((lesion.name, "return"))) is not None
+        and (effect.difference.low > 0 or effect.difference.high < 0)
+    ]
+    return Drawing(
+        figure,
+        sees=(
+            "Each point is the change against the same seeds without an intervention, with its 95 % interval. "
+            + (f"The return clearly changes under: {', '.join(clear)}." if clear else "No return clearly changes.")
+        ),
+        beside=(
+            "Filled points change the chosen latents, hollow ones a control. The chosen latents matter in "
+            "particular only where a filled point lies beyond its hollow neighbours. The shift of choice probabilities "
+            "is measured on the intact model's own texts and can't be negative."
+        ),
+        n=f"{min(effect.n_rollouts for effect in effects.values())} rollouts each",
+    )

@@ -1,0 +1,83 @@
+"""Fig 2E: return per episode with and without the TD latents."""
+
+from __future__ import annotations
+
+from jobs.published import curve
+from jobs.report.drawing import Drawing
+from jobs.report.reader import Reader, StudyFacts
+from jobs.report.two_step.lesions import read_lesions, td_lesion
+from jobs.report.two_step.returns import (
+    CHANCE,
+    NO_LESION,
+    forced_episodes,
+    own_returns,
+    paired_difference,
+    per_episode,
+    read_returns,
+)
+from tdlens.figures import BLUE, VERMILION, band, canvas, level, number, published
+
+NAME = "fig2e_lesion_returns"
+TITLE = "Fig 2E · Return without the TD latents"
+OVERLAY = "Fig 2E of the paper, Llama 3 70B without and with the block-34 TD latent at 0"
+
+
+def draw(reader: Reader, facts: StudyFacts) -> Drawing:
+    """Mean return of the intact and the lesioned model, controls as thin lines."""
+    lesions = read_lesions(reader, facts)
+    lesion = td_lesion(lesions)
+    controls = lesion.controls(lesions)
+    returns, theirs = read_returns(reader, facts), curve("td_in_llms", "fig2_A_E_returns")
+
+    figure, axes = canvas(height=4.1)
+    ax = axes[0, 0]
+    ax.axvspan(-0.5, forced_episodes(returns) - 0.5, color="#F3F4F6", zorder=0)
+    published(ax, theirs["episode"], theirs["E_nolesion"], "no lesion (published)")
+    published(ax, theirs["episode"], theirs["E_TDlesion"], "TD latent zeroed (published)", linestyle=":")
+    for control in controls:
+        curve_of = per_episode(returns, control.name)
+        ax.plot(
+            curve_of.index,
+            curve_of["mean"],
+            color=control.colour,
+            linewidth=1.0,
+            label=f"{control.label} zeroed",
+        )
+    for name, colour, label in (
+        (NO_LESION, BLUE, "no lesion"),
+        (lesion.name, VERMILION, f"TD latent{'s' if len(lesion.latents) > 1 else ''} zeroed"),
+    ):
+        ours = per_episode(returns, name)
+        ax.plot(ours.index, ours["mean"], color=colour, label=label, marker="o", zorder=3)
+        band(ax, ours.index, ours["mean"], ours["sem"], colour)
+    level(ax, CHANCE, "chance")
+    ax.set(
+        title="Return per episode, mean ± SEM over rollouts",
+        xlabel="episode",
+        ylabel="return (points)",
+        xlim=(-0.5, max(int(returns["episode"].max()), 29) + 0.5),
+    )
+    ax.legend(ncols=2, loc="center left", bbox_to_anchor=(1.0, 0.5)) if len(controls) > 4 else ax.legend(
+        loc="center left", bbox_to_anchor=(1.0, 0.5)
+    )
+
+    change = paired_difference(returns, lesion.name, NO_LESION)
+    against = [
+        f"{control.label} {difference.text()}"
+        for control in controls
+        if (difference := paired_difference(returns, control.name, NO_LESION)) is not None
+    ]
+    drop = theirs["E_TDlesion"].iloc[7:].mean() - theirs["E_nolesion"].iloc[7:].mean()
+    return Drawing(
+        figure,
+        sees=(
+            f"Zeroing {len(lesion.latents)} TD latent{'s' if len(lesion.latents) > 1 else ''} of block {lesion.block} "
+            f"before every choice changes the return by {change.text() if change else '–'} points "
+            f"[95 %, paired by seed]; published: {number(drop)}."
+        ),
+        beside=(
+            "Taking out anything may hurt. The same edit on other latents changes the return by: "
+            + ("; ".join(against) + "." if against else "no control is recorded in this study.")
+        ),
+        n=f"{len(own_returns(returns))} rollouts each, the same seeds",
+    )

@@ -1,0 +1,142 @@
+"""The study's interventions: which is the lesion of the TD latents, which are its controls."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from jobs.report.reader import NotRecorded, Reader, StudyFacts
+from jobs.report.verdicts import Interval
+from tdlens.figures import GREEN, ORANGE, PURPLE, SKY, VERMILION
+
+TARGET = "td_error"
+
+CONTROL_NAMES = {
+    "none": "TD latents",
+    "lowest": "lowest-correlation latents",
+    "matched": "matched latents",
+    "random_direction": "random direction",
+    "td_minus_q": "TD minus Q latents",
+}
+"""How figures call what was changed."""
+
+CONTROL_COLOURS = {
+    "none": VERMILION,
+    "lowest": ORANGE,
+    "matched": GREEN,
+    "random_direction": SKY,
+    "td_minus_q": PURPLE,
+}
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """One intervention as recorded."""
+
+    name: str
+    control: str
+    sae: str
+    block: int
+    latents: tuple[int, ...]
+    operation: str
+    value: float | None
+    target: str
+
+    @property
+    def label(self) -> str:
+        """What was changed, for legends."""
+        return CONTROL_NAMES.get(self.control, self.control)
+
+    @property
+    def colour(self) -> str:
+        """The colour of its role."""
+        return CONTROL_COLOURS.get(self.control, SKY)
+
+    @property
+    def done(self) -> str:
+        """What was done to the latents: ``zero``, ``clamp −10``."""
+        return self.operation if self.value is None else f"{self.operation} {self.value:g}".replace("-", "−")
+
+    def controls(self, lesions: list[Lesion]) -> list[Lesion]:
+        """Its controls among ``lesions``: the same operation on as many other latents."""
+        mine = (self.operation, self.value, self.target, self.sae, len(self.latents))
+        return [
+            other
+            for other in lesions
+            if other.control != "none"
+            and (other.operation, other.value, other.target, other.sae, len(other.latents)) == mine
+        ]
+
+
+def read_lesions(reader: Reader, facts: StudyFacts) -> list[Lesion]:
+    """All interventions, in the order of the study's file.
+
+    Raises:
+        NotRecorded: there is none.
+    """
+    rows = reader.rows(
+        """
+        SELECT intervention, control, sae, block, latents, operation, value, target_signal
+        FROM v_intervention WHERE study = :study ORDER BY intervention
+        """
+    )
+    if not rows:
+        raise NotRecorded("No intervention is recorded in this study.")
+    found = [
+        Lesion(
+            name=row["intervention"],
+            control=row["control"],
+            sae=row["sae"],
+            block=row["block"],
+            latents=tuple(json.loads(row["latents"])),
+            operation=row["operation"],
+            value=row["value"],
+            target=row["target_signal"],
+        )
+        for row in rows
+    ]
+    order = [str(section["name"]) for section in facts.config["intervention"]]
+    return sorted(found, key=lambda lesion: order.index(lesion.name) if lesion.name in order else len(order))
+
+
+def td_lesion(lesions: list[Lesion], operation: str = "zero") -> Lesion:
+    """The first intervention on the TD latents themselves with this operation.
+
+    Raises:
+        NotRecorded: there is none.
+    """
+    for lesion in lesions:
+        if (lesion.control, lesion.target, lesion.operation) == ("none", TARGET, operation):
+            return lesion
+    raise NotRecorded(f"No {operation} of the TD latents is recorded in this study.")
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What an intervention did to one metric of behaviour."""
+
+    value: float
+    baseline: float
+    difference: Interval
+    n_rollouts: int
+
+
+def read_effects(reader: Reader) -> dict[tuple[str, str], Effect]:
+    """Effects on behaviour by intervention and metric; those without numbers are left out."""
+    rows = reader.rows(
+        """
+        SELECT intervention, metric, value, baseline, difference, ci_low, ci_high, n_rollouts
+        FROM v_intervention_effect
+        WHERE study = :study AND effect_block IS NULL ORDER BY intervention, metric
+        """
+    )
+    return {
+        (row["intervention"], row["metric"]): Effect(
+            row["value"],
+            row["baseline"],
+            Interval(row["difference"], row["ci_low"], row["ci_high"]),
+            row["n_rollouts"],
+        )
+        for row in rows
+        if None not in row.values()
+    }

@@ -1,0 +1,156 @@
+"""Whether a published claim holds in a record: a few explicit rules, the same for every study.
+
+Each rule is a pure function of numbers and says in words what it asked, so that a page can print the rule beside its
+outcome. No rule concludes from silence: without numbers the verdict is *can't tell*.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from scipy import stats
+
+from tdlens.figures import number
+
+
+class Verdict(StrEnum):
+    """What the data say about a claim."""
+
+    REPLICATES = "replicates"
+    DIFFERS = "does not replicate"
+    UNCLEAR = "can't tell"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def known(self) -> bool:
+        """Whether all three are numbers."""
+        return all(math.isfinite(x) for x in (self.value, self.low, self.high))
+
+    def text(self, digits: int = 2) -> str:
+        """``0.41 [0.37, 0.45]``."""
+        if not self.known:
+            return number(self.value, digits)
+        return f"{number(self.value, digits)} [{number(self.low, digits)}, {number(self.high, digits)}]"
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """A verdict and the rule that gave it."""
+
+    verdict: Verdict
+    rule: str
+
+
+def exceeds(ours: Interval | None, bound: float, named: str) -> Ruling:
+    """An estimate against a fixed bound."""
+    rule = (
+        f"Replicates if the 95 % interval lies above {named} ({number(bound)}); "
+        "does not if it lies below; can't tell if it contains it."
+    )
+    if ours is None or not ours.known or not math.isfinite(bound):
+        return Ruling(Verdict.UNCLEAR, rule)
+    if ours.low > bound:
+        return Ruling(Verdict.REPLICATES, rule)
+    return Ruling(Verdict.DIFFERS if ours.high < bound else Verdict.UNCLEAR, rule)
+
+
+def effect(difference: Interval | None, published: float | None, *, expected: int) -> Ruling:
+    """A difference that is expected to be positive (``expected`` = 1) or negative (-1).
+
+    Args:
+        difference: ours.
+        published: the published difference in the same unit, where there is one. An interval around 0 that excludes
+            it is evidence against an effect of that size; without it such an interval tells nothing.
+    """
+    side, other = ("above", "below") if expected > 0 else ("below", "above")
+    rule = f"Replicates if the 95 % interval lies {side} 0; does not if it lies {other} 0"
+    if published is not None:
+        digits = 2 if abs(published) >= 0.1 else 3
+        rule += f" or excludes the published {number(published, digits)} on that side"
+    rule += "; else can't tell."
+    if difference is None or not difference.known:
+        return Ruling(Verdict.UNCLEAR, rule)
+    low, high = sorted((expected * difference.low, expected * difference.high))
+    if low > 0:
+        return Ruling(Verdict.REPLICATES, rule)
+    too_small = published is not None and high < expected * published
+    return Ruling(Verdict.DIFFERS if high < 0 or too_small else Verdict.UNCLEAR, rule)
+
+
+def beyond(ours: Interval | None, control: Interval | None, named: str) -> Ruling:
+    """An estimate against that of a control, when only their separate intervals are known."""
+    rule = (
+        f"Replicates if our 95 % interval lies wholly above that of {named}; "
+        f"does not if our estimate is no higher; can't tell if it is higher but the intervals overlap."
+    )
+    if ours is None or control is None or not ours.known or not control.known:
+        return Ruling(Verdict.UNCLEAR, rule)
+    if ours.low > control.high:
+        return Ruling(Verdict.REPLICATES, rule)
+    return Ruling(Verdict.DIFFERS if ours.value <= control.value else Verdict.UNCLEAR, rule)
+
+
+def family_wise(p: float | None, alpha: float, heldout: float | None, threshold: float | None) -> Ruling:
+    """The best of many latents against the null that permutes whole rollouts, and again on held-out rollouts.
+
+    Args:
+        p: family-wise p-value over all rollouts of the latent chosen on half of them.
+        alpha: family-wise error rate.
+        heldout: its r on the other half.
+        threshold: the r that is significant family-wise.
+    """
+    rule = (
+        f"Replicates if the family-wise p is at most {alpha:g} and the held-out r reaches the family-wise "
+        "threshold; does not if neither holds; can't tell if only one does."
+    )
+    if any(x is None or not math.isfinite(x) for x in (p, heldout, threshold)):
+        return Ruling(Verdict.UNCLEAR, rule)
+    assert p is not None and heldout is not None and threshold is not None
+    passed = (p <= alpha) + (heldout >= threshold)
+    return Ruling((Verdict.DIFFERS, Verdict.UNCLEAR, Verdict.REPLICATES)[passed], rule)
+
+
+def agrees(largest_error: float | None, tolerance: float) -> Ruling:
+    """Curves that ought to be equal."""
+    rule = f"Replicates if no point differs by more than {tolerance:g}; does not if one does."
+    if largest_error is None or not math.isfinite(largest_error):
+        return Ruling(Verdict.UNCLEAR, rule)
+    return Ruling(Verdict.REPLICATES if largest_error <= tolerance else Verdict.DIFFERS, rule)
+
+
+def mean_interval(values: Sequence[float]) -> Interval | None:
+    """Mean of one value a rollout with Student's 95 % interval; None for fewer than two rollouts."""
+    sample = np.asarray(values, dtype=np.float64)
+    sample = sample[np.isfinite(sample)]
+    if sample.size < 2:
+        return None
+    mean = float(sample.mean())
+    half = float(stats.t.ppf(0.975, sample.size - 1) * sample.std(ddof=1) / np.sqrt(sample.size))
+    return Interval(mean, mean - half, mean + half)
+
+
+def average(intervals: Sequence[Interval]) -> Interval | None:
+    """Mean of estimates from the same rollouts, bounds averaged too: never narrower than the true interval."""
+    known = [interval for interval in intervals if interval.known]
+    if not known:
+        return None
+    return Interval(*(float(np.mean([getattr(i, name) for i in known])) for name in ("value", "low", "high")))
+
+
+def shifted(r: Interval, other: float) -> Interval:
+    """An interval for another correlation of the same latent, as wide on Fisher's scale as that of ``r``."""
+    low, value, high = np.arctanh(np.clip([r.low, r.value, r.high], -0.999999, 0.999999))
+    centre = np.arctanh(np.clip(other, -0.999999, 0.999999))
+    return Interval(other, float(np.tanh(centre + low - value)), float(np.tanh(centre + high - value)))
