@@ -16,7 +16,7 @@ from jobs.report.two_step import fig3_published, fig7_windows
 from jobs.report.two_step.fig2b_behaviour import PUBLISHED_CHOICES, read_fits
 from jobs.report.two_step.fig2gh_clamp import read_blocks
 from jobs.report.two_step.lesions import Lesion, read_effects, read_lesions, td_lesion
-from jobs.report.two_step.returns import CHANCE, NO_LESION, own_return, paired_difference, read_returns
+from jobs.report.two_step.returns import CHANCE, own_return, paired_difference, read_returns
 from jobs.report.two_step.strongest import GROUPS, Feature, best, selected, threshold_of, thresholds
 from jobs.report.verdicts import Interval, Ruling, Verdict
 from tdlens.figures import number
@@ -193,10 +193,7 @@ def _family_claim(what: str, published: float, ours: list[Feature], limits: list
         threshold = sum(known) / n
         ruling = verdicts.family_wise(p, alpha, heldout, threshold)
         r = verdicts.average([feature.r for feature in ours])
-        shown = (
-            f"r {_shown(r)}; held out {number(heldout)}; threshold {number(threshold)}; p {'<' if p < 0.01 else '='} "
-            f"{max(p, 0.01):.2g}"
-        )
+        shown = f"r {_shown(r)}; held out {number(heldout)}; threshold {number(threshold)}; p = {p:.2g}"
     else:
         ruling, shown = verdicts.family_wise(None, alpha, None, None), UNRECORDED
     return _claim(
@@ -218,8 +215,11 @@ def lesion_claims(reader: Reader, facts: StudyFacts) -> list[Claim]:
     controls = lesion.controls(lesions) if lesion is not None else []
     drop = PAPER["return_td_lesion"] - PAPER["return_70b"]
 
-    def change(one: Lesion | None, other: str = NO_LESION) -> Interval | None:
-        return paired_difference(returns, one.name, other) if one is not None and returns is not None else None
+    effects = read_effects(reader)
+
+    def change(one: Lesion | None) -> Interval | None:
+        effect = effects.get((one.name, "return")) if one is not None else None
+        return effect.difference if effect is not None else None
 
     lowered = change(lesion)
     found = [
@@ -236,7 +236,9 @@ def lesion_claims(reader: Reader, facts: StudyFacts) -> list[Claim]:
     for control in controls:
         if control.control == "td_minus_q":
             continue
-        more = change(lesion, control.name)
+        more = None
+        if lesion is not None and returns is not None:
+            more = paired_difference(returns, lesion.name, control.name)
         found.append(
             _claim(
                 f"… more than zeroing {control.label} does",

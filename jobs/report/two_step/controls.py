@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jobs.report.drawing import Drawing
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
-from jobs.report.two_step.lesions import TARGET, read_effects, read_lesions
+from jobs.report.two_step.lesions import read_effects, read_lesions
 from tdlens.figures import GREY, canvas, intervals
 
 NAME = "controls"
@@ -12,10 +12,10 @@ TITLE = "Every intervention and its controls"
 OVERLAY = "none: the paper reports one control lesion and no intervals"
 
 METRICS = (
-    ("return", "return", "points an episode"),
-    ("p_greedy", "probability of the\nhighest-valued action", "probability"),
-    ("choice_shift", "shift of the choice\nprobabilities, same texts", "total variation"),
-    ("nll_q", "surprise under\nQ-learning", "nats, all choices"),
+    ("return", "return of own\nepisodes", "points an episode"),
+    ("p_greedy", "p of the action of\nhighest Q-value", "probability"),
+    ("choice_shift", "shift of the choice\nprobabilities", "total variation"),
+    ("nll_q", "NLL under\nQ-learning", "nats, all choices"),
 )
 
 
@@ -35,13 +35,10 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
                 intervals(ax, *bounds, [height], lesion.colour, markerfacecolor=face)
         ax.axvline(0, color=GREY, linewidth=1)
         ax.set(title=title, xlabel=unit)
-        ax.title.set_fontsize(9)
+        ax.title.set_fontsize(9.5)
         ax.grid(axis="y", visible=False)
         ax.margins(x=0.12)
-    labels = []
-    for lesion in lesions:
-        target = "" if lesion.target == TARGET else f" [{lesion.target}]"
-        labels.append(f"{lesion.name}{target}\n{lesion.label}, {len(lesion.latents)} × {lesion.done}")
+    labels = [f"{lesion.name}\n{lesion.label}, {len(lesion.latents)} × {lesion.done}" for lesion in lesions]
     axes[0, 0].set(yticks=list(heights), yticklabels=labels, ylim=(-0.6, len(lesions) - 0.4))
     axes[0, 0].tick_params(axis="y", labelsize=7.2)
     clear = [
@@ -59,7 +56,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         beside=(
             "Filled points change the chosen latents, hollow ones a control. The chosen latents matter in "
             "particular only where a filled point lies beyond its hollow neighbours. The shift of choice probabilities "
-            "is measured on the intact model's own texts and can't be negative."
+            "(total variation) is measured on the intact model's own texts and can't be negative."
         ),
         n=f"{min(effect.n_rollouts for effect in effects.values())} rollouts each",
     )

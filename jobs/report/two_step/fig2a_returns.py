@@ -27,10 +27,10 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     ours, theirs = per_episode(returns), curve("td_in_llms", "fig2_A_E_returns")
     random = forced_episodes(returns)
 
-    figure, axes = canvas(height=3.9)
+    figure, axes = canvas(height=4.2)
     ax = axes[0, 0]
     ax.axvspan(-0.5, random - 0.5, color="#F3F4F6", zorder=0)
-    ax.annotate("random actions", (0, 1), xycoords=("data", "axes fraction"), va="top", fontsize=8, color="#6B7280")
+    ax.annotate("random actions", (0, 0.02), xycoords=("data", "axes fraction"), fontsize=8, color="#6B7280")
     for column, label, style in (
         ("A_70B", "Llama 3 70B (published)", {}),
         ("A_8B", "Llama 3 8B (published)", {"linestyle": ":"}),
@@ -47,7 +47,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         ylabel="return (points)",
         xlim=(-0.5, max(ours.index.max(), 29) + 0.5),
     )
-    ax.legend(loc="upper left", bbox_to_anchor=(0.0, 0.93))
+    figure.legend(loc="outside lower center", ncols=3)
 
     mean = own_return(returns)
     n = len(own_returns(returns))

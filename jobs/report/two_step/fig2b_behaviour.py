@@ -89,7 +89,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     places = np.arange(len(names))[::-1]
     colours = [{"q_learning": BLUE, "myopic": ORANGE}.get(name, SKY) for name in names]
 
-    figure, axes = canvas(1, 2, height=3.6, sharey=True, width_ratios=(1.15, 1))
+    figure, axes = canvas(1, 2, height=3.9, sharey=True, width_ratios=(1.15, 1))
     left, right = axes[0]
     left.barh(places, [fits[name].per_choice for name in names], height=0.55, color=colours)
     for place, name in zip(places, names, strict=True):
@@ -106,11 +106,14 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         xlabel="negative log likelihood (nats per choice; sums on the bars)",
     )
     left.grid(axis="y", visible=False)
-    left.legend(loc="lower right")
+    left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
 
     hollow = {"marker": "D", "color": PUBLISHED, "markerfacecolor": "white", "linestyle": "none"}
     for place, name, colour in zip(places, names, colours, strict=True):
         if name == "q_learning":
+            right.annotate(
+                "the reference", (0, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8
+            )
             continue
         ours = fits[name].minus_q
         value, low, high = (x / fits[name].n_choices for x in (ours.value, ours.low, ours.high))
@@ -124,7 +127,8 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     right.set_xscale("symlog", linthresh=0.05)
     right.set(title="Worse than Q-learning by", xlabel="difference to Q-learning (nats per choice)")
     right.grid(axis="y", visible=False)
-    right.legend(loc="lower right")
+    right.margins(x=0.08)
+    right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
 
     ranked = sorted(names, key=lambda name: fits[name].nll)
     ranking = ", ".join(f"{LABELS[name]} ({number(fits[name].nll, 0)})" for name in ranked)

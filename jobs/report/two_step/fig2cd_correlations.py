@@ -66,7 +66,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         right.set(title=f"{NAMES[main]}: the same beside its controls")
         for ax in (left, right):
             ax.axhline(0, color=GREY, linewidth=0.8)
-            ax.set(xlim=(-0.02, 1.02), ylim=(-0.3, 1.0))
+            ax.set(xlim=(-0.02, 1.02), ylim=(-0.5, 1.0))
             ax.legend(fontsize=7.5, ncols=1 if ax is left else 2, loc="lower right")
     for ax in axes[1]:
         ax.set_xlabel("relative depth (block / number of blocks)")

@@ -5,13 +5,12 @@ from __future__ import annotations
 from jobs.published import curve
 from jobs.report.drawing import Drawing
 from jobs.report.reader import Reader, StudyFacts
-from jobs.report.two_step.lesions import read_lesions, td_lesion
+from jobs.report.two_step.lesions import read_effects, read_lesions, td_lesion
 from jobs.report.two_step.returns import (
     CHANCE,
     NO_LESION,
     forced_episodes,
     own_returns,
-    paired_difference,
     per_episode,
     read_returns,
 )
@@ -57,22 +56,21 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         ylabel="return (points)",
         xlim=(-0.5, max(int(returns["episode"].max()), 29) + 0.5),
     )
-    ax.legend(ncols=2, loc="center left", bbox_to_anchor=(1.0, 0.5)) if len(controls) > 4 else ax.legend(
-        loc="center left", bbox_to_anchor=(1.0, 0.5)
-    )
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
-    change = paired_difference(returns, lesion.name, NO_LESION)
+    effects = read_effects(reader)
+    change = effects.get((lesion.name, "return"))
     against = [
-        f"{control.label} {difference.text()}"
+        f"{control.label} {effects[control.name, 'return'].difference.text()}"
         for control in controls
-        if (difference := paired_difference(returns, control.name, NO_LESION)) is not None
+        if (control.name, "return") in effects
     ]
     drop = theirs["E_TDlesion"].iloc[7:].mean() - theirs["E_nolesion"].iloc[7:].mean()
     return Drawing(
         figure,
         sees=(
             f"Zeroing {len(lesion.latents)} TD latent{'s' if len(lesion.latents) > 1 else ''} of block {lesion.block} "
-            f"before every choice changes the return by {change.text() if change else '–'} points "
+            f"before every choice changes the return by {change.difference.text() if change else '–'} points "
             f"[95 %, paired by seed]; published: {number(drop)}."
         ),
         beside=(

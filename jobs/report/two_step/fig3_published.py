@@ -32,7 +32,7 @@ def replayed_runs(reader: Reader) -> pd.DataFrame:
         FROM v_step AS t
         JOIN v_learning_signal AS s
           ON s.study = t.study AND s.rollout = t.rollout AND s.step = t.step AND s.signal = 'td_error'
-        WHERE t.study = :study AND t.policy = 'published'
+        WHERE t.study = :study AND t.policy = 'published fig 3'
         ORDER BY t.variant, t.rollout_index, t.step
         """
     )
@@ -41,7 +41,7 @@ def replayed_runs(reader: Reader) -> pd.DataFrame:
         for (variant, _), run in rows.groupby(["variant", "rollout_index"], sort=False)
     }
     matched = []
-    for (variant, _), run in published_runs().groupby(["variant", "run"], sort=False):
+    for (variant, _), run in published_runs().groupby(["variant", "run"]):
         same = ours.get((variant, tuple(run["reward"])))
         if same is not None:
             matched.append(run.assign(ours=normalised(same["ours"].to_numpy())))
@@ -58,7 +58,11 @@ def largest_error(runs: pd.DataFrame) -> float:
 def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     """One panel a run: our TD error under the published one, the published latent pale."""
     runs = replayed_runs(reader)
-    keys = sorted({(int(run), str(variant)) for run, variant in zip(runs["run"], runs["variant"], strict=True)})
+    variants = list(dict.fromkeys(runs["variant"]))
+    keys = sorted(
+        {(int(run), str(variant)) for run, variant in zip(runs["run"], runs["variant"], strict=True)},
+        key=lambda key: (key[0], variants.index(key[1])),
+    )
     columns = 3
     lines = -(-len(keys) // columns)
     figure, axes = canvas(lines, columns, height=1.75 * lines + 0.9, sharex=True, sharey=True)
@@ -78,7 +82,8 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
             label="TD error (published)",
         )
         error = float((here["td_error"] - here["ours"]).abs().max())
-        ax.set_title(f"{variant.replace('_', ' ')} {run}: largest difference {error:.0e}", fontsize=8.5, pad=4)
+        title = f"{variant.replace('_', ' ')}, run {run} (to within {error:.0e})"
+        ax.set_title(title, fontsize=8.5, fontweight="normal", pad=4)
         ax.set(yticks=[0, 1])
         ax.grid(False)
     figure.supxlabel("decision", fontsize=9)

@@ -31,7 +31,7 @@ def read_windows(reader: Reader) -> pd.DataFrame:
     rows = reader.ask(
         """
         SELECT signal, rollout_index, step, value FROM v_learning_signal
-        WHERE study = :study AND policy = 'published' AND variant = 'standard' AND signal IN :signals
+        WHERE study = :study AND policy = 'published fig 7' AND variant = 'standard' AND signal IN :signals
           AND rollout_index = 0
         ORDER BY signal, step
         """,

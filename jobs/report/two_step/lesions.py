@@ -12,11 +12,11 @@ from tdlens.figures import GREEN, ORANGE, PURPLE, SKY, VERMILION
 TARGET = "td_error"
 
 CONTROL_NAMES = {
-    "none": "TD latents",
+    "none": "{target} latents",
     "lowest": "lowest-correlation latents",
     "matched": "matched latents",
     "random_direction": "random direction",
-    "td_minus_q": "TD minus Q latents",
+    "td_minus_q": "{target} minus Q latents",
 }
 """How figures call what was changed."""
 
@@ -45,7 +45,8 @@ class Lesion:
     @property
     def label(self) -> str:
         """What was changed, for legends."""
-        return CONTROL_NAMES.get(self.control, self.control)
+        target = "TD" if self.target == TARGET else self.target.replace("_", " ")
+        return CONTROL_NAMES.get(self.control, self.control).format(target=target)
 
     @property
     def colour(self) -> str:
