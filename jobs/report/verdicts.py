@@ -77,8 +77,8 @@ def effect(difference: Interval | None, published: float | None, *, expected: in
     side, other = ("above", "below") if expected > 0 else ("below", "above")
     rule = f"Replicates if the 95 % interval lies {side} 0; does not if it lies {other} 0"
     if published is not None:
-        digits = 2 if abs(published) >= 0.1 else 3
-        rule += f" or excludes the published {number(published, digits)} on that side"
+        size = number(published, 2 if abs(published) < 10 else 0)
+        rule += f", or contains 0 and stops short of the published {size}"
     rule += "; else can't tell."
     if difference is None or not difference.known:
         return Ruling(Verdict.UNCLEAR, rule)

@@ -177,4 +177,4 @@ def number(value: float | None, digits: int = 2) -> str:
     """A number for people: a true minus sign, a dash where there is none."""
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{value:,.{digits}f}".replace("-", "−")
+    return f"{value:z,.{digits}f}".replace("-", "−")

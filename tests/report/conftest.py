@@ -38,6 +38,9 @@ from tdlens.record import (
     insert_rows,
 )
 from tdlens.settings import Settings
+from tests.databases import migrated_postgres, record, settings
+
+__all__ = ["migrated_postgres", "record", "settings"]
 
 STUDY = "two_step_demo"
 MODEL = "reference"

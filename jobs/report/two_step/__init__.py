@@ -43,10 +43,10 @@ REPORT = TaskReport(
     differences=(
         "The paper studies Llama 3 70B: 80 blocks, 8,192 dimensions, trained on text. Curves over blocks are drawn "
         "over relative depth, so that models of other depth can stand beside it.",
-        "The reference model is small and trained on histories of such tasks. It shows what the method finds in a network "
-        "that does learn in context; it says nothing about what a network trained on text alone would do.",
-        "With fewer dimensions the paper's autoencoder tends to keep more latents alive (Fig 8), so its maxima are over more "
-        "candidates than the paper's.",
+        "The reference model is small and trained on histories of such tasks. It shows what the method finds in "
+        "a network that does learn in context; it says nothing about what a network trained on text alone would do.",
+        "With fewer dimensions the paper's autoencoder tends to keep more latents alive (Fig 8), so its maxima are "
+        "over more candidates than the paper's.",
         "Which side and fruit carry which rewards is drawn per seed; the paper does not say how it did this.",
         "The paper publishes no data: its curves were read off the vector graphics of its figures, and what it "
         "leaves open (likelihood, clamp, regressor columns) follows the reconstruction that fits them best.",

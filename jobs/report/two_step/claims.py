@@ -241,7 +241,7 @@ def lesion_claims(reader: Reader, facts: StudyFacts) -> list[Claim]:
             more = paired_difference(returns, lesion.name, control.name)
         found.append(
             _claim(
-                f"… more than zeroing {control.label} does",
+                f"… more than the same edit on {control.label}",
                 NOT_PUBLISHED,
                 _shown(more, 2, " points"),
                 verdicts.effect(more, None, expected=-1),
@@ -296,7 +296,7 @@ def _likeness_claims(reader: Reader, facts: StudyFacts, lesion: Lesion | None, c
         theirs = PAPER["nll_control_lesion"] - PAPER["nll_no_lesion"]
         found.append(
             _claim(
-                f"… more than zeroing {control.label} does",
+                f"… more than the same edit on {control.label}",
                 f"{number(published, 0)} against {number(theirs, 0)} nats"
                 if control.control == "lowest"
                 else NOT_PUBLISHED,

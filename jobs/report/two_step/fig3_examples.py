@@ -39,20 +39,27 @@ def read_runs(reader: Reader, facts: StudyFacts) -> pd.DataFrame:
     Raises:
         NotRecorded: no latent's activations are recorded.
     """
-    rows = reader.ask(
+    latents = reader.ask(
         """
-        SELECT a.variant, a.rollout_index, a.step, a.block, a.latent, a.value AS activation, s.value AS td_error
-        FROM v_latent_activation AS a
-        JOIN v_learning_signal AS s
-          ON s.study = a.study AND s.rollout = a.rollout AND s.step = a.step AND s.signal = 'td_error'
-        WHERE a.study = :study AND a.sae = :sae AND a.model = :model AND a.policy = 'model'
-          AND a.intervention = 'none' AND a.rollout_index < :runs
-        ORDER BY a.variant, a.rollout_index, a.step
+        SELECT variant, rollout_index, rollout, step, block, latent, value AS activation FROM v_latent_activation
+        WHERE study = :study AND sae = :sae AND model = :model AND policy = 'model' AND intervention = 'none'
+          AND rollout_index < :runs
+        ORDER BY variant, rollout_index, step
         """,
         sae=facts.sae,
         model=facts.model,
         runs=RUNS,
     )
+    errors = reader.ask(
+        """
+        SELECT rollout, step, value AS td_error FROM v_learning_signal
+        WHERE study = :study AND model = :model AND policy = 'model' AND intervention = 'none'
+          AND rollout_index < :runs AND signal = 'td_error'
+        """,
+        model=facts.model,
+        runs=RUNS,
+    )
+    rows = latents.merge(errors, on=["rollout", "step"])
     if rows.empty:
         raise NotRecorded("Activations of the best TD latent are not recorded in this study.")
     return rows

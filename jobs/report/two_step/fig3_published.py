@@ -7,7 +7,7 @@ import pandas as pd
 
 from jobs.report.drawing import Drawing
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
-from jobs.report.two_step.fig3_examples import CHANGE, normalised, published_runs
+from jobs.report.two_step.fig3_examples import CHANGE, PUBLISHED_R, normalised, published_runs
 from tdlens.figures import BLUE, GREY, PUBLISHED, canvas, number
 
 NAME = "fig3_published_runs"
@@ -26,20 +26,20 @@ def replayed_runs(reader: Reader) -> pd.DataFrame:
     Raises:
         NotRecorded: the published runs were not replayed.
     """
-    rows = reader.ask(
+    rewards = reader.ask(
         """
-        SELECT t.variant, t.rollout_index, t.step, t.reward, s.value AS ours
-        FROM v_step AS t
-        JOIN v_learning_signal AS s
-          ON s.study = t.study AND s.rollout = t.rollout AND s.step = t.step AND s.signal = 'td_error'
-        WHERE t.study = :study AND t.policy = 'published fig 3'
-        ORDER BY t.variant, t.rollout_index, t.step
+        SELECT variant, rollout, step, reward FROM v_step
+        WHERE study = :study AND policy = 'published fig 3' ORDER BY rollout, step
         """
     )
-    ours = {
-        (variant, tuple(run["reward"])): run
-        for (variant, _), run in rows.groupby(["variant", "rollout_index"], sort=False)
-    }
+    errors = reader.ask(
+        """
+        SELECT rollout, step, value AS ours FROM v_learning_signal
+        WHERE study = :study AND policy = 'published fig 3' AND signal = 'td_error' ORDER BY rollout, step
+        """
+    )
+    rows = rewards.merge(errors, on=["rollout", "step"])
+    ours = {(variant, tuple(run["reward"])): run for (variant, _), run in rows.groupby(["variant", "rollout"])}
     matched = []
     for (variant, _), run in published_runs().groupby(["variant", "run"]):
         same = ours.get((variant, tuple(run["reward"])))
@@ -58,7 +58,7 @@ def largest_error(runs: pd.DataFrame) -> float:
 def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     """One panel a run: our TD error under the published one, the published latent pale."""
     runs = replayed_runs(reader)
-    variants = list(dict.fromkeys(runs["variant"]))
+    variants = list(PUBLISHED_R)
     keys = sorted(
         {(int(run), str(variant)) for run, variant in zip(runs["run"], runs["variant"], strict=True)},
         key=lambda key: (key[0], variants.index(key[1])),

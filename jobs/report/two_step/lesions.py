@@ -15,7 +15,7 @@ CONTROL_NAMES = {
     "none": "{target} latents",
     "lowest": "lowest-correlation latents",
     "matched": "matched latents",
-    "random_direction": "random direction",
+    "random_direction": "a random direction",
     "td_minus_q": "{target} minus Q latents",
 }
 """How figures call what was changed."""

@@ -1,0 +1,140 @@
+"""Each rule gives each of its verdicts, and none concludes from silence."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from jobs.report import verdicts
+from jobs.report.verdicts import Interval, Verdict
+
+YES, NO, UNCLEAR = Verdict.REPLICATES, Verdict.DIFFERS, Verdict.UNCLEAR
+UNKNOWN = Interval(0.4, math.nan, math.nan)
+
+numbers = st.floats(-5, 5)
+spans = st.floats(0.001, 3)
+
+
+@pytest.mark.parametrize(
+    ("ours", "verdict"),
+    [
+        (Interval(4.9, 4.5, 5.3), YES),
+        (Interval(3.2, 2.9, 3.6), NO),
+        (Interval(4.2, 3.8, 4.6), UNCLEAR),
+        (None, UNCLEAR),
+        (UNKNOWN, UNCLEAR),
+    ],
+)
+def test_exceeds(ours: Interval | None, verdict: Verdict) -> None:
+    assert verdicts.exceeds(ours, 4.0, "chance").verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("difference", "published", "verdict"),
+    [
+        (Interval(-0.5, -0.8, -0.2), -0.56, YES),
+        (Interval(-0.1, -0.15, -0.05), -0.56, YES),  # smaller than published, but there
+        (Interval(0.3, 0.1, 0.5), -0.56, NO),
+        (Interval(0.3, 0.1, 0.5), None, NO),
+        (Interval(-0.1, -0.3, 0.1), -0.56, NO),  # contains 0, excludes the published size
+        (Interval(-0.3, -0.7, 0.1), -0.56, UNCLEAR),  # contains both
+        (Interval(-0.1, -0.3, 0.1), None, UNCLEAR),
+        (None, -0.56, UNCLEAR),
+        (UNKNOWN, -0.56, UNCLEAR),
+    ],
+)
+def test_effect(difference: Interval | None, published: float | None, verdict: Verdict) -> None:
+    assert verdicts.effect(difference, published, expected=-1).verdict is verdict
+
+
+@given(numbers, spans, spans, st.none() | st.floats(0.01, 5))
+def test_effects_do_not_depend_on_the_sign_convention(
+    value: float, below: float, above: float, published: float | None
+) -> None:
+    up = verdicts.effect(Interval(value, value - below, value + above), published, expected=1)
+    mirrored = Interval(-value, -value - above, -value + below)
+    down = verdicts.effect(mirrored, None if published is None else -published, expected=-1)
+    assert up.verdict is down.verdict
+
+
+@pytest.mark.parametrize(
+    ("ours", "control", "verdict"),
+    [
+        (Interval(0.6, 0.55, 0.65), Interval(0.4, 0.35, 0.45), YES),
+        (Interval(0.4, 0.35, 0.45), Interval(0.6, 0.55, 0.65), NO),
+        (Interval(0.5, 0.45, 0.55), Interval(0.5, 0.45, 0.55), NO),
+        (Interval(0.5, 0.45, 0.55), Interval(0.45, 0.4, 0.5), UNCLEAR),
+        (Interval(0.5, 0.45, 0.55), None, UNCLEAR),
+        (None, Interval(0.5, 0.45, 0.55), UNCLEAR),
+    ],
+)
+def test_beyond(ours: Interval | None, control: Interval | None, verdict: Verdict) -> None:
+    assert verdicts.beyond(ours, control, "raw dimensions").verdict is verdict
+
+
+@given(numbers, spans, numbers, spans)
+def test_not_both_can_be_beyond_each_other(a: float, da: float, b: float, db: float) -> None:
+    first, second = Interval(a, a - da, a + da), Interval(b, b - db, b + db)
+    found = {verdicts.beyond(x, y, "it").verdict for x, y in ((first, second), (second, first))}
+    assert found != {YES}
+    assert NO in found
+
+
+@pytest.mark.parametrize(
+    ("p", "heldout", "threshold", "verdict"),
+    [
+        (0.01, 0.5, 0.3, YES),
+        (0.4, 0.1, 0.3, NO),
+        (0.01, 0.1, 0.3, UNCLEAR),
+        (0.4, 0.5, 0.3, UNCLEAR),
+        (0.01, 0.5, None, UNCLEAR),
+        (math.nan, 0.5, 0.3, UNCLEAR),
+    ],
+)
+def test_family_wise(p: float, heldout: float, threshold: float | None, verdict: Verdict) -> None:
+    assert verdicts.family_wise(p, 0.05, heldout, threshold).verdict is verdict
+
+
+@pytest.mark.parametrize(("error", "verdict"), [(1e-6, YES), (1e-3, NO), (None, UNCLEAR), (math.nan, UNCLEAR)])
+def test_agrees(error: float | None, verdict: Verdict) -> None:
+    assert verdicts.agrees(error, 5e-5).verdict is verdict
+
+
+def test_rules_say_what_they_compare() -> None:
+    assert "chance (4.00)" in verdicts.exceeds(None, 4.0, "chance").rule
+    assert "stops short of the published −0.56" in verdicts.effect(None, -0.564, expected=-1).rule
+    assert "published" not in verdicts.effect(None, None, expected=-1).rule
+
+
+def test_mean_interval_is_students() -> None:
+    values = np.random.default_rng(0).normal(3, 2, 40)
+    ours = verdicts.mean_interval([*values, math.nan])
+    reference = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert ours is not None
+    assert (ours.low, ours.high) == pytest.approx((reference.low, reference.high))
+    assert verdicts.mean_interval([1.0]) is None
+
+
+def test_average_of_intervals() -> None:
+    both = verdicts.average([Interval(1, 0, 2), Interval(3, 2, 6), UNKNOWN])
+    assert both == Interval(2, 1, 4)
+    assert verdicts.average([UNKNOWN]) is None
+
+
+@given(st.floats(-0.9, 0.9), st.floats(-0.9, 0.9), st.floats(0.01, 0.09))
+def test_shifted_interval_keeps_its_width_on_fishers_scale(r: float, other: float, half: float) -> None:
+    moved = verdicts.shifted(Interval(r, r - half, r + half), other)
+    assert moved.low < other < moved.high
+    assert math.atanh(moved.high) - math.atanh(moved.low) == pytest.approx(
+        math.atanh(r + half) - math.atanh(r - half), rel=1e-6
+    )
+
+
+def test_interval_text_uses_a_minus_sign() -> None:
+    assert Interval(-0.126, -0.5, 0.25).text() == "−0.13 [−0.50, 0.25]"
+    assert UNKNOWN.text() == "0.40"
