@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-import psutil
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -21,14 +18,15 @@ from rich.progress import (
 )
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
-from tdlens.errors import UserError
-from tdlens.provenance import provenance
-from tdlens.record import Job, JobParent, Record, StudyJob, current_study, find_or_create
 
 from jobs.context import Context
+from jobs.owner import OWNER, alive
 from jobs.stage import Plan, Stage, Unit
 from jobs.stages import behaviour, correlate, harvest, intervene, play, published, rank, signals, train_sae
 from jobs.study import Study
+from tdlens.errors import UserError
+from tdlens.provenance import provenance
+from tdlens.record import Job, JobParent, Record, StudyJob, current_study, find_or_create
 
 STAGES: tuple[Stage, ...] = (
     published,
@@ -42,9 +40,6 @@ STAGES: tuple[Stage, ...] = (
     intervene,
 )
 """In the order of the data; each module has NAME, DESCRIPTION, units and run."""
-
-OWNER = f"{socket.gethostname()}:{os.getpid()}:{int(psutil.Process().create_time())}"
-"""This process, told apart from a later one with the same number."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +92,7 @@ def run_study(
         config = study.model_dump(mode="json", exclude={"title"})
         with record.session() as session:
             study_id = current_study(session, name=study.name, title=study.title, config=config).id
+            _drop_abandoned(session, study_id, plan)
         overall = progress.add_task(study.name, total=len(plan.units))
         computed = 0
         for stage in STAGES:
@@ -114,6 +110,18 @@ def run_study(
                 )
                 after_stage(context, stage.NAME)
     return Outcome(study_id, computed, len(plan.units) - computed)
+
+
+def _drop_abandoned(session: Session, study_id: int, plan: Plan) -> None:
+    """Take out of the study what its configuration no longer asks for, since the model or a stage's code changed.
+
+    Otherwise the views would show two results side by side. The jobs themselves stay, for whoever asks again.
+    """
+    planned = {unit.identity for unit in plan.units}
+    rows = select(StudyJob, Job.identity).join(Job, Job.id == StudyJob.job_id).where(StudyJob.study_id == study_id)
+    for row, identity in session.execute(rows):
+        if identity not in planned:
+            session.delete(row)
 
 
 def _ensure(context: Context, stage: Stage, unit: Unit, study_id: int, take_over: bool) -> bool:
@@ -136,9 +144,7 @@ def _ensure(context: Context, stage: Stage, unit: Unit, study_id: int, take_over
 def _claim(context: Context, unit: Unit, study_id: int, take_over: bool) -> tuple[int, int | None]:
     """The unit's job and the attempt that this process now owns, or None if the job is done."""
     with context.record.session() as session:
-        job = session.scalars(
-            select(Job).where(Job.identity == unit.identity).with_for_update()
-        ).one_or_none()
+        job = session.scalars(select(Job).where(Job.identity == unit.identity).with_for_update()).one_or_none()
         if job is None:
             job = _new_job(context, unit)
             session.add(job)
@@ -146,13 +152,13 @@ def _claim(context: Context, unit: Unit, study_id: int, take_over: bool) -> tupl
             for parent in unit.parents:
                 session.add(JobParent(job_id=job.id, parent_id=context.job_id(parent)))
         elif job.state != "done":
-            if job.state == "running" and not take_over and _alive(job.owner):
+            if job.state == "running" and not take_over and alive(job.owner):
                 raise UserError(
                     f"{unit.stage} {unit.key} is being computed by another run ({job.owner}).",
                     "Wait for it, or if that process is gone for good, run again with --take-over.",
                 )
             job.attempt, job.owner, job.state = job.attempt + 1, OWNER, "running"
-            job.finished_at = job.error = None
+            job.started_at, job.finished_at, job.error = datetime.now(UTC), None, None
         find_or_create(session, StudyJob, {"study_id": study_id, "job_id": job.id})
         return job.id, None if job.state == "done" else job.attempt
 
@@ -191,14 +197,3 @@ def _give_up(context: Context, job_id: int, attempt: int, error: BaseException) 
         mine = (Job.id == job_id, Job.attempt == attempt, Job.owner == OWNER, Job.state == "running")
         values = {"state": "failed", "error": text[:2000], "finished_at": datetime.now(UTC)}
         session.execute(update(Job).where(*mine).values(**values))
-
-
-def _alive(owner: str) -> bool:
-    """Whether a job's owner still computes; a process of another machine is taken to."""
-    host, pid, started = owner.rsplit(":", 2)
-    if host != socket.gethostname():
-        return True
-    try:
-        return int(psutil.Process(int(pid)).create_time()) == int(started)
-    except psutil.NoSuchProcess:
-        return False
