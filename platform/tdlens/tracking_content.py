@@ -140,7 +140,8 @@ SERIES: dict[str, tuple[tuple[str, str], ...]] = {
         (
             "return",
             "SELECT variant AS label, episode AS step, avg(return) AS value FROM v_episode"
-            " WHERE study = :study AND intervention = 'none' GROUP BY variant, episode ORDER BY label, step",
+            " WHERE study = :study AND intervention = 'none' AND policy = 'model'"
+            " GROUP BY variant, episode ORDER BY label, step",
         ),
     ),
     "behaviour": (

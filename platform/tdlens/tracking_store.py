@@ -34,7 +34,7 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import Engine, event
 
 from tdlens.settings import Settings
-from tdlens.tracking_content import Capture, Point, Run, Sae
+from tdlens.tracking_content import Capture, Point, Run, Sae, flat
 
 PARAM_LENGTH, TAG_LENGTH, KEY_LENGTH, DIGEST_LENGTH = 6000, 8000, 250, 36
 """MLflow's limits, in characters."""
@@ -132,7 +132,7 @@ class Tracking:
         """Each autoencoder as a logged model: its configuration, and its file unless that is very large."""
         outputs = []
         for sae in saes:
-            params = {name: str(value) for name, value in sae.config.items() if not isinstance(value, dict)}
+            params = flat(sae.config)
             tags = {"tdlens.study": study, "tdlens.sha256": sae.sha256, "tdlens.blob": str(sae.path)}
             model = self.client.create_logged_model(self.experiment, sae.name, key, tags, params, "sparse autoencoder")
             with tempfile.TemporaryDirectory() as folder:
