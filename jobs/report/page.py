@@ -82,7 +82,7 @@ def _show(module: FigureModule, reader: Reader, facts: StudyFacts, folder: Path)
         drawing = module.draw(reader, facts)
         figure = drawing.figure
     except NotRecorded as reason:
-        missing = str(reason)
+        missing = f"Not recorded in this study: {reason}."
         figure = message(missing)
     image = data_uri(png(figure, folder / f"{module.NAME}.png"))
     return Shown(module.NAME, module.TITLE, module.OVERLAY, image, drawing, missing, reader.asked)

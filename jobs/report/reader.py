@@ -120,7 +120,7 @@ class StudyFacts:
             NotRecorded: the study trains none.
         """
         if not self.saes:
-            raise NotRecorded("This study trains no sparse autoencoder.")
+            raise NotRecorded("a sparse autoencoder")
         return self.saes[0]
 
     @property
@@ -157,7 +157,7 @@ class StudyFacts:
             NotRecorded: it hasn't played yet.
         """
         if not self.network:
-            raise NotRecorded("The model has not played yet.")
+            raise NotRecorded("play of the model")
         return int(self.network["n_blocks"])
 
 

@@ -176,7 +176,7 @@ def test_what_is_missing_is_named(record: Record, tmp_path: Path) -> None:
     page = write_report(record, STUDY, tmp_path)
     html = page.read_text(encoding="utf-8")
     drawn = {"fig2a_returns"}
-    assert html.count("Not recorded in this study.") == len(REPORT.figures) - len(drawn)
+    assert html.count('alt="Not recorded in this study:') == len(REPORT.figures) - len(drawn)
     assert len(list((tmp_path / "figures").iterdir())) == len(REPORT.figures)
     verdicts = {text: claim.ruling.verdict for text, claim in claims_of(record).items()}
     assert verdicts.pop("The model earns more than chance") is Verdict.REPLICATES
@@ -188,7 +188,7 @@ def test_a_study_without_any_job_still_has_a_page(record: Record, tmp_path: Path
     with record.session() as session:
         current_study(session, name=STUDY, title="", config=config)
     html = write_report(record, STUDY, tmp_path).read_text(encoding="utf-8")
-    assert html.count("Not recorded in this study.") == len(REPORT.figures)
+    assert html.count('alt="Not recorded in this study:') == len(REPORT.figures)
     reader = Reader(record, STUDY)
     with pytest.raises(NotRecorded):
         REPORT.figures[0].draw(reader, StudyFacts(reader))

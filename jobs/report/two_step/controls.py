@@ -23,7 +23,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     """A forest plot: the change in each metric with its interval."""
     lesions, effects = read_lesions(reader, facts), read_effects(reader)
     if not effects:
-        raise NotRecorded("No effects of interventions are recorded in this study.")
+        raise NotRecorded("effects of interventions")
     figure, axes = canvas(1, len(METRICS), height=0.34 * len(lesions) + 1.5, sharey=True)
     heights = range(len(lesions))[::-1]
     for ax, (metric, title, unit) in zip(axes[0], METRICS, strict=True):

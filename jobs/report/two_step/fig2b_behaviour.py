@@ -70,7 +70,7 @@ def read_fits(reader: Reader, facts: StudyFacts) -> dict[str, Fit]:
         model=facts.model,
     )
     if not rows:
-        raise NotRecorded("No behaviour fits are recorded in this study.")
+        raise NotRecorded("behaviour fits")
     plain = ("n_choices", "n_rollouts", "n_parameters", "beta", "nll", "aic", "bic")
     return {
         row["behaviour_model"]: Fit(

@@ -22,7 +22,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     lesion = td_lesion(lesions)
     shown = [one for one in (lesion, *lesion.controls(lesions)) if (one.name, "nll_q") in effects]
     if lesion not in shown:
-        raise NotRecorded("The likelihood of the lesioned choices under the Q-model is not recorded in this study.")
+        raise NotRecorded("the likelihood of the lesioned choices under the Q-model")
     rows = [effects[one.name, "nll_q"] for one in shown]
     choices = next(iter(read_fits(reader, facts).values())).n_choices
 

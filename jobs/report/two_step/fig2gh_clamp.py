@@ -70,7 +70,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     for ax, (panel, group, label) in zip(axes[0], PANELS, strict=True):
         rows = read_blocks(reader, lesion, group)
         if not rows:
-            raise NotRecorded("No correlations under the clamp are recorded in this study.")
+            raise NotRecorded("correlations under the clamp")
         depth, n = [row.block / facts.n_blocks for row in rows], rows[0].n_rollouts
         published(ax, theirs["index"] / PAPER_BLOCKS, theirs[f"{panel}_no"], "no lesion (published)")
         clamped = "clamped (published)"

@@ -61,7 +61,7 @@ def read_runs(reader: Reader, facts: StudyFacts) -> pd.DataFrame:
     )
     rows = latents.merge(errors, on=["rollout", "step"])
     if rows.empty:
-        raise NotRecorded("Activations of the best TD latent are not recorded in this study.")
+        raise NotRecorded("activations of the latent that follows the TD error best")
     return rows
 
 

@@ -46,7 +46,7 @@ def replayed_runs(reader: Reader) -> pd.DataFrame:
         if same is not None:
             matched.append(run.assign(ours=normalised(same["ours"].to_numpy())))
     if not matched:
-        raise NotRecorded("The paper's runs were not replayed in this study.")
+        raise NotRecorded("a replay of the paper's runs")
     return pd.concat(matched, ignore_index=True)
 
 

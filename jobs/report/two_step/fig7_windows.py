@@ -38,7 +38,7 @@ def read_windows(reader: Reader) -> pd.DataFrame:
         signals=tuple(signal for signal, _, _ in WINDOWS),
     )
     if rows.empty:
-        raise NotRecorded("The run of Fig 7 was not replayed in this study.")
+        raise NotRecorded("a replay of the run of Fig 7")
     return rows.pivot_table(index="step", columns="signal", values="value")
 
 

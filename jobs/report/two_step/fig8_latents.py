@@ -29,7 +29,7 @@ def read_saes(reader: Reader, facts: StudyFacts) -> pd.DataFrame:
         model=facts.model,
     )
     if rows.empty:
-        raise NotRecorded("No sparse autoencoder is recorded in this study.")
+        raise NotRecorded("sparse autoencoders")
     metrics = ["explained_variance", "fvu", "l0", "live", "dead", "non_constant"]
     rows[metrics] = rows[metrics].apply(pd.to_numeric)
     return rows

@@ -82,7 +82,7 @@ def read_lesions(reader: Reader, facts: StudyFacts) -> list[Lesion]:
         """
     )
     if not rows:
-        raise NotRecorded("No intervention is recorded in this study.")
+        raise NotRecorded("interventions")
     found = [
         Lesion(
             name=row["intervention"],
@@ -109,7 +109,7 @@ def td_lesion(lesions: list[Lesion], operation: str = "zero") -> Lesion:
     for lesion in lesions:
         if (lesion.control, lesion.target, lesion.operation) == ("none", TARGET, operation):
             return lesion
-    raise NotRecorded(f"No {operation} of the TD latents is recorded in this study.")
+    raise NotRecorded(f"a {operation} of the TD latents")
 
 
 @dataclass(frozen=True)

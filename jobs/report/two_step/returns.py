@@ -30,7 +30,7 @@ def read_returns(reader: Reader, facts: StudyFacts) -> pd.DataFrame:
         model=facts.model,
     )
     if rows.empty:
-        raise NotRecorded("No play of the model is recorded in this study.")
+        raise NotRecorded("play of the model")
     return rows
 
 

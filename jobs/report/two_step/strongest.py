@@ -139,7 +139,7 @@ def threshold_of(rows: pd.DataFrame, feature: Feature, sae: str) -> float | None
 def _sourced(rows: pd.DataFrame, facts: StudyFacts) -> pd.DataFrame:
     """Raw dimensions of any model but the one that plays are those of the untrained control."""
     if rows.empty:
-        raise NotRecorded("No correlations are recorded in this study.")
+        raise NotRecorded("correlations")
     rows.loc[(rows["source"] == "raw") & (rows["model"] != facts.model), "source"] = "untrained"
     numbers = [name for name in rows.columns if name not in ("source", "model", "sae", "signal")]
     rows[numbers] = rows[numbers].apply(pd.to_numeric)
