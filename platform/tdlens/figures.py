@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#AA4499"
-ORANGE, SKY, INK, GREY, PALE = "#E69F00", "#56B4E9", "#222831", "#6B7280", "#D4D8DE"
+ORANGE, SKY, INK, GREY = "#E69F00", "#56B4E9", "#222831", "#6B7280"
 
 CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 """Series without a role of their own, in this order."""
@@ -125,6 +125,7 @@ def level(axes: Axes, y: float, label: str, *, align: str = "right", **options: 
         va="bottom",
         fontsize=8,
         color=GREY,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
     )
 
 
@@ -162,13 +163,13 @@ def blank(axes: Axes, message: str) -> None:
     """Says in the middle of empty axes why they are empty."""
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
-    axes.spines[["left", "bottom"]].set_color(PALE)
+    axes.spines[["left", "bottom"]].set_visible(False)
     axes.text(0.5, 0.5, message, transform=axes.transAxes, ha="center", va="center", color=GREY, wrap=True)
 
 
 def message(text: str) -> Figure:
     """A low figure that holds nothing but a sentence."""
-    figure, axes = canvas(height=1.3)
+    figure, axes = canvas(height=0.9)
     blank(axes[0, 0], text)
     return figure
 

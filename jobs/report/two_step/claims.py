@@ -282,7 +282,7 @@ def _likeness_claims(reader: Reader, facts: StudyFacts, lesion: Lesion | None, c
         _claim(
             "Zeroing the TD latents makes behaviour less like Q-learning",
             f"{number(published, 0)} nats",
-            _shown(ours, 0, " nats"),
+            _shown(ours, 1, " nats"),
             verdicts.effect(ours, published * scale, expected=1),
             yes="The lesioned model's choices are less likely under the Q-model.",
             no="The lesion does not take behaviour away from the Q-model as it did in the paper.",
@@ -300,7 +300,7 @@ def _likeness_claims(reader: Reader, facts: StudyFacts, lesion: Lesion | None, c
                 f"{number(published, 0)} against {number(theirs, 0)} nats"
                 if control.control == "lowest"
                 else NOT_PUBLISHED,
-                f"{_shown(ours, 0)} against {_shown(other, 0)} nats",
+                f"{_shown(ours, 1)} against {_shown(other, 1)} nats",
                 verdicts.beyond(ours, other, "the control"),
                 yes="The TD latents matter more for this than these.",
                 no="Zeroing these takes behaviour at least as far away.",

@@ -38,6 +38,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         ax.title.set_fontsize(9.5)
         ax.grid(axis="y", visible=False)
         ax.margins(x=0.12)
+        ax.locator_params(axis="x", nbins=4)
     labels = [f"{lesion.name}\n{lesion.label}, {len(lesion.latents)} × {lesion.done}" for lesion in lesions]
     axes[0, 0].set(yticks=list(heights), yticklabels=labels, ylim=(-0.6, len(lesions) - 0.4))
     axes[0, 0].tick_params(axis="y", labelsize=7.2)

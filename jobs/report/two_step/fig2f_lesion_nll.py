@@ -56,7 +56,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         figure,
         sees=(
             "Longer bars are less like Q-learning. Zeroing the TD latents changes the sum by "
-            f"{rows[0].difference.text(0)} nats; published: +209."
+            f"{rows[0].difference.text(1)} nats; published: +209."
         ),
         beside=(
             "The Q-model, inverse temperature included, is the one fitted to the intact model's choices, so a lesion "
