@@ -64,6 +64,7 @@ class TwoStepConfig:
     """First episode after the disruption (no effect in the standard variant)."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "variant", Variant(self.variant))  # plain text from a study file, too
         if not 0 <= self.random_episodes <= self.episodes or self.episodes < 1:
             raise ValueError(
                 f"random_episodes ({self.random_episodes}) must lie between 0 and episodes ({self.episodes})"

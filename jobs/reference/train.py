@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -16,21 +17,25 @@ from jobs.reference.histories import HistoryConfig, generate
 from jobs.reference.vocabulary import BOS, PAD, build_tokenizer, tokens
 
 
+TRAINING = "training.json"
+"""File beside the weights that says how they came to be: configuration and cost."""
+
+
 @dataclass(frozen=True)
 class ReferenceConfig:
     """Size, optimisation and data of the reference model; the defaults made the shipped weights."""
 
     d_model: int = 128
     """Width of the residual stream."""
-    n_blocks: int = 6
+    n_blocks: int = 4
     """Decoder blocks."""
     n_heads: int = 4
     """Attention heads a block."""
     d_mlp: int = 384
     """Width of the gated MLP."""
-    steps: int = 5000
+    steps: int = 4000
     """Optimiser steps."""
-    batch: int = 12
+    batch: int = 24
     """Histories a step (212 tokens each)."""
     learning_rate: float = 3e-3
     """AdamW's peak rate: 100 steps of warm-up, linear decay to zero over the last 35 %."""
@@ -131,9 +136,12 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(out, safe_serialization=True)
     build_tokenizer().save_pretrained(out)
+    cost = {
+        "tokens": seen,
+        "seconds": round(time.perf_counter() - started),
+        "cpu_seconds": round(time.process_time() - cpu_started),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+    (out / TRAINING).write_text(json.dumps({"config": asdict(config), "cost": cost}, indent=2) + "\n")
     return model
-
-
-def as_dict(config: ReferenceConfig) -> dict[str, object]:
-    """The configuration as JSON-ready values, for the model card."""
-    return asdict(config)
