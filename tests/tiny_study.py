@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import pytest
 from tdlens.record import Record
+from tdlens.record.views import VIEWS
 from tdlens.settings import Settings
-
 from tests.inference.tiny import byte_level_tokenizer, tiny_model
 
 NAME = "tiny"
@@ -69,9 +69,7 @@ class Workplace:
     @property
     def environment(self) -> dict[str, str]:
         """The environment of a command: nothing of the caller's that tdlens reads, one thread."""
-        kept = {
-            name: value for name, value in os.environ.items() if not name.startswith(("TDLENS_", "MLFLOW_"))
-        }
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("TDLENS_", "MLFLOW_"))}
         return kept | {"TDLENS_HOME": str(self.home), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
     def tdlens(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -90,9 +88,9 @@ class Workplace:
 
 
 @cache
-def model_and_study(factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A folder with a saved model, and the study that uses it; made once a session."""
-    folder = factory.mktemp("tiny")
+def model_and_study(base: Path) -> tuple[Path, Path]:
+    """A folder below `base` with a saved model, and the study that uses it; made once."""
+    folder = base / "tiny"
     model = folder / "model"
     tiny_model("llama").save_pretrained(model)
     byte_level_tokenizer().save_pretrained(model)
@@ -101,7 +99,37 @@ def model_and_study(factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder, study
 
 
-def workplace(factory: pytest.TempPathFactory, home: Path) -> Workplace:
+def workplace(base: Path, home: Path) -> Workplace:
     """The tiny study with a home of its own."""
-    folder, study = model_and_study(factory)
+    folder, study = model_and_study(base)
     return Workplace(folder, study, home)
+
+
+@cache
+def finished(base: Path) -> Workplace:
+    """The study as one whole `tdlens run` left it; made once, to be read and copied, not changed."""
+    folder = base / "finished"
+    folder.mkdir()
+    place = workplace(base, folder / "home")
+    result = place.tdlens("run", str(place.study), "--no-report")
+    assert result.returncode == 0, result.stderr
+    (folder / "stderr.txt").write_text(result.stderr)
+    return place
+
+
+def copy_of(place: Workplace, home: Path) -> Workplace:
+    """The same study with a copy of its home, to be changed."""
+    shutil.copytree(place.home, home)
+    return Workplace(place.folder, place.study, home)
+
+
+def dump(record: Record) -> dict[str, list[tuple[object, ...]]]:
+    """The rows of every view in one order, without keys, moments and attempts."""
+    own = {"rollout", "job", "capture", "created", "started", "finished", "attempt"}
+    quoted = '"{}"'.format  # "return" is a word of SQL's own
+    found = {}
+    for view, columns in VIEWS.items():
+        kept = [column for column in columns if column not in own]
+        table = record.query(f"SELECT {', '.join(map(quoted, kept))} FROM {view}")  # noqa: S608
+        found[view] = sorted(map(tuple, table.astype(str).itertuples(index=False)))
+    return found

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.cli.console import messages
+from jobs.cli.keys import show_keys
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,6 +39,9 @@ def run(
     ] = False,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write the report at the end.")] = True,
     mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Copy the results to MLflow.")] = True,
+    keys: Annotated[
+        bool, typer.Option("--keys", callback=show_keys, is_eager=True, help="List all settings and stop.")
+    ] = False,
 ) -> None:
     """
     Run a study: compute whatever the record doesn't hold yet, then write its report and its copy in MLflow.
@@ -54,10 +58,12 @@ def run(
     $ tdlens run studies/two_step_demo.toml --model meta-llama/Meta-Llama-3-8B --set model.dtype=bfloat16
     """
     from jobs.study import load
+
+    started = time.monotonic()
+
     from tdlens.record import Record
     from tdlens.settings import Settings
 
-    started = time.monotonic()
     console = messages()
     overrides = list(changes or [])
     for key, value in (("model.name", model), ("model.engine", engine)):
