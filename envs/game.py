@@ -30,11 +30,17 @@ class Game(Protocol):
     comes from the seed it was made with, so two players given equal seeds meet the same task instance.
     """
 
-    actions: tuple[str, ...]
-    """What each action appends to the text right after the decision word, leading space included."""
-    steps: list[Step]
-    n_decisions: int
-    """How many decisions the whole rollout has."""
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """What each action appends to the text right after the decision word, leading space included."""
+
+    @property
+    def steps(self) -> list[Step]:
+        """Decisions taken so far."""
+
+    @property
+    def n_decisions(self) -> int:
+        """How many decisions the whole rollout has."""
 
     @property
     def done(self) -> bool:

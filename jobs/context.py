@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from rich.progress import Progress
-from tdlens.record import Record
 
 from envs import TASKS, Task
 from envs.game import Game
@@ -16,6 +15,7 @@ from jobs.inference.base import Engine
 from jobs.inference.models import load_engine
 from jobs.stage import Unit
 from jobs.study import Study
+from tdlens.record import Record
 
 T = TypeVar("T")
 Advance = Callable[[int], None]

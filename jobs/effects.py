@@ -51,9 +51,7 @@ def paired(metric: str, lesioned: Array, intact: Array, weights: Array, *, total
     return Effect(metric, value, baseline, float(low), float(high))
 
 
-def mean_return(
-    rollouts: Sequence[Transitions], scored: Sequence[NDArray[np.bool_]], last: int | None = None
-) -> Array:
+def mean_return(rollouts: Sequence[Transitions], scored: Sequence[NDArray[np.bool_]], last: int | None = None) -> Array:
     """Mean return of the episodes that each rollout chose itself, or of its last few, [R]."""
     values = []
     for transitions, own in zip(rollouts, scored, strict=True):

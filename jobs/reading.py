@@ -11,6 +11,11 @@ import torch
 from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
+
+from envs.agents import Transitions
+from envs.game import Game
+from envs.game import Step as GameStep
+from jobs.inference.play import Played
 from tdlens.record import (
     ActivationShard,
     Blob,
@@ -22,11 +27,6 @@ from tdlens.record import (
     Signal,
     Step,
 )
-
-from envs.agents import Transitions
-from envs.game import Game
-from envs.game import Step as GameStep
-from jobs.inference.play import Played
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,17 +85,13 @@ def read_rollouts(session: Session, job_id: int) -> Rollouts:
         .where(Rollout.job_id == job_id)
         .order_by(Rollout.index, Step.index)
     ).all()
-    texts = session.scalars(
-        select(Rollout.transcript).where(Rollout.job_id == job_id).order_by(Rollout.index)
-    ).all()
+    texts = session.scalars(select(Rollout.transcript).where(Rollout.job_id == job_id).order_by(Rollout.index)).all()
     n = len(texts)
     steps = [GameStep(*row[2:9]) for row in rows]
     per_rollout = len(steps) // n
     return Rollouts(
         step_ids=np.array([row[1] for row in rows], dtype=np.int64).reshape(n, -1),
-        transitions=[
-            Transitions.from_steps(steps[i * per_rollout : (i + 1) * per_rollout]) for i in range(n)
-        ],
+        transitions=[Transitions.from_steps(steps[i * per_rollout : (i + 1) * per_rollout]) for i in range(n)],
         forced=np.array([step.forced for step in steps]).reshape(n, -1),
         transcripts=list(texts),
         probabilities=np.array([row[9] for row in rows]).reshape(n, per_rollout, -1),
@@ -126,9 +122,7 @@ def signal_ids(session: Session, job_id: int, names: Sequence[str]) -> dict[str,
     rows = session.execute(
         select(Signal.name, Signal.id)
         .where(Signal.name.in_(names))
-        .where(
-            Signal.id.in_(select(LearningSignal.signal_id).where(LearningSignal.job_id == job_id).distinct())
-        )
+        .where(Signal.id.in_(select(LearningSignal.signal_id).where(LearningSignal.job_id == job_id).distinct()))
     ).all()
     return {name: key for name, key in rows}
 

@@ -9,6 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
+
+from envs.agents import Transitions
+from envs.agents.agent import SignalSource
+from envs.game import Step as GameStep
+from jobs.inference.base import Engine
+from jobs.inference.play import Played
 from tdlens.blobs import StoredBlob
 from tdlens.identity import digest
 from tdlens.record import (
@@ -26,12 +32,6 @@ from tdlens.record import (
     new_ids,
 )
 from tdlens.record import Task as TaskRow
-
-from envs.agents import Transitions
-from envs.agents.agent import SignalSource
-from envs.game import Step as GameStep
-from jobs.inference.base import Engine
-from jobs.inference.play import Played
 
 INDEX_BITS = 16
 """A step's (and an episode's) key is its rollout's key shifted by these bits, plus its index in the rollout."""
@@ -151,9 +151,7 @@ def replay_sources(
     return replayed
 
 
-def record_signals(
-    session: Session, job_id: int, step_ids: NDArray[np.int64], replayed: Sequence[Replayed]
-) -> None:
+def record_signals(session: Session, job_id: int, step_ids: NDArray[np.int64], replayed: Sequence[Replayed]) -> None:
     """Insert signals at the given steps, [R, T]."""
     for one in replayed:
         infos = one.source.describe()

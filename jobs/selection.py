@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tdlens.errors import UserError
 
 from jobs.study import InterventionSection
 from sae.matching import lowest_correlation, match_controls
+from tdlens.errors import UserError
 
 CONTROL_MAX_R = 0.1
 """Matched controls correlate with the target less than this, where enough such latents live in the block."""
@@ -58,8 +58,9 @@ def select(section: InterventionSection, table: pd.DataFrame, q_signals: tuple[s
             latents = tuple(lowest_correlation(r, live, section.latents))
             return Selection(block, latents, f"lowest |r| with {section.signal} in block {block}")
         case "matched":
-            columns = {name: _by_index(here, name) for name in ("frequency", "rms", "r")}
-            (pairs,) = match_controls(chosen, max_abs_r=max_abs_r(here, section.latents), **columns)
+            frequency, rms, r = (_by_index(here, name) for name in ("frequency", "rms", "r"))
+            bound = max_abs_r(here, section.latents)
+            (pairs,) = match_controls(chosen, frequency=frequency, rms=rms, r=r, max_abs_r=bound)
             latents = tuple(pair.control for pair in pairs)
             return Selection(block, latents, f"firing rate and size like those of {chosen}, chosen by {why}")
         case "td_minus_q":
@@ -76,7 +77,8 @@ def select(section: InterventionSection, table: pd.DataFrame, q_signals: tuple[s
             return Selection(
                 block,
                 without,
-                f"{why}, without the {len(strongest)} strongest latents of the Q-values ({overlap} of {len(chosen)} were)",
+                f"{why}, without the {len(strongest)} strongest latents of the Q-values "
+                f"({overlap} of {len(chosen)} were)",
             )
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
-from tdlens.blobs import StoredBlob
-from tdlens.record import ActivationShard, Capture, CaptureRow, insert_columns
 from torch import Tensor
 
 from jobs.context import Context
 from jobs.recording import record_blob
+from tdlens.blobs import StoredBlob
+from tdlens.record import ActivationShard, Capture, CaptureRow, insert_columns
 
 
 def write_shards(context: Context, activations: Mapping[int, Tensor]) -> dict[int, StoredBlob]:

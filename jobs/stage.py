@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy.orm import Session
+
 from tdlens.identity import digest
 
 if TYPE_CHECKING:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from tdlens.errors import UserError
 
 from envs import TASKS
 from envs.agents import signal_sources
 from sae.architectures import check
 from sae.config import SAEConfig
 from sae.training import TrainingConfig
+from tdlens.errors import UserError
 
 
 class _Section(BaseModel):
@@ -144,6 +144,8 @@ class CorrelateSection(_Section):
     """Family-wise error rate and one minus the confidence level."""
     top: int = Field(64, ge=1)
     """Correlations kept in SQL per block and signal; the whole matrix is kept as a parquet blob."""
+    traced: tuple[str, ...] = ("td_error",)
+    """Signals whose best latent's activation at every decision is kept in SQL, for each autoencoder."""
     controls: tuple[Literal["raw", "pca", "untrained", "shuffled"], ...] = (
         "raw",
         "pca",
@@ -179,9 +181,7 @@ class InterventionSection(_Section):
     @model_validator(mode="after")
     def _value_where_needed(self) -> InterventionSection:
         if (self.operation in ("clamp", "multiply")) != (self.value is not None):
-            raise ValueError(
-                f"operation {self.operation!r} {'needs' if self.value is None else 'takes no'} value"
-            )
+            raise ValueError(f"operation {self.operation!r} {'needs' if self.value is None else 'takes no'} value")
         return self
 
 
@@ -213,6 +213,8 @@ class Study(_Section):
             repeated = {name for name in names if names.count(name) > 1}
             if repeated:
                 raise ValueError(f"two [[{kind}]] sections are called {repeated.pop()!r}")
+        for signal in self.correlate.traced:
+            _registered(signal, self.correlate.signals, "signal in [correlate] signals")
         for intervention in self.intervention:
             _registered(intervention.sae, [s.name for s in self.sae], f"[[sae]] for {intervention.name}")
             _registered(intervention.signal, self.correlate.signals, "signal in [correlate] signals")
@@ -251,14 +253,10 @@ def validate(data: dict[str, Any], source: str) -> Study:
         for problem in error.errors():
             where = ".".join(str(part) for part in problem["loc"])
             if problem["type"] == "extra_forbidden":
-                lines.append(
-                    f"unknown key {where}{_hint(str(problem['loc'][-1]), _known_keys(problem['loc'][:-1]))}"
-                )
+                lines.append(f"unknown key {where}{_hint(str(problem['loc'][-1]), _known_keys(problem['loc'][:-1]))}")
             else:
                 lines.append(f"{where or 'study'}: {problem['msg'].removeprefix('Value error, ')}")
-        raise UserError(
-            f"{source}: " + "; ".join(lines), "see the comments in studies/two_step_demo.toml"
-        ) from None
+        raise UserError(f"{source}: " + "; ".join(lines), "see the comments in studies/two_step_demo.toml") from None
 
 
 def _set(data: dict[str, Any], override: str) -> None:
@@ -292,9 +290,7 @@ def _element(sections: list[dict[str, Any]], name: str, override: str) -> dict[s
 
 def _registered(name: str, known: Any, kind: str) -> Any:
     if name not in known:
-        raise ValueError(
-            f"unknown {kind} {name!r}{_hint(name, list(known))} (known: {', '.join(known) or 'none'})"
-        )
+        raise ValueError(f"unknown {kind} {name!r}{_hint(name, list(known))} (known: {', '.join(known) or 'none'})")
     return known[name] if isinstance(known, dict) else name
 
 
@@ -309,9 +305,7 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
         if isinstance(part, int):
             continue
         annotation = model.model_fields[part].annotation
-        model = next(
-            (a for a in getattr(annotation, "__args__", ()) if hasattr(a, "model_fields")), annotation
-        )
+        model = next((a for a in getattr(annotation, "__args__", ()) if hasattr(a, "model_fields")), annotation)
         if not hasattr(model, "model_fields"):
             return []
     return list(model.model_fields)

@@ -2,6 +2,7 @@
 
 from alembic import context
 from sqlalchemy import Connection
+
 from tdlens.errors import UserError
 from tdlens.record.engine import make_engine
 from tdlens.record.migrate import OPTIONS

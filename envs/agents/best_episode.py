@@ -31,9 +31,7 @@ class BestEpisode:
     """Names of the actions, in the task's order."""
 
     def describe(self) -> dict[str, SignalInfo]:
-        infos = {
-            "best_return": SignalInfo("Highest return of a finished episode so far (0 before the first)", {})
-        }
+        infos = {"best_return": SignalInfo("Highest return of a finished episode so far (0 before the first)", {})}
         if len(self.actions) == 2:
             first, second = self.actions
             infos["best_action"] = SignalInfo(

@@ -30,13 +30,8 @@ class Myopic:
     def describe(self) -> dict[str, SignalInfo]:
         parameters = self.config.parameters()
         return {
-            "myopic_error": SignalInfo(
-                "Prediction error of the immediate reward, over the window", parameters
-            ),
-            **{
-                f"myopic_{a}": SignalInfo(f"Expected immediate reward of {a}", parameters)
-                for a in self.actions
-            },
+            "myopic_error": SignalInfo("Prediction error of the immediate reward, over the window", parameters),
+            **{f"myopic_{a}": SignalInfo(f"Expected immediate reward of {a}", parameters) for a in self.actions},
             "myopic_chosen": SignalInfo("Expected immediate reward of the action taken", parameters),
             "myopic_max": SignalInfo("Highest expected immediate reward", parameters),
         }

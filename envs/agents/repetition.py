@@ -22,10 +22,7 @@ class Repetition:
 
     def describe(self) -> dict[str, SignalInfo]:
         return {
-            **{
-                f"count_{a}": SignalInfo(f"Times {a} was taken in this state before", {})
-                for a in self.actions
-            },
+            **{f"count_{a}": SignalInfo(f"Times {a} was taken in this state before", {}) for a in self.actions},
             "count_chosen": SignalInfo("Times the action taken was taken in this state before", {}),
         }
 

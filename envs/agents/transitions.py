@@ -46,9 +46,7 @@ class Transitions:
         if min(self.state.min(), self.action.min()) < 0:
             raise ValueError("states and actions must be indices from 0")
         if (self.next_state[~self.done] < 0).any():
-            raise ValueError(
-                "a decision that does not end its episode must lead to a state (an index from 0)"
-            )
+            raise ValueError("a decision that does not end its episode must lead to a state (an index from 0)")
         if not np.isfinite(self.reward).all():
             raise ValueError("rewards must be finite numbers")
         if (np.diff(self.episode) < 0).any():

@@ -46,9 +46,7 @@ class Evaluation:
     @property
     def share(self) -> float:
         """The model's place between random play (0) and the Q-learner (1)."""
-        return (self.returns["model"] - self.returns["random"]) / (
-            self.returns["q_learner"] - self.returns["random"]
-        )
+        return (self.returns["model"] - self.returns["random"]) / (self.returns["q_learner"] - self.returns["random"])
 
     @property
     def passed(self) -> bool:
@@ -73,10 +71,7 @@ class Evaluation:
                 self.share >= MIN_SHARE,
             ),
             *((f"return in the last third: {who}", value, "", None) for who, value in self.returns.items()),
-            *(
-                (f"return in the last third: model, {v}", value, "", None)
-                for v, value in self.disrupted.items()
-            ),
+            *((f"return in the last third: model, {v}", value, "", None) for v, value in self.disrupted.items()),
         ]
 
 
@@ -106,9 +101,7 @@ def evaluate(model: str, *, seed: int = 0, n: int = 200, device: str = "auto") -
         slope_low=low,
         returns=returns,
         untrained_slope=reward_swap(untrained, seed=seed, n=n)[0],
-        disrupted={
-            variant.value: _self_play(engine, replace(config, variant=variant), seed, n) for variant in others
-        },
+        disrupted={variant.value: _self_play(engine, replace(config, variant=variant), seed, n) for variant in others},
     )
 
 
@@ -124,7 +117,7 @@ def reward_swap(engine: Engine, *, seed: int, n: int, episodes: int = 12) -> tup
     """
     rng = np.random.default_rng((seed, 1))
     config = TwoStepConfig(episodes=episodes, random_episodes=episodes)
-    pairs = []
+    pairs: list[tuple[TwoStep, int, int]] = []
     while len(pairs) < n:
         game = TwoStep(config, int(rng.integers(2**31)))
         while not game.done:
@@ -193,20 +186,14 @@ def _q_learner(seed: int) -> Player:
 
     def choose(game: TwoStep, choices: np.random.Generator) -> int:
         if id(game) not in learners:
-            rates = QLearningConfig(
-                alpha=rng.uniform(*about.alpha), gamma=rng.uniform(*about.gamma), window=1
-            )
+            rates = QLearningConfig(alpha=rng.uniform(*about.alpha), gamma=rng.uniform(*about.gamma), window=1)
             beta = float(np.exp(rng.uniform(*np.log(about.beta))))
             learners[id(game)] = QLearner(N_STATES, len(ACTIONS), rates, Softmax(beta)), 0
         learner, seen = learners[id(game)]
         for step in game.steps[seen:]:
             learner.update(step.state, step.action, step.reward / MAX_POINTS, step.next_state, step.done)
         learners[id(game)] = learner, len(game.steps)
-        return int(
-            learner.act(
-                game.steps[-1].next_state if game.steps and not game.steps[-1].done else START, choices
-            )
-        )
+        return int(learner.act(game.steps[-1].next_state if game.steps and not game.steps[-1].done else START, choices))
 
     return choose
 

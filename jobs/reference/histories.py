@@ -12,6 +12,7 @@ The study's own sets of points never occur here: the tasks it is tested on are h
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +62,7 @@ class _Ids:
     def __init__(self) -> None:
         index = {token: i for i, token in enumerate(tokens())}
         self.start = np.array([index[BOS], index[two_step.INSTRUCTION]])
-        self.pick = index[f" {two_step.DECISION_WORD}"]
+        self.pick = np.array(index[f" {two_step.DECISION_WORD}"])
         self.actions = np.array([index[action] for action in two_step.ACTIONS])
         self.episodes = np.array([index[f"Episode {n}: You"] for n in range(EPISODES)])
         self.fruits = np.array([index[f". You see an {fruit}. You"] for fruit in two_step.FRUITS])
@@ -82,9 +83,7 @@ def sample_points(n: int, rng: np.random.Generator) -> NDArray[np.int64]:
 
 
 def _held_out(points: NDArray[np.int64]) -> NDArray[np.bool_]:
-    disrupted = tuple(
-        (two_step.DISRUPTED_POINTS[a], two_step.DISRUPTED_POINTS[b]) for a, b in two_step.STANDARD_POINTS
-    )
+    disrupted = tuple((two_step.DISRUPTED_POINTS[a], two_step.DISRUPTED_POINTS[b]) for a, b in two_step.STANDARD_POINTS)
     found = np.zeros(len(points), dtype=bool)
     leaves = np.sort(points, axis=2)
     for pair in (two_step.STANDARD_POINTS, two_step.TRANSITION_POINTS, disrupted):
@@ -124,18 +123,17 @@ def generate(n: int, rng: np.random.Generator, config: HistoryConfig | None = No
         q[everyone, 1 + fruit, second] += alpha * (reward / MAX_POINTS - q[everyone, 1 + fruit, second])
 
         at = 2 + episode * EPISODE_TOKENS
-        for column, (value, weight) in enumerate(
-            (
-                (IDS.episodes[episode], TEMPLATE),
-                (IDS.pick, TEMPLATE),
-                (IDS.actions[first], np.where(forced[:, episode, 0], IGNORED, CHOICE)),
-                (IDS.fruits[fruit], OUTCOME),
-                (IDS.pick, TEMPLATE),
-                (IDS.actions[second], np.where(forced[:, episode, 1], IGNORED, CHOICE)),
-                (IDS.points[reward], OUTCOME),
-            )
-        ):
-            ids[:, at + column], weights[:, at + column] = value, weight
+        columns: list[tuple[NDArray[Any], NDArray[Any] | float]] = [
+            (IDS.episodes[episode], TEMPLATE),
+            (IDS.pick, TEMPLATE),
+            (IDS.actions[first], np.where(forced[:, episode, 0], IGNORED, CHOICE)),
+            (IDS.fruits[fruit], OUTCOME),
+            (IDS.pick, TEMPLATE),
+            (IDS.actions[second], np.where(forced[:, episode, 1], IGNORED, CHOICE)),
+            (IDS.points[reward], OUTCOME),
+        ]
+        for offset, (token, weight) in enumerate(columns):
+            ids[:, at + offset], weights[:, at + offset] = token, weight
     return Histories(ids, weights, rewards)
 
 

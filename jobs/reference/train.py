@@ -16,7 +16,6 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from jobs.reference.histories import HistoryConfig, generate
 from jobs.reference.vocabulary import BOS, PAD, build_tokenizer, tokens
 
-
 TRAINING = "training.json"
 """File beside the weights that says how they came to be: configuration and cost."""
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 from sqlalchemy.orm import Session
-from tdlens.record import BehaviourFit
 
 from envs.agents import Agent, Myopic, QLearning
 from envs.agents.behaviour import BehaviourFit as Fit
@@ -17,6 +16,7 @@ from jobs.learners import myopic_learner, q_learner
 from jobs.recording import record_model
 from jobs.stage import Plan, Publish, Unit
 from jobs.stages.signals import rollouts_of
+from tdlens.record import BehaviourFit
 
 NAME = "behaviour"
 DESCRIPTION = "how well Q-learning and its rivals explain the model's choices"
@@ -38,9 +38,7 @@ def run(context: Context, unit: Unit) -> Publish:
         model = context.study.model.name
         model_id = record_model(session, model, model, context.engine)
         for fit in fits:
-            session.add(
-                behaviour_row(fit, job_id, context.study.task.name, model_id, len(rollouts.transitions))
-            )
+            session.add(behaviour_row(fit, job_id, context.study.task.name, model_id, len(rollouts.transitions)))
 
     return publish
 

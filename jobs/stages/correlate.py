@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
-from tdlens.record import Blob, SaeCheckpoint
 
 from jobs.context import Context
 from jobs.reading import read_signals
@@ -29,11 +28,10 @@ from sae.metrics import evaluate
 from sae.permutation_null import rollout_permutations
 from sae.principal_components import principal_components
 from sae.rollout_statistics import RolloutCorrelation, correlate_rollouts, split_halves
+from tdlens.record import Blob, SaeCheckpoint
 
 NAME = "correlate"
-DESCRIPTION = (
-    "all live latents × all signals, with controls, intervals and a null that permutes whole rollouts"
-)
+DESCRIPTION = "all live latents × all signals, with controls, intervals and a null that permutes whole rollouts"
 
 MATRIX, NULL = "matrix", "null"
 """Names of the two artifacts: the correlations as parquet, the block's part of the family's null as safetensors."""
@@ -152,9 +150,7 @@ def signals_of(context: Context, unit: Unit, names: tuple[str, ...]) -> NDArray[
     return context.keep(read, "signals", names, *(replay.identity for replay in replays))
 
 
-def _long(
-    result: RolloutCorrelation, about: pd.DataFrame, signals: tuple[str, ...], block: int
-) -> pd.DataFrame:
+def _long(result: RolloutCorrelation, about: pd.DataFrame, signals: tuple[str, ...], block: int) -> pd.DataFrame:
     """One row for each feature and signal."""
     n_features, n_signals = result.r.shape
     columns: dict[str, Any] = {

@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
-from tdlens.record import BehaviourFit, Intervention, InterventionEffect, SaeCheckpoint, insert_rows
 
 from envs.agents.behaviour import BehaviourModel, compare
 from jobs import effects
@@ -33,11 +32,10 @@ from jobs.stages.train_sae import activations_of
 from jobs.study import InterventionSection
 from sae.autoencoder import Autoencoder
 from sae.metrics import evaluate
+from tdlens.record import BehaviourFit, Intervention, InterventionEffect, SaeCheckpoint, insert_rows
 
 NAME = "intervene"
-DESCRIPTION = (
-    "latents changed in closed loop, with controls; effects on return, choices, likelihood, later blocks"
-)
+DESCRIPTION = "latents changed in closed loop, with controls; effects on return, choices, likelihood, later blocks"
 
 Q_SIGNALS = ("q_chosen", "q_unchosen", "q_max", "q_difference")
 """Beside the actions' own Q-values: the value signals whose latents ``td_minus_q`` avoids."""
@@ -47,9 +45,7 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
     """One unit for each intervention, on the study's first variant."""
     study = context.study
     for section in study.intervention:
-        rank = next(
-            u for u in plan.of("rank") if (u.config["source"], u.config["sae"]) == ("sae", section.sae)
-        )
+        rank = next(u for u in plan.of("rank") if (u.config["source"], u.config["sae"]) == ("sae", section.sae))
         trained = [u for u in plan.of("train_sae") if u.config["name"] == section.sae]
         parents = (plan.of("play")[0], plan.of("signals")[0], plan.of("behaviour")[0], rank, *trained)
         config = {
@@ -192,9 +188,7 @@ def behaviour_effects(
             )
         ).one()
 
-    def effect(
-        metric: str, measure: Callable[[Rollouts], effects.Array], *, total: bool = False
-    ) -> effects.Effect:
+    def effect(metric: str, measure: Callable[[Rollouts], effects.Array], *, total: bool = False) -> effects.Effect:
         return effects.paired(metric, measure(lesioned), measure(intact), weights, total=total)
 
     moved = np.abs(reread.probabilities - intact.probabilities).sum(-1) / 2
@@ -203,9 +197,7 @@ def behaviour_effects(
         effect("return", lambda r: effects.mean_return(r.transitions, r.scored)),
         effect("return_last_10", lambda r: effects.mean_return(r.transitions, r.scored, last=10)),
         effect("p_greedy", lambda r: effects.p_greedy(r.transitions, r.scored, r.probabilities, learner)),
-        effect(
-            "nll_q", lambda r: effects.nll_under(r.transitions, r.scored, learner, beta or 0.0), total=True
-        ),
+        effect("nll_q", lambda r: effects.nll_under(r.transitions, r.scored, learner, beta or 0.0), total=True),
         effects.paired("choice_shift", shift, np.zeros_like(shift), weights),
     ]
 
@@ -252,6 +244,4 @@ def _trained(unit: Unit, block: int) -> Unit:
 
 
 def _checkpoint(session: Session, context: Context, trained: Unit) -> int:
-    return session.scalars(
-        select(SaeCheckpoint.id).where(SaeCheckpoint.job_id == context.job_id(trained))
-    ).one()
+    return session.scalars(select(SaeCheckpoint.id).where(SaeCheckpoint.job_id == context.job_id(trained))).one()

@@ -52,9 +52,7 @@ def run(context: Context, unit: Unit) -> Publish:
             task_id = record_task(session, "two_step", task, context.task.actions)
             seeds = range(len(histories))
             policy = f"published {figure}"
-            step_ids = record_rollouts(
-                session, histories, seeds, job_id=job_id, task_id=task_id, policy=policy
-            )
+            step_ids = record_rollouts(session, histories, seeds, job_id=job_id, task_id=task_id, policy=policy)
             record_signals(session, job_id, step_ids, replayed[variant, figure])
 
     return publish

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
-from tdlens.record import (
-    Analysis,
-    Artifact,
-    Coverage,
-    LatentCorrelation,
-    SaeCheckpoint,
-    insert_columns,
-    insert_rows,
-)
 
 from jobs.context import Context
 from jobs.reading import signal_ids
 from jobs.recording import record_model
 from jobs.stage import Plan, Publish, Unit
-from jobs.stages.correlate import MATRIX, NULL, sources
+from jobs.stages.correlate import MATRIX, NULL, autoencoder_of, sources
+from jobs.stages.signals import rollouts_of
+from jobs.stages.train_sae import activations_of
 from sae.permutation_null import FamilyNull
+from tdlens.record import (
+    Analysis,
+    Artifact,
+    Coverage,
+    LatentActivation,
+    LatentCorrelation,
+    SaeCheckpoint,
+    insert_columns,
+    insert_rows,
+)
 
 NAME = "rank"
 DESCRIPTION = "family-wise thresholds and q-values over all blocks; the strongest correlations go into SQL"
@@ -36,9 +42,7 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
         blocks = [u for u in plan.of("correlate") if (u.config["source"], u.config["sae"]) == (source, sae)]
         trained = [u for u in plan.of("train_sae") if u.config["name"] == sae]
         config = {"source": source, "sae": sae, "top": context.study.correlate.top}
-        yield Unit(
-            NAME, f"{source}{':' + sae if sae else ''}", config, (*blocks, *trained, plan.of("signals")[0])
-        )
+        yield Unit(NAME, f"{source}{':' + sae if sae else ''}", config, (*blocks, *trained, plan.of("signals")[0]))
 
 
 def run(context: Context, unit: Unit) -> Publish:
@@ -52,6 +56,7 @@ def run(context: Context, unit: Unit) -> Publish:
     table["p_familywise"], table["q_value"] = family.p_familywise(table["z"]), family.q_value(table["z"])
     table["threshold"] = table["null_mean"].abs() + threshold * table["null_sd"]
     source = unit.config["source"]
+    traces = [_trace(context, unit, table, signal) for signal in unit.config.get("traced", ())]
 
     def publish(session: Session, job_id: int) -> None:
         analysis = Analysis(
@@ -70,9 +75,7 @@ def run(context: Context, unit: Unit) -> Publish:
         )
         session.add(analysis)
         session.flush()
-        known = signal_ids(
-            session, context.job_id(unit.parents_of("signals")[0]), list(table["signal"].unique())
-        )
+        known = signal_ids(session, context.job_id(unit.parents_of("signals")[0]), list(table["signal"].unique()))
         checkpoints = _checkpoints(session, context, unit)
         coverage = []
         for block in blocks:
@@ -80,13 +83,9 @@ def run(context: Context, unit: Unit) -> Publish:
             here = table[table["block"] == number]
             for name, rows in here.groupby("signal", sort=False):
                 tested = rows.dropna(subset=["r"])
-                kept = tested.loc[tested["r"].abs().sort_values(ascending=False).index].head(
-                    unit.config["top"]
-                )
+                kept = tested.loc[tested["r"].abs().sort_values(ascending=False).index].head(unit.config["top"])
                 if len(kept):
-                    columns = {
-                        column: kept[column].to_numpy() for column in (*KEPT, "p_familywise", "q_value")
-                    }
+                    columns = {column: kept[column].to_numpy() for column in (*KEPT, "p_familywise", "q_value")}
                     insert_columns(
                         session,
                         LatentCorrelation,
@@ -115,8 +114,35 @@ def run(context: Context, unit: Unit) -> Publish:
                     }
                 )
         insert_rows(session, Coverage, coverage)
+        for trace in traces:
+            columns = {"step_id": trace.step_ids, "value": trace.values, "latent": trace.latent, "job_id": job_id}
+            keys = {"sae_id": checkpoints[trace.block], "signal_id": known[trace.signal]}
+            insert_columns(session, LatentActivation, columns | keys)
 
     return publish
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """The activation of one latent at every decision of every variant."""
+
+    signal: str
+    block: int
+    latent: int
+    step_ids: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+
+def _trace(context: Context, unit: Unit, table: pd.DataFrame, signal: str) -> Trace:
+    """The latent that follows a signal best on the selection half, over all blocks."""
+    candidates = table[table["signal"] == signal].dropna(subset=["r_selection"])
+    best = candidates.iloc[int(candidates["r_selection"].to_numpy().argmax())]
+    block, latent = int(best["block"]), int(best["latent"])
+    plays = unit.parents_of("play")
+    trained = next(u for u in unit.parents_of("train_sae") if u.config["block"] == block)
+    z = autoencoder_of(context, trained).encode(activations_of(context, plays, block))[:, latent]
+    step_ids = np.concatenate([rollouts_of(context, play).step_ids.ravel() for play in plays])
+    return Trace(signal, block, latent, step_ids, z.double().numpy())
 
 
 def matrix_of(context: Context, unit: Unit) -> pd.DataFrame:
@@ -138,9 +164,7 @@ def _family(context: Context, block: Unit) -> FamilyNull:
 
 def _artifact(session: Session, context: Context, unit: Unit, name: str) -> str:
     job_id = context.job_id(unit)
-    return session.scalars(
-        select(Artifact.blob).where(Artifact.job_id == job_id, Artifact.name == name)
-    ).one()
+    return session.scalars(select(Artifact.blob).where(Artifact.job_id == job_id, Artifact.name == name)).one()
 
 
 def _model(session: Session, context: Context, source: str) -> int:
@@ -152,9 +176,7 @@ def _model(session: Session, context: Context, source: str) -> int:
 
 def _checkpoints(session: Session, context: Context, unit: Unit) -> dict[int, int]:
     jobs = [context.job_id(parent) for parent in unit.parents_of("train_sae")]
-    rows = session.execute(
-        select(SaeCheckpoint.block, SaeCheckpoint.id).where(SaeCheckpoint.job_id.in_(jobs))
-    )
+    rows = session.execute(select(SaeCheckpoint.block, SaeCheckpoint.id).where(SaeCheckpoint.job_id.in_(jobs)))
     return {block: key for block, key in rows}
 
 

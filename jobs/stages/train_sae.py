@@ -8,7 +8,6 @@ from dataclasses import asdict
 import pandas as pd
 import torch
 from sqlalchemy.orm import Session
-from tdlens.record import SaeCheckpoint, SaeMetric, insert_rows
 
 from jobs.context import Context
 from jobs.reading import read_activations
@@ -18,6 +17,7 @@ from jobs.study import SAESection
 from sae.checkpoint import to_bytes
 from sae.metrics import evaluate
 from sae.training import train
+from tdlens.record import SaeCheckpoint, SaeMetric, insert_rows
 
 NAME = "train_sae"
 DESCRIPTION = "sparse autoencoders, one a block, on the decision tokens of all variants"

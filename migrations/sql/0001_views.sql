@@ -116,6 +116,34 @@ JOIN task ON task.id = rollout.task_id
 LEFT JOIN model ON model.id = rollout.model_id
 LEFT JOIN intervention ON intervention.id = rollout.intervention_id;
 
+CREATE VIEW v_latent_activation AS
+SELECT
+    current.study AS study,
+    task.name AS task,
+    task.variant AS variant,
+    model.name AS model,
+    rollout.policy AS policy,
+    coalesce(intervention.name, 'none') AS intervention,
+    rollout.id AS rollout,
+    rollout."index" AS rollout_index,
+    episode."index" AS episode,
+    step."index" AS step,
+    sae_checkpoint.name AS sae,
+    sae_checkpoint.block AS block,
+    latent_activation.latent AS latent,
+    signal.name AS signal,
+    latent_activation.value AS value
+FROM latent_activation
+JOIN v_study_job AS current ON current.job_id = latent_activation.job_id
+JOIN sae_checkpoint ON sae_checkpoint.id = latent_activation.sae_id
+JOIN signal ON signal.id = latent_activation.signal_id
+JOIN step ON step.id = latent_activation.step_id
+JOIN episode ON episode.id = step.episode_id
+JOIN rollout ON rollout.id = step.rollout_id
+JOIN task ON task.id = rollout.task_id
+LEFT JOIN model ON model.id = rollout.model_id
+LEFT JOIN intervention ON intervention.id = rollout.intervention_id;
+
 CREATE VIEW v_activation_shard AS
 SELECT
     current.study AS study,

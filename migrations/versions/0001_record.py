@@ -43,6 +43,7 @@ TABLES = (
     "step",
     "capture_row",
     "learning_signal",
+    "latent_activation",
 )
 """In the order of making: each refers only to those before it."""
 
@@ -560,6 +561,30 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("ix_learning_signal_step_id", "learning_signal", ["step_id"])
+    op.create_table(
+        "latent_activation",
+        sa.Column("job_id", BIG, nullable=False),
+        sa.Column("sae_id", BIG, nullable=False),
+        sa.Column("latent", sa.Integer(), nullable=False),
+        sa.Column("signal_id", BIG, nullable=False),
+        sa.Column("step_id", BIG, nullable=False),
+        sa.Column("value", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["job_id"], ["job.id"], name=op.f("fk_latent_activation_job_id_job"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["sae_id"], ["sae_checkpoint.id"], name=op.f("fk_latent_activation_sae_id_sae_checkpoint")
+        ),
+        sa.ForeignKeyConstraint(
+            ["signal_id"], ["signal.id"], name=op.f("fk_latent_activation_signal_id_signal")
+        ),
+        sa.ForeignKeyConstraint(["step_id"], ["step.id"], name=op.f("fk_latent_activation_step_id_step")),
+        sa.PrimaryKeyConstraint(
+            "job_id", "sae_id", "latent", "signal_id", "step_id", name=op.f("pk_latent_activation")
+        ),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_latent_activation_step_id", "latent_activation", ["step_id"])
 
     for view in _views():
         op.execute(view)

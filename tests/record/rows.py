@@ -3,6 +3,7 @@
 from typing import Any
 
 from sqlalchemy.orm import Session
+
 from tdlens.identity import digest
 from tdlens.record import (
     ActivationShard,
@@ -18,6 +19,7 @@ from tdlens.record import (
     InterventionEffect,
     Job,
     JobParent,
+    LatentActivation,
     LatentCorrelation,
     LearningSignal,
     Model,
@@ -102,6 +104,9 @@ def fill(session: Session) -> None:
         [
             Artifact(job_id=play.id, name="history", blob=matrix.sha256),
             LearningSignal(job_id=analyse.id, signal_id=signal.id, step_id=steps[0].id, value=0.5),
+            LatentActivation(
+                job_id=analyse.id, sae_id=sae.id, latent=3, signal_id=signal.id, step_id=steps[0].id, value=1.5
+            ),
             CaptureRow(capture_id=capture.id, row=0, step_id=steps[0].id),
             ActivationShard(
                 capture_id=capture.id, block=1, blob=shard.sha256, first_row=0, n_rows=2, d=4, dtype="float32"

@@ -15,6 +15,7 @@ import torch
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+
 from tdlens.blobs import BlobStore
 from tdlens.errors import CorruptBlob, DiskFull, MissingBlob
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import MetaData, create_engine, inspect, select, text
+
 from tdlens.errors import SchemaMismatch, Unreachable, UserError
 from tdlens.record import Base, Record, Rollout
 from tdlens.record.engine import make_engine
 from tdlens.record.migrate import check, current_revision, downgrade, drift, migrations_folder, upgrade
 from tdlens.settings import Settings
-
 from tests.databases import sqlite_settings
 from tests.record.rows import fill
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from sqlalchemy import func, select
+
 from tdlens.errors import BadQuery, SchemaMismatch
 from tdlens.record import Record, Step
 from tdlens.record.query import query
 from tdlens.record.views import VIEWS
-
 from tests.databases import sqlite_settings
 from tests.record.rows import fill, make_job
 

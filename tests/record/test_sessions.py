@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
+
 from tdlens.errors import DatabaseBusy, DiskFull, Unreachable
 from tdlens.record import (
     Episode,
@@ -28,7 +29,6 @@ from tdlens.record import (
     new_ids,
 )
 from tdlens.settings import Settings
-
 from tests.databases import sqlite_settings
 from tests.record.rows import fill, make_job
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tdlens import provenance as module
 from tdlens.errors import UserError
 from tdlens.identity import canonical_json, digest

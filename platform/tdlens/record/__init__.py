@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from tdlens.blobs import BlobStore
 from tdlens.record.activations import ActivationShard, Capture, CaptureRow
-from tdlens.record.autoencoders import SaeCheckpoint, SaeMetric
+from tdlens.record.autoencoders import LatentActivation, SaeCheckpoint, SaeMetric
 from tdlens.record.base import Base
 from tdlens.record.behaviour import BehaviourFit
 from tdlens.record.bulk import insert_columns, insert_rows, new_ids
@@ -41,6 +41,7 @@ __all__ = [
     "InterventionEffect",
     "Job",
     "JobParent",
+    "LatentActivation",
     "LatentCorrelation",
     "LearningSignal",
     "Model",

@@ -31,9 +31,22 @@ class SaeMetric(Base):
     __tablename__ = "sae_metric"
     __table_args__ = ({"sqlite_with_rowid": False},)
 
-    sae_id: Mapped[BigInt] = mapped_column(
-        ForeignKey("sae_checkpoint.id", ondelete="CASCADE"), primary_key=True
-    )
+    sae_id: Mapped[BigInt] = mapped_column(ForeignKey("sae_checkpoint.id", ondelete="CASCADE"), primary_key=True)
     name: Mapped[str] = mapped_column(primary_key=True)
     value: Mapped[float | None]
     """None where the metric isn't defined."""
+
+
+class LatentActivation(Base):
+    """How strongly a latent worth looking at fired at a step; all others are encoded from the shards when needed."""
+
+    __tablename__ = "latent_activation"
+    __table_args__ = (Index(None, "step_id"), {"sqlite_with_rowid": False})
+
+    job_id: Mapped[BigInt] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
+    sae_id: Mapped[BigInt] = mapped_column(ForeignKey("sae_checkpoint.id"), primary_key=True)
+    latent: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    signal_id: Mapped[BigInt] = mapped_column(ForeignKey("signal.id"), primary_key=True)
+    """The signal that it follows best of all the autoencoder's latents."""
+    step_id: Mapped[BigInt] = mapped_column(ForeignKey("step.id"), primary_key=True)
+    value: Mapped[float]

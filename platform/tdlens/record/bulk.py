@@ -52,9 +52,7 @@ def insert_columns(session: Session, model: type[Base], columns: Mapping[str, An
     if len(lengths) != 1:
         raise ValueError(f"{model.__name__}: columns of one length are needed, not {sorted(lengths)}")
     targets = [attributes[name] for name in columns]
-    prepared = [
-        _prepare(column.type, values) for column, values in zip(targets, columns.values(), strict=True)
-    ]
+    prepared = [_prepare(column.type, values) for column, values in zip(targets, columns.values(), strict=True)]
     session.flush()
     if lengths != {0}:
         _write(session, table, [column.name for column in targets], zip(*prepared))  # noqa: B905

@@ -45,9 +45,7 @@ class LatentCorrelation(Base):
     __tablename__ = "latent_correlation"
     __table_args__ = (Index(None, "signal_id"), Index(None, "sae_id"), {"sqlite_with_rowid": False})
 
-    analysis_id: Mapped[BigInt] = mapped_column(
-        ForeignKey("analysis.id", ondelete="CASCADE"), primary_key=True
-    )
+    analysis_id: Mapped[BigInt] = mapped_column(ForeignKey("analysis.id", ondelete="CASCADE"), primary_key=True)
     block: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     signal_id: Mapped[BigInt] = mapped_column(ForeignKey("signal.id"), primary_key=True)
     latent: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -78,9 +76,7 @@ class Coverage(Base):
     __tablename__ = "coverage"
     __table_args__ = (Index(None, "signal_id"), Index(None, "blob"), {"sqlite_with_rowid": False})
 
-    analysis_id: Mapped[BigInt] = mapped_column(
-        ForeignKey("analysis.id", ondelete="CASCADE"), primary_key=True
-    )
+    analysis_id: Mapped[BigInt] = mapped_column(ForeignKey("analysis.id", ondelete="CASCADE"), primary_key=True)
     block: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     signal_id: Mapped[BigInt] = mapped_column(ForeignKey("signal.id"), primary_key=True)
     n_latents: Mapped[int]

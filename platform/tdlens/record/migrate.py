@@ -70,8 +70,7 @@ def check(settings: Settings) -> str:
         raise SchemaMismatch(f"There is no record at {settings.database}.", "Make it: tdlens db upgrade")
     if found != head:
         raise SchemaMismatch(
-            f"The record at {settings.database} has schema {found}, "
-            f"and tdlens {tdlens.__version__} needs {head}.",
+            f"The record at {settings.database} has schema {found}, and tdlens {tdlens.__version__} needs {head}.",
             "Back it up and bring it up to date: tdlens db upgrade",
         )
     return found

@@ -19,9 +19,7 @@ from tdlens.settings import Settings
 
 # SQLite has no booleans and no moments; these two make its answers look like PostgreSQL's.
 sqlite3.register_converter("BOOLEAN", lambda value: value != b"0")
-sqlite3.register_converter(
-    "DATETIME", lambda value: datetime.fromisoformat(value.decode()).replace(tzinfo=UTC)
-)
+sqlite3.register_converter("DATETIME", lambda value: datetime.fromisoformat(value.decode()).replace(tzinfo=UTC))
 
 _READS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 

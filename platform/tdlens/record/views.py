@@ -8,20 +8,19 @@ VIEWS: dict[str, tuple[str, ...]] = {
             "study job stage key identity state config git_commit git_dirty versions seed device started "
             "finished attempt error"
         ),
-        "v_episode": (
-            "study task variant model policy intervention rollout rollout_index seed episode forced return"
-        ),
+        "v_episode": ("study task variant model policy intervention rollout rollout_index seed episode forced return"),
         "v_step": (
             "study task variant model policy intervention rollout rollout_index episode step state action "
             "reward next_state done forced p_chosen token_position"
         ),
         "v_learning_signal": (
-            "study task variant model policy intervention rollout rollout_index episode step signal agent "
-            "value"
+            "study task variant model policy intervention rollout rollout_index episode step signal agent value"
         ),
-        "v_activation_shard": (
-            "study model capture positions hook block first_row n_rows d dtype blob suffix bytes"
+        "v_latent_activation": (
+            "study task variant model policy intervention rollout rollout_index episode step sae block latent "
+            "signal value"
         ),
+        "v_activation_shard": ("study model capture positions hook block first_row n_rows d dtype blob suffix bytes"),
         "v_sae": (
             "study model sae block architecture d_in d_latents config seed explained_variance fvu l0 live "
             "dead non_constant blob bytes"
