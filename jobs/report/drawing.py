@@ -61,6 +61,8 @@ class Claim:
     ruling: Ruling
     sentence: str
     """The outcome in one plain sentence."""
+    parts: tuple[Claim, ...] = ()
+    """What all has to hold for a claim that has no rule but this."""
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,11 @@ class StudyFacts:
         return str(self.config["model"]["name"])
 
     @property
+    def model_label(self) -> str:
+        """The model's name for legends: the last part of a path or hub id."""
+        return self.model.rstrip("/").rsplit("/", 1)[-1]
+
+    @property
     def saes(self) -> list[str]:
         """Names of the autoencoders; the first is the one that single curves are drawn for."""
         return [str(section["name"]) for section in self.config["sae"]]

@@ -130,6 +130,14 @@ def agrees(largest_error: float | None, tolerance: float) -> Ruling:
     return Ruling(Verdict.REPLICATES if largest_error <= tolerance else Verdict.DIFFERS, rule)
 
 
+def together(verdicts: Sequence[Verdict]) -> Ruling:
+    """A claim that consists of several."""
+    rule = "Replicates if all of the rows below do; does not if any of them does not; else can't tell."
+    if verdicts and all(verdict is Verdict.REPLICATES for verdict in verdicts):
+        return Ruling(Verdict.REPLICATES, rule)
+    return Ruling(Verdict.DIFFERS if Verdict.DIFFERS in verdicts else Verdict.UNCLEAR, rule)
+
+
 def mean_interval(values: Sequence[float]) -> Interval | None:
     """Mean of one value a rollout with Student's 95 % interval; None for fewer than two rollouts."""
     sample = np.asarray(values, dtype=np.float64)
@@ -139,6 +147,11 @@ def mean_interval(values: Sequence[float]) -> Interval | None:
     mean = float(sample.mean())
     half = float(stats.t.ppf(0.975, sample.size - 1) * sample.std(ddof=1) / np.sqrt(sample.size))
     return Interval(mean, mean - half, mean + half)
+
+
+def negated(interval: Interval | None) -> Interval | None:
+    """The same quantity counted downwards."""
+    return None if interval is None else Interval(-interval.value, -interval.high, -interval.low)
 
 
 def average(intervals: Sequence[Interval]) -> Interval | None:

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from envs.agents import QLearning, Transitions
-from envs.game import Step
+from envs.game import Step as GameStep
 from envs.two_step import TwoStep, TwoStepConfig, Variant
 from jobs.recording import record_rollouts, record_signals, record_task, replay_sources
 from jobs.stages import published
@@ -27,14 +28,20 @@ from tdlens.record import (
     Intervention,
     InterventionEffect,
     Job,
+    LatentActivation,
     LatentCorrelation,
+    LearningSignal,
     Model,
     Record,
+    Rollout,
     SaeCheckpoint,
     SaeMetric,
+    Signal,
+    Step,
     Study,
     StudyJob,
     current_study,
+    insert_columns,
     insert_rows,
 )
 from tdlens.settings import Settings
@@ -104,7 +111,7 @@ class Writer:
         return model.id
 
 
-def play(variant: Variant, seeds: range, rng: np.random.Generator, beta: float) -> list[list[Step]]:
+def play(variant: Variant, seeds: range, rng: np.random.Generator, beta: float) -> list[list[GameStep]]:
     """Rollouts of a Q-learner whose choices are the noisier the smaller beta is."""
     histories = []
     for seed in seeds:
@@ -235,9 +242,22 @@ def write_saes(w: Writer, model_id: int) -> dict[tuple[str, int], int]:
     return ids
 
 
-def write_correlations(w: Writer, models: dict[str, int], saes: dict[tuple[str, int], int], strength: float) -> None:
-    from tdlens.record import Signal
+def write_activations(w: Writer, sae_id: int) -> None:
+    """A latent that follows the TD error of the rollouts written so far, with noise."""
+    rows = w.session.execute(
+        select(LearningSignal.step_id, LearningSignal.signal_id, LearningSignal.value)
+        .join(Signal, Signal.id == LearningSignal.signal_id)
+        .join(Step, Step.id == LearningSignal.step_id)
+        .join(Rollout, Rollout.id == Step.rollout_id)
+        .where(Signal.name == "td_error", Rollout.policy == "model")
+    ).all()
+    steps, signals, values = (np.array(column) for column in zip(*rows, strict=True))
+    noisy = np.maximum(values + w.rng.normal(0, 0.8, len(values)), 0)
+    columns = {"step_id": steps, "signal_id": signals, "value": noisy, "sae_id": sae_id, "latent": 3}
+    insert_columns(w.session, LatentActivation, columns | {"job_id": w.job("rank", "traces")})
 
+
+def write_correlations(w: Writer, models: dict[str, int], saes: dict[tuple[str, int], int], strength: float) -> None:
     ids = {row.name: row.id for row in w.session.query(Signal)}
     for name in SIGNALS:
         if name not in ids:
@@ -373,6 +393,7 @@ def write_study(record: Record, *, strength: float = 1.0, cost: float = 0.6) -> 
         write_play(writer, models[MODEL])
         write_fits(writer, models[MODEL])
         saes = write_saes(writer, models[MODEL])
+        write_activations(writer, saes["paper", 2])
         write_correlations(writer, models, saes, strength)
         write_interventions(writer, config, models[MODEL], saes, cost)
 

@@ -105,6 +105,14 @@ def test_agrees(error: float | None, verdict: Verdict) -> None:
     assert verdicts.agrees(error, 5e-5).verdict is verdict
 
 
+@pytest.mark.parametrize(
+    ("parts", "verdict"),
+    [((YES, YES), YES), ((YES, UNCLEAR), UNCLEAR), ((YES, UNCLEAR, NO), NO), ((), UNCLEAR)],
+)
+def test_together(parts: tuple[Verdict, ...], verdict: Verdict) -> None:
+    assert verdicts.together(parts).verdict is verdict
+
+
 def test_rules_say_what_they_compare() -> None:
     assert "chance (4.00)" in verdicts.exceeds(None, 4.0, "chance").rule
     assert "stops short of the published −0.56" in verdicts.effect(None, -0.564, expected=-1).rule
@@ -133,6 +141,11 @@ def test_shifted_interval_keeps_its_width_on_fishers_scale(r: float, other: floa
     assert math.atanh(moved.high) - math.atanh(moved.low) == pytest.approx(
         math.atanh(r + half) - math.atanh(r - half), rel=1e-6
     )
+
+
+def test_counting_downwards() -> None:
+    assert verdicts.negated(Interval(-0.3, -0.4, -0.1)) == Interval(0.3, 0.1, 0.4)
+    assert verdicts.negated(None) is None
 
 
 def test_interval_text_uses_a_minus_sign() -> None:

@@ -37,7 +37,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     ):
         published(ax, theirs["episode"], theirs[f"{column}_return"], label, **style)
         band(ax, theirs["episode"], theirs[f"{column}_return"], theirs[f"{column}_sem"], "#6B7280")
-    ax.plot(ours.index, ours["mean"], color=BLUE, marker="o", label=f"{facts.model} (ours)")
+    ax.plot(ours.index, ours["mean"], color=BLUE, marker="o", label=f"{facts.model_label} (ours)")
     band(ax, ours.index, ours["mean"], ours["sem"], BLUE)
     level(ax, CHANCE, "chance")
     level(ax, OPTIMUM, "best possible")
@@ -54,7 +54,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     return Drawing(
         figure,
         sees=(
-            f"Once it chooses for itself (after {random} random episodes), {facts.model} earns "
+            f"Once it chooses for itself (after {random} random episodes), {facts.model_label} earns "
             f"{mean.text() if mean else '–'} points an episode [95 % interval over rollouts]; Llama 3 70B earned "
             f"{number(theirs['A_70B_return'].iloc[7:].mean())} and Llama 3 8B "
             f"{number(theirs['A_8B_return'].iloc[7:].mean())} over the same episodes."

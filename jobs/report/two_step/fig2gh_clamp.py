@@ -101,8 +101,9 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
             else "The clamped block is the last one, so no later block could change."
         ),
         beside=(
-            "The clamped model makes other choices, so its signals differ as well as its activations; the band is the "
-            "95 % interval of the change over rollouts paired by seed. "
+            "The edit can't reach the blocks before the clamped one: what they lose comes with the other choices that "
+            "the clamped model makes, and later blocks would lose that much as well. The band is the 95 % interval of "
+            "the change over rollouts paired by seed. "
             + (
                 "Thin lines: the same clamp on control latents."
                 if controls

@@ -43,7 +43,7 @@ def read_runs(reader: Reader, facts: StudyFacts) -> pd.DataFrame:
         """
         SELECT variant, rollout_index, rollout, step, block, latent, value AS activation FROM v_latent_activation
         WHERE study = :study AND sae = :sae AND model = :model AND policy = 'model' AND intervention = 'none'
-          AND rollout_index < :runs
+          AND rollout_index < :runs AND signal = 'td_error'
         ORDER BY variant, rollout_index, step
         """,
         sae=facts.sae,
