@@ -89,6 +89,13 @@ def effect(difference: Interval | None, published: float | None, *, expected: in
     return Ruling(Verdict.DIFFERS if high < 0 or too_small else Verdict.UNCLEAR, rule)
 
 
+def compared(difference: Interval | None, published: float) -> str:
+    """Words for a sentence about an effect: whether its interval excludes the published size."""
+    if difference is None or not difference.known or difference.low <= published <= difference.high:
+        return ""
+    return ", by less than published" if abs(difference.value) < abs(published) else ", by more than published"
+
+
 def beyond(ours: Interval | None, control: Interval | None, named: str) -> Ruling:
     """An estimate against that of a control, when only their separate intervals are known."""
     rule = (

@@ -62,6 +62,13 @@ def test_effects_do_not_depend_on_the_sign_convention(
     assert up.verdict is down.verdict
 
 
+def test_sizes_are_compared_in_words() -> None:
+    assert "less" in verdicts.compared(Interval(-0.06, -0.13, -0.01), -0.56)
+    assert "more" in verdicts.compared(Interval(-0.9, -1.0, -0.8), -0.56)
+    assert verdicts.compared(Interval(-0.5, -0.7, -0.3), -0.56) == ""
+    assert verdicts.compared(None, -0.56) == ""
+
+
 @pytest.mark.parametrize(
     ("ours", "control", "verdict"),
     [

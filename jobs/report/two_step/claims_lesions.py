@@ -47,7 +47,7 @@ def _cost(lesion: Lesion | None, others: list[Lesion], effects: Effects, returns
             f"{number(published)} points",
             shown(lowered, 2, " points"),
             verdicts.effect(lowered, published, expected=-1),
-            yes="Without its TD latents the model earns less.",
+            yes=f"Without its TD latents the model earns less{verdicts.compared(lowered, published)}.",
             no="Zeroing the TD latents does not cost what it cost in the paper.",
             maybe="Whether it costs anything can't be told from these rollouts.",
         )
@@ -99,7 +99,8 @@ def _likeness(lesion: Lesion | None, others: list[Lesion], effects: Effects, sca
             f"{number(published, 0)} nats",
             shown(ours, 1, " nats"),
             verdicts.effect(ours, published * scale, expected=1),
-            yes="The lesioned model's choices are less likely under the Q-model.",
+            yes="The lesioned model's choices are less likely under the Q-model"
+            f"{verdicts.compared(ours, published * scale)}.",
             no="The lesion does not take behaviour away from the Q-model as it did in the paper.",
             maybe="Whether behaviour becomes less like Q-learning can't be told.",
         )
@@ -151,7 +152,7 @@ def _clamp(reader: Reader, lesion: Lesion | None, group: str, what: str, key: st
             f"{number(published)} in r",
             shown(later, 2, " in r"),
             verdicts.effect(later, published, expected=-1),
-            yes=f"Later blocks follow {what} less.",
+            yes=f"Later blocks follow {what} less{verdicts.compared(later, published)}.",
             no=f"Later blocks do not lose their correlation with {what} as they did in the paper.",
             maybe=f"Whether later blocks follow {what} less can't be told.",
         ),
