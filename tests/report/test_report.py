@@ -19,6 +19,7 @@ from jobs.report.verdicts import Verdict
 from jobs.study import TASKS, load
 from tdlens.errors import UserError
 from tdlens.record import Record, current_study
+from tdlens.record.views import VIEWS
 from tests.report.conftest import MODEL, STUDY, Writer, write_play, write_study
 
 
@@ -108,6 +109,9 @@ def test_every_shown_query_can_be_copied(synthetic: Record, out: Path) -> None:
     assert len(shown) > 20
     for sql in shown:
         synthetic.query(sql)
+        tables = set(re.findall(r"(?:FROM|JOIN)\s+(\w+)", sql))
+        assert tables
+        assert tables <= set(VIEWS)
 
 
 def test_the_page_is_the_same_when_made_again(synthetic: Record, out: Path, tmp_path: Path) -> None:
