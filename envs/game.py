@@ -54,7 +54,7 @@ class Game(Protocol):
         """The text since the last call, up to and including the decision word. Call once before each act."""
 
     def act(self, action: int) -> None:
-        """Take ``action`` and write its outcome."""
+        """Take ``action`` and write its outcome. Raises ValueError after the end, or if there is no such action."""
 
     def transcript(self) -> Transcript:
         """The whole text so far and the spans of all decision words in it."""

@@ -132,6 +132,10 @@ class TwoStep:
         return fresh
 
     def act(self, action: int) -> None:
+        if self.done:
+            raise ValueError(f"the rollout is over: all {self.config.episodes} episodes have been played")
+        if action not in range(len(ACTIONS)):
+            raise ValueError(f"there is no action {action}: 0 is{ACTIONS[0]}, 1 is{ACTIONS[1]}")
         forced = self.forced_action is not None
         episode, state, layout = self.episode, self._state, self.layout
         if state == START:
