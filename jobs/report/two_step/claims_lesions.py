@@ -141,8 +141,11 @@ def clamp_claims(reader: Reader, facts: StudyFacts) -> list[Claim]:
 
 def _clamp(reader: Reader, lesion: Lesion | None, group: str, what: str, key: str) -> Claim:
     later = earlier = None
+    absent = UNRECORDED
     if lesion is not None:
         rows = read_blocks(reader, lesion, group)
+        if rows and lesion.block >= max(row.block for row in rows):
+            absent = "no block after the clamped one"
         later = verdicts.average([row.difference for row in rows if row.block > lesion.block])
         earlier = verdicts.average([row.difference for row in rows if row.block < lesion.block])
     published = PAPER[key] - PAPER[f"{key}_no_lesion"]
@@ -150,7 +153,7 @@ def _clamp(reader: Reader, lesion: Lesion | None, group: str, what: str, key: st
         claim(
             "… at all",
             f"{number(published)} in r",
-            shown(later, 2, " in r"),
+            shown(later, 2, " in r") if later else absent,
             verdicts.effect(later, published, expected=-1),
             yes=f"Later blocks follow {what} less{verdicts.compared(later, published)}.",
             no=f"Later blocks do not lose their correlation with {what} as they did in the paper.",
@@ -159,11 +162,11 @@ def _clamp(reader: Reader, lesion: Lesion | None, group: str, what: str, key: st
         claim(
             "… more than in earlier blocks, which the edit can't reach",
             NOT_PUBLISHED,
-            f"{shown(later)} against {shown(earlier)}" if later and earlier else UNRECORDED,
+            f"{shown(later)} against {shown(earlier)}" if later and earlier else absent,
             verdicts.beyond(verdicts.negated(later), verdicts.negated(earlier), "the loss in earlier blocks"),
             yes="The loss goes beyond what the changed choices do to every block.",
             no="Earlier blocks lose as much: the loss comes with the changed choices, not through the blocks.",
-            maybe="Later blocks lose more than earlier ones, but not clearly.",
+            maybe="Whether later blocks lose more than earlier ones can't be told.",
         ),
     ]
     return together(

@@ -23,7 +23,7 @@ PUBLISHED_R = {
 """Correlation of latent and TD error in each of the paper's example runs (read off Fig 3)."""
 
 CHANGE = 30
-"""Decision at which the disrupted variants change."""
+"""Decision at which the paper's disrupted variants change."""
 
 
 def normalised(values: np.ndarray) -> np.ndarray:
@@ -71,6 +71,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     variants = [name for name in facts.config["task"]["variants"] if name in set(rows["variant"])]
     figure, axes = canvas(len(variants), RUNS, height=1.45 * len(variants) + 0.9, sharex=True, sharey=True)
     correlations: list[float] = []
+    change = 2 * int(facts.config["task"]["settings"].get("change_episode", CHANGE // 2))
     for line, variant in enumerate(variants):
         for run in range(RUNS):
             ax = axes[line, run]
@@ -82,7 +83,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
                 continue
             r = _correlation(here["td_error"], here["activation"])
             correlations.append(r)
-            ax.axvline(CHANGE, color=GREY, linewidth=0.8, linestyle="--")
+            ax.axvline(change, color=GREY, linewidth=0.8, linestyle="--")
             ax.plot(
                 here["step"],
                 normalised(here["td_error"].to_numpy()),
