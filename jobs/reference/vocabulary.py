@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 from tokenizers import Regex, Tokenizer
+from tokenizers.decoders import Fuse
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Split
 from tokenizers.processors import TemplateProcessing
@@ -72,6 +73,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     fixed = "|".join(re.escape(phrase) for phrase in sorted(PHRASES, key=len, reverse=True))
     tokenizer = Tokenizer(WordLevel(ids, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = Split(Regex(rf"{fixed}| ?[+-]?\w+|[^\w\s]|\s+"), behavior="isolated")
+    tokenizer.decoder = Fuse()  # tokens hold their own spaces
     tokenizer.post_processor = TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, ids[BOS])])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=BOS, pad_token=PAD, unk_token=UNKNOWN, padding_side="left"
