@@ -41,8 +41,12 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
     for source, sae in sources(context):
         blocks = [u for u in plan.of("correlate") if (u.config["source"], u.config["sae"]) == (source, sae)]
         trained = [u for u in plan.of("train_sae") if u.config["name"] == sae]
-        config = {"source": source, "sae": sae, "top": context.study.correlate.top}
-        yield Unit(NAME, f"{source}{':' + sae if sae else ''}", config, (*blocks, *trained, plan.of("signals")[0]))
+        config: dict[str, Any] = {"source": source, "sae": sae, "top": context.study.correlate.top}
+        parents = (*blocks, *trained, plan.of("signals")[0])
+        if source == "sae":
+            config["traced"] = list(context.study.correlate.traced)
+            parents = (*parents, *plan.of("play"))
+        yield Unit(NAME, f"{source}{':' + sae if sae else ''}", config, parents)
 
 
 def run(context: Context, unit: Unit) -> Publish:

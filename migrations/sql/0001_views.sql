@@ -42,6 +42,21 @@ SELECT
 FROM job
 JOIN v_study_job AS current ON current.job_id = job.id;
 
+CREATE VIEW v_model AS
+SELECT DISTINCT
+    current.study AS study,
+    model.name AS model,
+    model.source AS source,
+    model.fingerprint AS fingerprint,
+    model.architecture AS architecture,
+    model.n_blocks AS n_blocks,
+    model.d_model AS d_model,
+    model.n_parameters AS n_parameters,
+    model.dtype AS dtype
+FROM model
+JOIN capture ON capture.model_id = model.id
+JOIN v_study_job AS current ON current.job_id = capture.job_id;
+
 CREATE VIEW v_episode AS
 SELECT
     current.study AS study,

@@ -32,7 +32,7 @@ class BehaviourFit(Base):
     bic: Mapped[float]
     chance_nll: Mapped[float]
     nll_minus_q: Mapped[float | None] = mapped_column(default=None)
-    """Difference of the mean NLL per rollout to the Q-model's; positive means worse than Q-learning."""
+    """Summed NLL minus the Q-model's; positive means that Q-learning explains the choices better."""
     ci_low: Mapped[float | None] = mapped_column(default=None)
     ci_high: Mapped[float | None] = mapped_column(default=None)
     """95 % paired bootstrap interval of that difference over rollouts."""

@@ -8,6 +8,7 @@ VIEWS: dict[str, tuple[str, ...]] = {
             "study job stage key identity state config git_commit git_dirty versions seed device started "
             "finished attempt error"
         ),
+        "v_model": "study model source fingerprint architecture n_blocks d_model n_parameters dtype",
         "v_episode": ("study task variant model policy intervention rollout rollout_index seed episode forced return"),
         "v_step": (
             "study task variant model policy intervention rollout rollout_index episode step state action "

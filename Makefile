@@ -1,0 +1,48 @@
+# Everything a fresh clone needs. The two commands: `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STUDY  ?= studies/two_step_demo.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types contracts unit bench clean
+
+help: ## say what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 18
+
+setup: $(VENV)/.installed ## make the virtual environment and install the pinned versions
+
+# The constraints pin torch by its version alone: a machine with a GPU gets the CUDA build of the same release.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: setup ## run the complete Two-Step study on the shipped model: record, MLflow, report
+	$(BIN)/tdlens db upgrade
+	$(BIN)/tdlens run $(STUDY)
+
+test: lint types contracts unit ## style, types, import contracts and all tests
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+contracts: setup
+	$(BIN)/lint-imports
+
+# One thread a worker: two workers with two threads each would only wait for one another on two cores.
+unit: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+bench: setup ## measure what benchmarks/README.md reports
+	$(BIN)/python benchmarks/capture.py
+	$(BIN)/python benchmarks/sae_training.py
+	$(BIN)/python benchmarks/sae_correlation.py
+
+clean: ## remove the virtual environment and caches, never the record
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
