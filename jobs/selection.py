@@ -41,6 +41,8 @@ def select(section: InterventionSection, table: pd.DataFrame, q_signals: tuple[s
     target = table[(table["signal"] == section.signal) & (table["frequency"] > 0)].dropna(subset=[column])
     if section.block != "best":
         target = target[target["block"] == section.block]
+    elif target["block"].nunique() > 1:
+        target = target[target["block"] < table["block"].max()]
     if target.empty:
         raise UserError(
             f"intervention {section.name}: no live latent of {section.sae} in block {section.block}.",

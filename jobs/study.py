@@ -169,7 +169,8 @@ class InterventionSection(_Section):
     latents: int = Field(1, ge=1)
     """How many latents, all of one block."""
     block: Literal["best"] | int = "best"
-    """The block with the strongest latent, or a given one."""
+    """The block with the strongest latent, or a given one. Best leaves out the last block, after which an edit can
+    change nothing but the choice itself."""
     operation: Literal["zero", "clamp", "multiply", "mean"] = "zero"
     """What happens to the latents' values."""
     value: float | None = None
