@@ -7,8 +7,13 @@ import socket
 
 import psutil
 
-OWNER = f"{socket.gethostname()}:{os.getpid()}:{int(psutil.Process().create_time())}"
-"""This process, told apart from a later one with the same number."""
+CLOCK_SLACK = 2.0
+"""Seconds by which a process's start may seem to move when the machine's clock is set."""
+
+
+def this_process() -> str:
+    """Host, process number and start: told apart from a later process with the same number."""
+    return f"{socket.gethostname()}:{os.getpid()}:{int(psutil.Process().create_time())}"
 
 
 def alive(owner: str) -> bool:
@@ -17,6 +22,8 @@ def alive(owner: str) -> bool:
     if host != socket.gethostname():
         return True
     try:
-        return int(psutil.Process(int(pid)).create_time()) == int(started)
+        process = psutil.Process(int(pid))
+        gone = process.status() == psutil.STATUS_ZOMBIE  # killed, but its parent hasn't noticed
+        return not gone and abs(process.create_time() - int(started)) < CLOCK_SLACK
     except psutil.NoSuchProcess:
         return False

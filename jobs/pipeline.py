@@ -20,7 +20,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from jobs.context import Context
-from jobs.owner import OWNER, alive
+from jobs.owner import alive, this_process
 from jobs.stage import Plan, Stage, Unit
 from jobs.stages import behaviour, correlate, harvest, intervene, play, published, rank, signals, train_sae
 from jobs.study import Study
@@ -157,7 +157,7 @@ def _claim(context: Context, unit: Unit, study_id: int, take_over: bool) -> tupl
                     f"{unit.stage} {unit.key} is being computed by another run ({job.owner}).",
                     "Wait for it, or if that process is gone for good, run again with --take-over.",
                 )
-            job.attempt, job.owner, job.state = job.attempt + 1, OWNER, "running"
+            job.attempt, job.owner, job.state = job.attempt + 1, this_process(), "running"
             job.started_at, job.finished_at, job.error = datetime.now(UTC), None, None
         find_or_create(session, StudyJob, {"study_id": study_id, "job_id": job.id})
         return job.id, None if job.state == "done" else job.attempt
@@ -171,7 +171,7 @@ def _new_job(context: Context, unit: Unit) -> Job:
         identity=unit.identity,
         state="running",
         attempt=1,
-        owner=OWNER,
+        owner=this_process(),
         config=dict(unit.config),
         seed=unit.seed,
         **asdict(made),
@@ -180,7 +180,7 @@ def _new_job(context: Context, unit: Unit) -> Job:
 
 def _fence(session: Session, job_id: int, attempt: int, unit: Unit) -> None:
     """Mark the job done, unless it was given to someone else meanwhile: then nothing is published."""
-    mine = (Job.id == job_id, Job.attempt == attempt, Job.owner == OWNER, Job.state == "running")
+    mine = (Job.id == job_id, Job.attempt == attempt, Job.owner == this_process(), Job.state == "running")
     done = session.execute(update(Job).where(*mine).values(state="done", finished_at=datetime.now(UTC)))
     if done.rowcount != 1:  # type: ignore[attr-defined]
         raise UserError(
@@ -194,6 +194,6 @@ def _give_up(context: Context, job_id: int, attempt: int, error: BaseException) 
     text = str(error) or type(error).__name__
     # where the database itself failed, the row stays "running" under a dead owner, which a later run takes over
     with suppress(UserError), context.record.session() as session:
-        mine = (Job.id == job_id, Job.attempt == attempt, Job.owner == OWNER, Job.state == "running")
+        mine = (Job.id == job_id, Job.attempt == attempt, Job.owner == this_process(), Job.state == "running")
         values = {"state": "failed", "error": text[:2000], "finished_at": datetime.now(UTC)}
         session.execute(update(Job).where(*mine).values(**values))

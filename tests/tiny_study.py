@@ -124,12 +124,13 @@ def copy_of(place: Workplace, home: Path) -> Workplace:
 
 
 def dump(record: Record) -> dict[str, list[tuple[object, ...]]]:
-    """The rows of every view in one order, without keys, moments and attempts."""
-    own = {"rollout", "job", "capture", "created", "started", "finished", "attempt"}
+    """The rows of every view in one order, without keys, moments, attempts and the state of the source."""
+    own = {"rollout", "job", "capture", "created", "started", "finished", "attempt", "git_commit", "git_dirty"}
     quoted = '"{}"'.format  # "return" is a word of SQL's own
     found = {}
     for view, columns in VIEWS.items():
         kept = [column for column in columns if column not in own]
         table = record.query(f"SELECT {', '.join(map(quoted, kept))} FROM {view}")  # noqa: S608
-        found[view] = sorted(map(tuple, table.astype(str).itertuples(index=False)))
+        plain = table.astype(object).where(table.notna(), None)
+        found[view] = sorted(map(tuple, plain.itertuples(index=False)), key=repr)
     return found

@@ -53,34 +53,36 @@ def latents(
 
     $ tdlens show latents --signal q_chosen --block 4 --top 20 --sae paper
     """
+    from tdlens.rows import rows
     from tdlens.settings import Settings
 
     settings = Settings.from_environment()
     study = _study(settings, study)
     _check_signal(settings, study, signal)
-    rows = _rows(settings, study, signal, block, sae)
-    if rows.empty:
+    kept = _kept(settings, study, signal, block, sae)
+    if kept.empty:
         _explain_nothing(settings, study, signal, block, sae)
         return
     console = output()
     console.print(f"[bold]{study}[/]: latents by |r| with {signal}")
-    shown = rows.head(top)
-    interval = [f"[{low:+.3f}, {high:+.3f}]" for low, high in zip(shown.ci_low, shown.ci_high, strict=True)]
-    cells = zip(
-        *(shown.sae, shown.block, shown.latent, map("{:+.3f}".format, shown.r), interval),
-        *(map("{:+.3f}".format, shown.r_heldout), map("{:+.3f}".format, shown.r_partial)),
-        *(map("{:.3g}".format, shown.p_familywise), map("{:.3g}".format, shown.q_value)),
-        strict=True,
-    )
+    cells = [
+        (
+            *(row.sae, row.block, row.latent, _number(row.r, "+.3f"), _interval(row.ci_low, row.ci_high)),
+            *(_number(row.r_heldout, "+.3f"), _number(row.r_partial, "+.3f")),
+            *(_number(row.p_familywise, ".3g"), _number(row.q_value, ".3g")),
+        )
+        for row in rows(kept.head(top))
+    ]
     console.print(table(COLUMNS, cells, numeric=COLUMNS[1:]))
     alpha = _alpha(settings, study)
-    significant = int((rows.p_familywise <= alpha).sum())
+    significant = int((kept.p_familywise <= alpha).sum())
     if significant:
-        console.print(f"{significant} of the {len(rows)} kept are significant family-wise (p ≤ {alpha:g}).")
+        verb = "is" if significant == 1 else "are"
+        console.print(f"{significant} of the {len(kept)} kept {verb} significant family-wise (p ≤ {alpha:g}).")
     else:
         console.print(
             f"[yellow]None is significant[/]: the permutation null explains the strongest of them "
-            f"(smallest family-wise p {rows.p_familywise.min():.3g}, level {alpha:g})."
+            f"(smallest family-wise p {kept.p_familywise.min():.3g}, level {alpha:g})."
         )
 
 
@@ -123,7 +125,7 @@ def _check_signal(settings: Settings, study: str, signal: str) -> None:
         )
 
 
-def _rows(settings: Settings, study: str, signal: str, block: int | None, sae: str | None) -> pd.DataFrame:
+def _kept(settings: Settings, study: str, signal: str, block: int | None, sae: str | None) -> pd.DataFrame:
     """The kept correlations, strongest first."""
     from tdlens.record.query import query
 
@@ -160,6 +162,15 @@ def _alpha(settings: Settings, study: str) -> float:
 
     sql = "SELECT max(alpha) AS alpha FROM v_coverage WHERE study = :study AND source = 'sae'"
     return float(query(settings, sql, {"study": study}).alpha.item())
+
+
+def _number(value: float | None, spec: str) -> str:
+    """Nothing where it isn't defined, such as r given the signal itself."""
+    return "–" if value is None or value != value else format(value, spec)
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return f"[{_number(low, '+.3f')}, {_number(high, '+.3f')}]"
 
 
 def _hint(name: str, known: list[str]) -> str:

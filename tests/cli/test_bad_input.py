@@ -53,7 +53,7 @@ def test_study_file(fresh: Workplace, invoke: Invoke, tmp_path: Path) -> None:
     refused(invoke(fresh, "run", "nowhere.toml"), "no study file nowhere.toml")
     broken = tmp_path / "broken.toml"
     broken.write_text("name = ")
-    refused(invoke(fresh, "run", str(broken)), "not a TOML file", "line 1")
+    refused(invoke(fresh, "run", str(broken)), "not a TOML file", "Invalid value")
 
 
 def test_missing_model(fresh: Workplace, invoke: Invoke) -> None:
