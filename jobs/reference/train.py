@@ -91,9 +91,11 @@ def train(
         out: folder, made if missing.
         on_progress: called every ``every`` steps with running means since the last call.
     """
-    torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
-    model = LlamaForCausalLM(llama_config(config))
+    # transformers initialises from the global generator: lend it one, and put everything back
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = LlamaForCausalLM(llama_config(config))
     matrices = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     optimiser = torch.optim.AdamW(

@@ -1,0 +1,140 @@
+"""Training: reproducible, it learns, and what it leaves is a model folder like any other."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.nn import functional as F
+from transformers import LlamaForCausalLM
+
+from envs.two_step import TwoStep, TwoStepConfig
+from jobs.inference.models import load_engine
+from jobs.inference.play import play
+from jobs.reference.evaluate import evaluate
+from jobs.reference.histories import HistoryConfig, generate
+from jobs.reference.train import Progress, ReferenceConfig, llama_config, train
+from jobs.reference.vocabulary import build_tokenizer, tokens
+
+TINY = ReferenceConfig(
+    d_model=16,
+    n_blocks=2,
+    n_heads=2,
+    d_mlp=32,
+    steps=60,
+    batch=8,
+    learning_rate=1e-2,
+    histories=HistoryConfig(episodes=6),
+)
+Trained = tuple[Path, list[Progress]]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    folder, reports = tmp_path_factory.mktemp("reference"), list[Progress]()
+    state = torch.get_rng_state()
+    train(TINY, folder, reports.append, every=20)
+    assert torch.equal(torch.get_rng_state(), state)  # nobody else's random numbers change
+    return folder, reports
+
+
+def test_the_loss_falls(trained: Trained) -> None:
+    _, reports = trained
+    assert [report.step for report in reports] == [20, 40, 60]
+    first, _, last = (report.loss for report in reports)
+    assert last < 0.6 * first
+    assert reports[-1].choice_nll < 0.8 * reports[0].choice_nll
+    assert all(report.tokens_per_second > 0 for report in reports)
+
+
+def test_the_model_predicts_histories_it_has_not_seen(trained: Trained) -> None:
+    model = LlamaForCausalLM.from_pretrained(trained[0])
+    ids = torch.from_numpy(generate(16, np.random.default_rng(99), TINY.histories).ids)
+    with torch.no_grad():
+        nll = F.cross_entropy(model(ids[:, :-1]).logits.flatten(0, 1), ids[:, 1:].flatten())
+    assert nll < 0.7 * np.log(len(tokens()))
+
+
+def test_the_first_steps_are_those_of_the_textbook(tmp_path: Path) -> None:
+    """Weighted next-token loss, clipped gradient, AdamW with decay of matrices alone, warm-up over 100 steps."""
+    config = replace(TINY, bf16=False, learning_rate=0.5, weight_decay=0.1, batch=4, steps=100)
+    reports: list[Progress] = []
+
+    class Enough(Exception):
+        pass
+
+    def note(report: Progress) -> None:
+        reports.append(report)
+        if report.step == 5:
+            raise Enough
+
+    with pytest.raises(Enough):
+        train(config, tmp_path, note, every=1)
+    rng = np.random.default_rng(config.seed)
+    torch.manual_seed(config.seed)
+    model = LlamaForCausalLM(llama_config(config))
+    optimiser = torch.optim.AdamW(
+        [{"params": [p], "weight_decay": 0.1 if p.ndim == 2 else 0.0} for p in model.parameters()], betas=(0.9, 0.98)
+    )
+    for step, report in enumerate(reports):
+        made = generate(4, rng, config.histories)
+        logs = model(torch.from_numpy(made.ids)).logits[:, :-1].log_softmax(-1)
+        nll = -logs.gather(-1, torch.from_numpy(made.ids[:, 1:, None]))[..., 0]
+        weights = torch.from_numpy(made.weights[:, 1:])
+        loss = (nll * weights).sum() / weights.sum()
+        assert report.loss == pytest.approx(loss.item(), rel=1e-4)
+        assert report.choice_nll == pytest.approx(nll[weights == 3].mean().item(), rel=1e-4)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for group in optimiser.param_groups:
+            group["lr"] = 0.5 * (step + 1) / 100
+        optimiser.step()
+
+
+def test_what_it_leaves_says_how_it_came_to_be(trained: Trained) -> None:
+    folder, _ = trained
+    left = json.loads((folder / "training.json").read_text())
+    assert left["config"] == json.loads(json.dumps(asdict(TINY)))
+    assert left["cost"]["tokens"] == 60 * 8 * (2 + 7 * 6)
+    assert left["cost"]["cpu_seconds"] >= 0 and left["cost"]["torch"] == torch.__version__
+    assert not list(folder.glob("*.bin"))  # safetensors only
+
+
+def test_the_saved_folder_loads_and_plays(trained: Trained) -> None:
+    folder, _ = trained
+    engine = load_engine(str(folder))
+    described = engine.describe()
+    assert (described.architecture, described.n_blocks, described.d_model) == ("LlamaForCausalLM", 2, 16)
+    assert engine.tokenizer.get_vocab() == build_tokenizer().get_vocab()
+    games = [TwoStep(TwoStepConfig(episodes=4, random_episodes=1, change_episode=2), seed) for seed in range(3)]
+    played = play(engine, games, capture=[0, 1, 2], seed=0)
+    assert played.actions.shape == (3, 8)
+    assert played.activations[2].shape == (3, 8, 16)
+
+
+def test_a_configuration_gives_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
+    short = replace(TINY, steps=3)
+    weights = []
+    for name, config in {"one": short, "again": short, "other": replace(short, seed=1)}.items():
+        torch.manual_seed(len(name))  # whatever the state that training finds
+        train(config, tmp_path / name)
+        weights.append(load_file(tmp_path / name / "model.safetensors"))
+    one, again, other = weights
+    assert all(torch.equal(one[key], again[key]) for key in one)
+    assert any(not torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_model_that_has_not_learned_fails_the_gates(trained: Trained) -> None:
+    found = evaluate(str(trained[0]), seed=0, n=8)
+    assert not found.passed
+    gated = {measure: (value, holds) for measure, value, _, holds in found.rows() if holds is not None}
+    assert set(gated) == {"reward-swap slope (logits per 10 points)", "self-play, share of the Q-learner's gain"}
+    assert abs(found.slope) < 0.3 and abs(found.untrained_slope) < 0.1
+    assert set(found.returns) == {"model", "q_learner", "copy_only", "random", "untrained"}
+    assert set(found.disrupted) == {"reward_disruption", "transition_disruption"}
