@@ -111,7 +111,7 @@ def finished(base: Path) -> Workplace:
     folder = base / "finished"
     folder.mkdir()
     place = workplace(base, folder / "home")
-    result = place.tdlens("run", str(place.study), "--no-report")
+    result = place.tdlens("run", str(place.study))
     assert result.returncode == 0, result.stderr
     (folder / "stderr.txt").write_text(result.stderr)
     return place
