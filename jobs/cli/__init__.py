@@ -6,6 +6,6 @@ import os
 # busy made a run on two threads many times slower than on one; on an idle machine the difference is in the noise.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from jobs.cli.app import app, main  # noqa: E402
+from jobs.cli.app import app, main
 
 __all__ = ["app", "main"]
