@@ -32,7 +32,7 @@ class ReferenceConfig:
     """Attention heads a block."""
     d_mlp: int = 384
     """Width of the gated MLP."""
-    steps: int = 3000
+    steps: int = 4000
     """Optimiser steps."""
     batch: int = 24
     """Histories a step (212 tokens each)."""
