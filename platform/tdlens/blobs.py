@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import torch
 
 _RESTORE = (
-    "Restore it from a backup, or delete the file and run the study again. "
-    "`tdlens doctor` names every such file and the job that made it."
+    "Run `tdlens doctor --repair`, which forgets what was computed from it, and then the study, which computes it "
+    "again; or restore the file from a backup."
 )
 
 
@@ -52,9 +52,7 @@ class BlobStore:
         """Publishes `data`. Raises DiskFull, and then leaves nothing behind."""
         return self.put_file(lambda path: _write(path, data), suffix, size=len(data))
 
-    def put_file(
-        self, write: Callable[[Path], object], suffix: str, *, size: int | None = None
-    ) -> StoredBlob:
+    def put_file(self, write: Callable[[Path], object], suffix: str, *, size: int | None = None) -> StoredBlob:
         """Publishes what `write` puts at the path it is given.
 
         Args:
@@ -92,18 +90,14 @@ class BlobStore:
             raise MissingBlob(f"The blob {path} is missing.", _RESTORE) from None
         if found != sha256:
             size = path.stat().st_size
-            raise CorruptBlob(
-                f"The blob {path} is corrupt: its {size} bytes have the SHA-256 {found}.", _RESTORE
-            )
+            raise CorruptBlob(f"The blob {path} is corrupt: its {size} bytes have the SHA-256 {found}.", _RESTORE)
         return path
 
     def read(self, sha256: str, suffix: str) -> bytes:
         """The blob's content, checked; raises as `verified`."""
         return self.verified(sha256, suffix).read_bytes()
 
-    def put_tensors(
-        self, tensors: Mapping[str, "torch.Tensor"], metadata: dict[str, str] | None = None
-    ) -> StoredBlob:
+    def put_tensors(self, tensors: Mapping[str, "torch.Tensor"], metadata: dict[str, str] | None = None) -> StoredBlob:
         """Publishes named contiguous tensors as safetensors, text in the header; raises as `put_file`."""
         from safetensors.torch import save_file
 
@@ -120,9 +114,7 @@ class BlobStore:
     def put_table(self, table: "pd.DataFrame") -> StoredBlob:
         """Publishes a table as parquet, without its index; raises as `put_file`."""
         size = int(table.memory_usage(deep=True).sum())
-        return self.put_file(
-            lambda path: table.to_parquet(path, index=False, compression="zstd"), "parquet", size=size
-        )
+        return self.put_file(lambda path: table.to_parquet(path, index=False, compression="zstd"), "parquet", size=size)
 
     def load_table(self, sha256: str) -> "pd.DataFrame":
         """The table of a checked blob; raises as `verified`."""
