@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
 from envs import TASKS
 from envs.agents import signal_sources
@@ -16,9 +18,22 @@ from sae.config import SAEConfig
 from sae.training import TrainingConfig
 from tdlens.errors import UserError
 
+T = TypeVar("T")
+
+
+def _distinct(entries: tuple[T, ...]) -> tuple[T, ...]:
+    repeated = [entry for index, entry in enumerate(entries) if entry in entries[:index]]
+    if repeated:
+        raise ValueError(f"{repeated[0]!r} occurs twice")
+    return entries
+
+
+Distinct = Annotated[tuple[T, ...], AfterValidator(_distinct)]
+"""A list whose entries differ from each other."""
+
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class TaskSection(_Section):
@@ -26,7 +41,7 @@ class TaskSection(_Section):
 
     name: str = "two_step"
     """A registered task."""
-    variants: tuple[str, ...] = ("standard",)
+    variants: Distinct[str] = Field(("standard",), min_length=1)
     """Versions of the task; the first is the one on which behaviour and interventions are measured."""
     rollouts: int = Field(100, ge=2)
     """Rollouts of each variant, one seed each."""
@@ -38,6 +53,9 @@ class TaskSection(_Section):
         task = _registered(self.name, TASKS, "task")
         for variant in self.variants:
             _registered(variant, task.variants, f"variant of {self.name}")
+        known = [field.name for field in dataclasses.fields(task.config) if field.name != "variant"]
+        for setting in self.settings:
+            _registered(setting, known, f"setting of {self.name}")
         task.config(variant=self.variants[0], **self.settings)
         return self
 
@@ -60,10 +78,18 @@ class ModelSection(_Section):
 class CaptureSection(_Section):
     """What is kept of the residual stream at the decision tokens."""
 
-    blocks: Literal["all"] | tuple[int, ...] = "all"
+    blocks: Literal["all"] | tuple[NonNegativeInt, ...] = "all"
     """Blocks as indices into hidden states (0 = embedding, i = output of the i-th decoder block); all: 1 to last."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the shards; they are centred first and the mean is kept in float32."""
+
+    @model_validator(mode="after")
+    def _some_once(self) -> CaptureSection:
+        if self.blocks == ():
+            raise ValueError("blocks is empty: name some, or all")
+        if self.blocks != "all":
+            _distinct(self.blocks)
+        return self
 
 
 class SignalsSection(_Section):
@@ -75,7 +101,7 @@ class SignalsSection(_Section):
     """Discount of the Q-learner; the myopic learner has 0."""
     window: int = Field(4, ge=1)
     """Transitions over which the TD error is averaged."""
-    agents: tuple[str, ...] = ("q_learning", "myopic", "repetition", "best_episode", "context")
+    agents: Distinct[str] = ("q_learning", "myopic", "repetition", "best_episode", "context")
     """Registered agents that replay every rollout."""
 
     @model_validator(mode="after")
@@ -83,6 +109,11 @@ class SignalsSection(_Section):
         for agent in self.agents:
             _registered(agent, signal_sources(), "agent")
         return self
+
+    def names(self, actions: Iterable[str]) -> list[str]:
+        """The signals that the agents give in a task with these actions."""
+        sources = signal_sources(tuple(actions))
+        return [name for agent in self.agents for name in sources[agent].describe()]
 
 
 class SAESection(_Section):
@@ -105,6 +136,11 @@ class SAESection(_Section):
 
     @model_validator(mode="after")
     def _known(self) -> SAESection:
+        for option in ("architecture", "d_in", "d_latents"):
+            if option in self.options:
+                raise ValueError(
+                    f"{option} is not among the options: it follows from architecture, expansion and model"
+                )
         check(self.autoencoder(d_in=1024))
         return self
 
@@ -121,22 +157,25 @@ class SAESection(_Section):
 class CorrelateSection(_Section):
     """Which signals are correlated with every latent, and the statistics beside r."""
 
-    signals: tuple[str, ...] = (
-        "td_error",
-        "td_error_full",
-        "myopic_error",
-        "q_left",
-        "q_right",
-        "q_chosen",
-        "q_max",
-        "q_difference",
-        "myopic_left",
-        "myopic_right",
-        "best_return",
-        "step",
+    signals: Distinct[str] = Field(
+        (
+            "td_error",
+            "td_error_full",
+            "myopic_error",
+            "q_left",
+            "q_right",
+            "q_chosen",
+            "q_max",
+            "q_difference",
+            "myopic_left",
+            "myopic_right",
+            "best_return",
+            "step",
+        ),
+        min_length=1,
     )
     """Names of recorded learning signals."""
-    covariates: tuple[str, ...] = ("step", "is_second_pick", "last_reward", "max_so_far")
+    covariates: Distinct[str] = ("step", "is_second_pick", "last_reward", "max_so_far")
     """Signals held constant in the partial correlation."""
     permutations: int = Field(500, ge=19)
     """Permutations of whole rollouts that make the null distribution."""
@@ -144,9 +183,9 @@ class CorrelateSection(_Section):
     """Family-wise error rate and one minus the confidence level."""
     top: int = Field(64, ge=1)
     """Correlations kept in SQL per block and signal; the whole matrix is kept as a parquet blob."""
-    traced: tuple[str, ...] = ("td_error",)
+    traced: Distinct[str] = ("td_error",)
     """Signals whose best latent's activation at every decision is kept in SQL, for each autoencoder."""
-    controls: tuple[Literal["raw", "pca", "untrained", "shuffled"], ...] = (
+    controls: Distinct[Literal["raw", "pca", "untrained", "shuffled"]] = (
         "raw",
         "pca",
         "untrained",
@@ -193,7 +232,7 @@ class Study(_Section):
     """Short name used in commands, views and folders."""
     title: str = ""
     """One line for the report."""
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
     """Every random choice of the study derives from it."""
     task: TaskSection = Field(default_factory=TaskSection)
     model: ModelSection = Field(default_factory=ModelSection)
@@ -214,6 +253,9 @@ class Study(_Section):
             repeated = {name for name in names if names.count(name) > 1}
             if repeated:
                 raise ValueError(f"two [[{kind}]] sections are called {repeated.pop()!r}")
+        known = self.signals.names(TASKS[self.task.name].actions)
+        for signal in (*self.correlate.signals, *self.correlate.covariates):
+            _registered(signal, known, "signal of the [signals] agents")
         for signal in self.correlate.traced:
             _registered(signal, self.correlate.signals, "signal in [correlate] signals")
         for intervention in self.intervention:
@@ -229,7 +271,7 @@ def load(path: Path, overrides: list[str] | None = None) -> Study:
         UserError: no such file, not TOML, an unknown key or a value out of range.
     """
     try:
-        data = tomllib.loads(path.read_text())
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
             f"no study file {path}", "give the path of a TOML file, say studies/two_step_demo.toml"
@@ -279,10 +321,13 @@ def _set(data: dict[str, Any], override: str) -> None:
     place[last] = value
 
 
-def _element(sections: list[dict[str, Any]], name: str, override: str) -> dict[str, Any]:
+def _element(entries: list[Any], name: str, override: str) -> dict[str, Any]:
+    sections = [entry for entry in entries if isinstance(entry, dict)]
     for section in sections:
         if section.get("name") == name:
             return section
+    if not sections:
+        raise UserError(f"--set {override!r}: {name} is no entry of a list of values", "set the whole list")
     known = [str(section.get("name")) for section in sections]
     raise UserError(
         f"--set {override!r}: no entry is called {name!r}{_hint(name, known)}", f"one of {', '.join(known)}"

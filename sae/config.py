@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -16,6 +16,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1)
     return (f"; did you mean {near[0]!r}?" if near else ";") + f" known: {', '.join(known)}"
+
+
+def _name(kind: Any) -> str:
+    return kind.__name__ if isinstance(kind, type) else str(kind)
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,12 @@ class SAEConfig:
     """topk: rows without firing after which a latent counts as dead; one pass of the paper's data set."""
 
     def __post_init__(self) -> None:
+        for field, kind in get_type_hints(type(self)).items():
+            value = getattr(self, field)
+            fits = isinstance(value, kind) or (isinstance(value, int) and isinstance(float(value), kind))
+            self._require(
+                fits and (kind is bool or not isinstance(value, bool)), field, f"a value of type {_name(kind)}"
+            )
         for field in ("d_in", "d_latents", "dead_after"):
             self._require(getattr(self, field) >= 1, field, "at least 1")
         self._require(self.k is None or 1 <= self.k <= self.d_latents, "k", "between 1 and d_latents")
@@ -73,9 +83,7 @@ class SAEConfig:
             if name not in fields:
                 raise ValueError(f"unknown autoencoder option {name!r}{did_you_mean(name, fields)}")
         missing = [
-            name
-            for name, field in fields.items()
-            if field.default is dataclasses.MISSING and name not in options
+            name for name, field in fields.items() if field.default is dataclasses.MISSING and name not in options
         ]
         if missing:
             raise ValueError(f"autoencoder options missing: {', '.join(missing)}")
