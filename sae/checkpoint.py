@@ -41,8 +41,7 @@ def from_bytes(data: bytes) -> Autoencoder:
         raise ValueError(f"not an autoencoder file, or a damaged one: {error!r}") from error
     if header["format"] > FORMAT:
         raise ValueError(
-            f"the autoencoder file has format {header['format']}, this version reads up to {FORMAT}: "
-            "upgrade tdlens"
+            f"the autoencoder file has format {header['format']}, this version reads up to {FORMAT}: upgrade tdlens"
         )
     sae = build(SAEConfig.from_dict(header["config"]), torch.Generator().manual_seed(0))
     try:

@@ -35,9 +35,7 @@ class StreamingCorrelation:
     def update(self, x: Array, y: Array, covariates: Array | None = None) -> None:
         """Add rows. Raises ValueError where shapes do not fit or a number is not finite."""
         x = torch.as_tensor(x)
-        parts = [
-            torch.as_tensor(part).to(x.device, torch.float64) for part in (y, covariates) if part is not None
-        ]
+        parts = [torch.as_tensor(part).to(x.device, torch.float64) for part in (y, covariates) if part is not None]
         w = torch.cat(parts, 1)
         expected = (len(self._x_mean), self.n_y, len(self._w_mean))
         if (x.shape[1], parts[0].shape[1], w.shape[1]) != expected or len(x) != len(w):

@@ -28,9 +28,7 @@ def lowest_correlation(r: Floats, live: NDArray[np.bool_], count: int = 1) -> li
     """
     candidates = np.flatnonzero(live & np.isfinite(r))
     if len(candidates) < count:
-        raise ValueError(
-            f"{count} control latents were asked for, but only {len(candidates)} live ones have an r"
-        )
+        raise ValueError(f"{count} control latents were asked for, but only {len(candidates)} live ones have an r")
     order = np.argsort(np.abs(r[candidates]), kind="stable")
     return [int(latent) for latent in candidates[order[:count]]]
 

@@ -128,9 +128,7 @@ def stratum_indices(strata: ArrayLike | None, n_rollouts: int) -> list[Tensor]:
     """The rollouts of each stratum; without strata, all in one. Raises ValueError for a wrong length."""
     names = np.zeros(n_rollouts, dtype=np.int64) if strata is None else np.asarray(strata)
     if names.shape != (n_rollouts,):
-        raise ValueError(
-            f"strata must have shape [{n_rollouts}], one for each rollout, not {list(names.shape)}"
-        )
+        raise ValueError(f"strata must have shape [{n_rollouts}], one for each rollout, not {list(names.shape)}")
     return [torch.from_numpy(np.flatnonzero(names == name)) for name in np.unique(names)]
 
 

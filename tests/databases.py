@@ -15,13 +15,12 @@ from pathlib import Path
 import psycopg
 import pytest
 from sqlalchemy import make_url, text
+
 from tdlens.record import Base, Record
 from tdlens.record.migrate import upgrade
 from tdlens.settings import Settings
 
-SERVER = make_url(
-    os.environ.get("TDLENS_TEST_POSTGRES") or "postgresql+psycopg://postgres@127.0.0.1:5432/postgres"
-)
+SERVER = make_url(os.environ.get("TDLENS_TEST_POSTGRES") or "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
 
 
 @cache

@@ -35,9 +35,7 @@ class TokenBatch:
     """True where there is a token, False where there is padding [B, T]."""
 
     @classmethod
-    def from_rows(
-        cls, rows: Sequence[Sequence[int]], pad_id: int, side: Literal["left", "right"] = "left"
-    ) -> Self:
+    def from_rows(cls, rows: Sequence[Sequence[int]], pad_id: int, side: Literal["left", "right"] = "left") -> Self:
         """Pad ``rows`` with ``pad_id`` on one side to the length of the longest."""
         length = max(len(row) for row in rows)
         ids = torch.full((len(rows), length), pad_id, dtype=torch.int64)

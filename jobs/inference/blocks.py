@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from tdlens.errors import UserError
 from torch import Tensor, nn
+
+from tdlens.errors import UserError
 
 Visit = Callable[[Tensor], Tensor | None]
 """Sees the residual stream [B, T, d]; returns its replacement, or None to leave it."""

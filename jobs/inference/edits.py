@@ -56,13 +56,9 @@ class LatentEdit:
         if not latents:
             raise ValueError("an edit needs at least one latent")
         if (value is None) == (operation in ("clamp", "multiply")):
-            raise ValueError(
-                f"operation {operation!r} and value {value!r} don't fit: clamp and multiply need one"
-            )
+            raise ValueError(f"operation {operation!r} and value {value!r} don't fit: clamp and multiply need one")
         if (None if means is None else len(means)) != (len(latents) if operation == "mean" else None):
-            raise ValueError(
-                f"operation {operation!r} and means {means!r} don't fit: mean needs one per latent"
-            )
+            raise ValueError(f"operation {operation!r} and means {means!r} don't fit: mean needs one per latent")
         self.block = block
         self.operation = operation
         self._value = 0.0 if value is None else value

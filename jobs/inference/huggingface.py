@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from tdlens.errors import UserError
 from torch import Tensor
 from transformers import DynamicCache
 
 from jobs.inference.base import Edit, Forward, ModelDescription, TokenBatch
 from jobs.inference.blocks import Visit, decoder_blocks, visiting
+from tdlens.errors import UserError
 
 ATTENTION_LAYERS = {"full_attention", "sliding_attention"}
 
@@ -56,9 +56,7 @@ class HuggingFaceEngine:
         self._refuse_unsuitable()
 
     def new_cache(self) -> Cache:
-        return Cache(
-            DynamicCache(config=self.config), torch.zeros(0, 0, dtype=torch.bool, device=self.device)
-        )
+        return Cache(DynamicCache(config=self.config), torch.zeros(0, 0, dtype=torch.bool, device=self.device))
 
     @torch.no_grad()
     def forward(
@@ -154,15 +152,11 @@ class HuggingFaceEngine:
 
     def _refuse_unsuitable(self) -> None:
         architecture = type(self.model).__name__
-        remedy = (
-            "Use an attention model with explicit positions, such as Llama, Qwen, GPT-2, GPT-NeoX or OPT."
-        )
+        remedy = "Use an attention model with explicit positions, such as Llama, Qwen, GPT-2, GPT-NeoX or OPT."
         if self.head is None:
             raise UserError(f"{architecture} has no language-model head.", remedy)
         if "position_ids" not in inspect.signature(self.model.forward).parameters:
-            raise UserError(
-                f"{architecture} takes no position_ids, so its results would depend on padding.", remedy
-            )
+            raise UserError(f"{architecture} takes no position_ids, so its results would depend on padding.", remedy)
         if not self._is_causal():
             raise UserError(f"In {architecture} tokens see those that follow them.", remedy)
         strange = set(getattr(self.config, "layer_types", None) or ()) - ATTENTION_LAYERS

@@ -11,12 +11,12 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 from safetensors import SafetensorError
-from tdlens.errors import UserError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from jobs.inference.base import Engine
 from jobs.inference.huggingface import HuggingFaceEngine
+from tdlens.errors import UserError
 
 REFERENCE_MODEL = Path(__file__).parent.parent / "reference" / "model"
 """The small model trained in this repository and shipped with it."""
@@ -123,13 +123,9 @@ def _refuse_incomplete(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         raise refuse("config.json", "Give the folder that save_pretrained wrote, not one above or below it.")
     if not any(folder.glob("*.safetensors")):
-        raise refuse(
-            "weights (*.safetensors)", "Save the model with save_pretrained; other formats are not read."
-        )
+        raise refuse("weights (*.safetensors)", "Save the model with save_pretrained; other formats are not read.")
     if not (folder / "tokenizer.json").is_file():
-        raise refuse(
-            "tokenizer (tokenizer.json)", "Save the model's fast tokenizer there: tokenizer.save_pretrained."
-        )
+        raise refuse("tokenizer (tokenizer.json)", "Save the model's fast tokenizer there: tokenizer.save_pretrained.")
 
 
 def _trained(folder: Path, dtype: torch.dtype) -> Any:
@@ -158,9 +154,7 @@ def _device(name: str) -> torch.device:
     except RuntimeError as error:
         raise UserError(f"There is no device {name!r}.", "Choose auto, cpu, cuda or cuda:N.") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(
-            f"This machine has {torch.cuda.device_count()} GPUs, so not {name!r}.", "Choose auto or cpu."
-        )
+        raise UserError(f"This machine has {torch.cuda.device_count()} GPUs, so not {name!r}.", "Choose auto or cpu.")
     return device
 
 

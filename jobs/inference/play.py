@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tdlens.errors import UserError
 from torch import Tensor
 
 from envs.game import Game
 from envs.transcript import Transcript
 from jobs.inference.base import Edit, Engine, Forward, TokenBatch
 from jobs.inference.tokens import TextTokenizer
+from tdlens.errors import UserError
 
 Progress = Callable[[int], None]
 """Told how many more decisions have been made."""
@@ -132,9 +132,7 @@ class _Player:
             # padded on the right every slot has a token to attend to, so no row of the attention is empty
             tokens = TokenBatch.from_rows(chunks, self.tokenizer.pad_id, side="right")
             last = torch.tensor([[len(chunk) - 1] for chunk in chunks])
-            result = self.engine.forward(
-                tokens, positions=last, capture=self.capture, edits=self.edits, cache=cache
-            )
+            result = self.engine.forward(tokens, positions=last, capture=self.capture, edits=self.edits, cache=cache)
             choice = self._probabilities(result, action_ids)[:, 0]
             chosen = [
                 _choose(game.forced_action, p, generator.random())
@@ -171,9 +169,7 @@ class _Player:
         # what follows the last decision can't reach back to it
         read = [row[: places[-1] + 1] for row, places in zip(rows, positions, strict=True)]
         tokens = TokenBatch.from_rows(read, self.tokenizer.pad_id, side="right")
-        result = self.engine.forward(
-            tokens, positions=torch.tensor(positions), capture=self.capture, edits=self.edits
-        )
+        result = self.engine.forward(tokens, positions=torch.tensor(positions), capture=self.capture, edits=self.edits)
         if self.progress is not None:
             self.progress(sum(map(len, positions)))
         return Played(
@@ -231,9 +227,7 @@ def _choose(forced: int | None, probabilities: NDArray[np.float64], uniform: flo
 def _action_taken(row: Sequence[int], place: int, action_ids: Sequence[int]) -> int:
     follows = row[place + 1 : place + 2]
     if not follows or follows[0] not in action_ids:
-        raise ValueError(
-            f"the decision at token {place} of a transcript isn't followed by one of the actions"
-        )
+        raise ValueError(f"the decision at token {place} of a transcript isn't followed by one of the actions")
     return action_ids.index(follows[0])
 
 
@@ -241,9 +235,7 @@ def _joined(parts: Sequence[Played]) -> Played:
     return Played(
         actions=np.concatenate([part.actions for part in parts]),
         probabilities=np.concatenate([part.probabilities for part in parts]),
-        activations={
-            block: torch.cat([part.activations[block] for part in parts]) for block in parts[0].activations
-        },
+        activations={block: torch.cat([part.activations[block] for part in parts]) for block in parts[0].activations},
         token_positions=np.concatenate([part.token_positions for part in parts]),
         transcripts=[transcript for part in parts for transcript in part.transcripts],
     )

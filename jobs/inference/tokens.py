@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tdlens.errors import UserError
-
 from envs.transcript import Transcript, token_indices
+from tdlens.errors import UserError
 
 CONTEXT_CHARACTERS = 48
 """How much of the preceding text, cut at a space, is tokenised again in front of a new piece."""
@@ -78,18 +77,14 @@ class TextTokenizer:
         Raises:
             UserError: an action is several tokens, no token, unknown, or the same token as another action.
         """
-        remedy = (
-            "Name the actions by words that are single, distinct tokens of this model, or use another model."
-        )
+        remedy = "Name the actions by words that are single, distinct tokens of this model, or use another model."
         before, *continued = (ids for ids, _ in self.encode([text, *(text + action for action in actions)]))
         chosen: dict[int, str] = {}
         for action, after in zip(actions, continued, strict=True):
             pieces = [token for i, token in enumerate(after) if after[: i + 1] != before[: i + 1]]
             if after[: len(before)] != before or len(pieces) != 1:
                 shown = self._tokenizer.convert_ids_to_tokens(pieces)
-                raise UserError(
-                    f"Action {action!r} is not one token after the decision word, but {shown}.", remedy
-                )
+                raise UserError(f"Action {action!r} is not one token after the decision word, but {shown}.", remedy)
             self._refuse_unknown(action, pieces, [(0, len(action))])
             if pieces[0] in chosen:
                 raise UserError(

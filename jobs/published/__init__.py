@@ -34,9 +34,7 @@ def _two_step(name: str, value: float, unit: str, source: str, description: str)
 HEADLINES: tuple[Headline, ...] = (
     _two_step("return_70b", 4.879, "points", "Fig 2A", "Mean return of Llama 3 70B, episodes 7-29"),
     _two_step("return_8b", 3.760, "points", "Fig 2A", "Mean return of Llama 3 8B, episodes 7-29"),
-    _two_step(
-        "return_td_lesion", 4.315, "points", "Fig 2E", "Mean return with the TD latent zeroed, episodes 7-29"
-    ),
+    _two_step("return_td_lesion", 4.315, "points", "Fig 2E", "Mean return with the TD latent zeroed, episodes 7-29"),
     _two_step("return_chance", 4.0, "points", "Fig 2A; inferred", "Mean return of a uniformly random policy"),
     _two_step("return_optimal", 8.0, "points", "Fig 3; inferred", "Return of the best policy"),
     _two_step("nll_q_learning", 2729.0, "nats", "text, Fig 2B", "NLL of the choices under Q-learning"),
@@ -45,20 +43,14 @@ HEADLINES: tuple[Headline, ...] = (
     _two_step("nll_chance", 3188.5, "nats", "inferred", "NLL of chance for 4,600 scored choices"),
     _two_step("nll_td_lesion", 2938.5, "nats", "Fig 2F", "NLL under Q-learning with the TD latent zeroed"),
     _two_step("nll_no_lesion", 2729.7, "nats", "Fig 2F", "NLL under Q-learning without a lesion"),
-    _two_step(
-        "nll_control_lesion", 2632.1, "nats", "Fig 2F", "NLL under Q-learning with a control latent zeroed"
-    ),
+    _two_step("nll_control_lesion", 2632.1, "nats", "Fig 2F", "NLL under Q-learning with a control latent zeroed"),
     _two_step("max_r_td_error", 0.58, "r", "text (Fig 2D draws .569)", "Best TD latent's r, block 34"),
     _two_step("max_r_myopic_error", 0.548, "r", "Fig 2D", "Highest r with myopic errors, block 78"),
     _two_step("max_r_q_value", 0.548, "r", "Fig 2C", "Highest r with Q-values, block 50"),
     _two_step("max_r_myopic_value", 0.720, "r", "Fig 2C", "Highest r with myopic values, block 71"),
-    _two_step(
-        "clamp_r_q_value_no_lesion", 0.523, "r", "Fig 2G", "Mean over blocks from 35 of max r, Q-values"
-    ),
+    _two_step("clamp_r_q_value_no_lesion", 0.523, "r", "Fig 2G", "Mean over blocks from 35 of max r, Q-values"),
     _two_step("clamp_r_q_value", 0.381, "r", "Fig 2G", "The same with the TD latent clamped to -10"),
-    _two_step(
-        "clamp_r_td_error_no_lesion", 0.458, "r", "Fig 2H", "Mean over blocks from 35 of max r, TD error"
-    ),
+    _two_step("clamp_r_td_error_no_lesion", 0.458, "r", "Fig 2H", "Mean over blocks from 35 of max r, TD error"),
     _two_step("clamp_r_td_error", 0.292, "r", "Fig 2H", "The same with the TD latent clamped to -10"),
     _two_step("live_latents_max", 16.0, "latents", "Fig 8", "Most latents of non-zero variance in a block"),
     _two_step("live_latents_mean", 8.3, "latents", "Fig 8", "Their mean over blocks"),

@@ -172,9 +172,7 @@ def upgrade() -> None:
         sa.Column("threshold_z", sa.Double(), nullable=True),
         sa.Column("covariates", sa.JSON(), nullable=False),
         sa.CheckConstraint("source IN ('sae', 'raw', 'pca', 'shuffled')", name=op.f("ck_analysis_source")),
-        sa.ForeignKeyConstraint(
-            ["job_id"], ["job.id"], name=op.f("fk_analysis_job_id_job"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_analysis_job_id_job"), ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["model_id"], ["model.id"], name=op.f("fk_analysis_model_id_model")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_analysis")),
     )
@@ -186,9 +184,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("blob", sa.String(), nullable=False),
         sa.ForeignKeyConstraint(["blob"], ["blob.sha256"], name=op.f("fk_artifact_blob_blob")),
-        sa.ForeignKeyConstraint(
-            ["job_id"], ["job.id"], name=op.f("fk_artifact_job_id_job"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_artifact_job_id_job"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("job_id", "name", name=op.f("pk_artifact")),
     )
     op.create_index("ix_artifact_blob", "artifact", ["blob"])
@@ -201,9 +197,7 @@ def upgrade() -> None:
         sa.Column("dtype", sa.String(), nullable=False),
         sa.Column("n_rows", sa.Integer(), nullable=False),
         sa.Column("hook", sa.String(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["job_id"], ["job.id"], name=op.f("fk_capture_job_id_job"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_capture_job_id_job"), ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["model_id"], ["model.id"], name=op.f("fk_capture_model_id_model")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_capture")),
     )
@@ -213,9 +207,7 @@ def upgrade() -> None:
         "job_parent",
         sa.Column("job_id", BIG, nullable=False),
         sa.Column("parent_id", BIG, nullable=False),
-        sa.ForeignKeyConstraint(
-            ["job_id"], ["job.id"], name=op.f("fk_job_parent_job_id_job"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_job_parent_job_id_job"), ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["parent_id"], ["job.id"], name=op.f("fk_job_parent_parent_id_job")),
         sa.PrimaryKeyConstraint("job_id", "parent_id", name=op.f("pk_job_parent")),
     )
@@ -235,9 +227,7 @@ def upgrade() -> None:
         sa.Column("blob", sa.String(), nullable=False),
         sa.Column("seed", BIG, nullable=False),
         sa.ForeignKeyConstraint(["blob"], ["blob.sha256"], name=op.f("fk_sae_checkpoint_blob_blob")),
-        sa.ForeignKeyConstraint(
-            ["job_id"], ["job.id"], name=op.f("fk_sae_checkpoint_job_id_job"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_sae_checkpoint_job_id_job"), ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["model_id"], ["model.id"], name=op.f("fk_sae_checkpoint_model_id_model")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sae_checkpoint")),
         sa.UniqueConstraint("job_id", "name", "block", name=op.f("uq_sae_checkpoint_job_id_name_block")),
@@ -248,9 +238,7 @@ def upgrade() -> None:
         "study_job",
         sa.Column("study_id", BIG, nullable=False),
         sa.Column("job_id", BIG, nullable=False),
-        sa.ForeignKeyConstraint(
-            ["job_id"], ["job.id"], name=op.f("fk_study_job_job_id_job"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_study_job_job_id_job"), ondelete="CASCADE"),
         sa.ForeignKeyConstraint(
             ["study_id"], ["study.id"], name=op.f("fk_study_job_study_id_study"), ondelete="CASCADE"
         ),
@@ -321,13 +309,9 @@ def upgrade() -> None:
         sa.Column("target_signal", sa.String(), nullable=False),
         sa.Column("control", sa.String(), nullable=False),
         sa.Column("description", sa.String(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["job_id"], ["job.id"], name=op.f("fk_intervention_job_id_job"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_intervention_job_id_job"), ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["model_id"], ["model.id"], name=op.f("fk_intervention_model_id_model")),
-        sa.ForeignKeyConstraint(
-            ["sae_id"], ["sae_checkpoint.id"], name=op.f("fk_intervention_sae_id_sae_checkpoint")
-        ),
+        sa.ForeignKeyConstraint(["sae_id"], ["sae_checkpoint.id"], name=op.f("fk_intervention_sae_id_sae_checkpoint")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_intervention")),
         sa.UniqueConstraint("job_id", "name", name=op.f("uq_intervention_job_id_name")),
     )
@@ -361,12 +345,8 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["sae_id"], ["sae_checkpoint.id"], name=op.f("fk_latent_correlation_sae_id_sae_checkpoint")
         ),
-        sa.ForeignKeyConstraint(
-            ["signal_id"], ["signal.id"], name=op.f("fk_latent_correlation_signal_id_signal")
-        ),
-        sa.PrimaryKeyConstraint(
-            "analysis_id", "block", "signal_id", "latent", name=op.f("pk_latent_correlation")
-        ),
+        sa.ForeignKeyConstraint(["signal_id"], ["signal.id"], name=op.f("fk_latent_correlation_signal_id_signal")),
+        sa.PrimaryKeyConstraint("analysis_id", "block", "signal_id", "latent", name=op.f("pk_latent_correlation")),
         sqlite_with_rowid=False,
     )
     op.create_index("ix_latent_correlation_sae_id", "latent_correlation", ["sae_id"])
@@ -412,9 +392,7 @@ def upgrade() -> None:
             name=op.f("fk_behaviour_fit_intervention_id_intervention"),
             ondelete="CASCADE",
         ),
-        sa.ForeignKeyConstraint(
-            ["job_id"], ["job.id"], name=op.f("fk_behaviour_fit_job_id_job"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_behaviour_fit_job_id_job"), ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["model_id"], ["model.id"], name=op.f("fk_behaviour_fit_model_id_model")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_behaviour_fit")),
     )
@@ -466,9 +444,7 @@ def upgrade() -> None:
             name=op.f("fk_rollout_intervention_id_intervention"),
             ondelete="CASCADE",
         ),
-        sa.ForeignKeyConstraint(
-            ["job_id"], ["job.id"], name=op.f("fk_rollout_job_id_job"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_rollout_job_id_job"), ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["model_id"], ["model.id"], name=op.f("fk_rollout_model_id_model")),
         sa.ForeignKeyConstraint(["task_id"], ["task.id"], name=op.f("fk_rollout_task_id_task")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_rollout")),
@@ -550,12 +526,8 @@ def upgrade() -> None:
         sa.Column("signal_id", BIG, nullable=False),
         sa.Column("step_id", BIG, nullable=False),
         sa.Column("value", sa.Double(), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["job_id"], ["job.id"], name=op.f("fk_learning_signal_job_id_job"), ondelete="CASCADE"
-        ),
-        sa.ForeignKeyConstraint(
-            ["signal_id"], ["signal.id"], name=op.f("fk_learning_signal_signal_id_signal")
-        ),
+        sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_learning_signal_job_id_job"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["signal_id"], ["signal.id"], name=op.f("fk_learning_signal_signal_id_signal")),
         sa.ForeignKeyConstraint(["step_id"], ["step.id"], name=op.f("fk_learning_signal_step_id_step")),
         sa.PrimaryKeyConstraint("job_id", "signal_id", "step_id", name=op.f("pk_learning_signal")),
         sqlite_with_rowid=False,
@@ -575,9 +547,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["sae_id"], ["sae_checkpoint.id"], name=op.f("fk_latent_activation_sae_id_sae_checkpoint")
         ),
-        sa.ForeignKeyConstraint(
-            ["signal_id"], ["signal.id"], name=op.f("fk_latent_activation_signal_id_signal")
-        ),
+        sa.ForeignKeyConstraint(["signal_id"], ["signal.id"], name=op.f("fk_latent_activation_signal_id_signal")),
         sa.ForeignKeyConstraint(["step_id"], ["step.id"], name=op.f("fk_latent_activation_step_id_step")),
         sa.PrimaryKeyConstraint(
             "job_id", "sae_id", "latent", "signal_id", "step_id", name=op.f("pk_latent_activation")

@@ -27,9 +27,7 @@ class TopKAutoencoder(Autoencoder):
         self.encoder_bias = nn.Parameter(torch.zeros(config.d_latents))
         self.decoder = nn.Parameter(rows)
         self.decoder_bias = nn.Parameter(torch.zeros(config.d_in))
-        self.register_buffer(
-            "rows_since_fired", torch.zeros(config.d_latents, dtype=torch.int64), persistent=False
-        )
+        self.register_buffer("rows_since_fired", torch.zeros(config.d_latents, dtype=torch.int64), persistent=False)
 
     @classmethod
     def check(cls, config: SAEConfig) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tdlens.errors import UserError
 from tiny import TOKENIZERS, Sparse, small_games, tiny_engine
 
 from envs.transcript import Transcript
@@ -15,6 +14,7 @@ from envs.two_step import ACTIONS, TwoStep, TwoStepConfig
 from jobs.inference.edits import DirectionEdit, LatentEdit
 from jobs.inference.huggingface import HuggingFaceEngine
 from jobs.inference.play import Played, play, replay
+from tdlens.errors import UserError
 
 EDIT = LatentEdit(1, Sparse(32, 40), [2, 5, 9], "clamp", value=4.0)
 BLOCKS = (0, 1, 2, 3)
@@ -30,12 +30,8 @@ def assert_same_numbers(one: Played, other: Played) -> None:
     assert one.transcripts == other.transcripts
 
 
-@pytest.mark.parametrize(
-    "edits", [(), (EDIT,), (DirectionEdit(EDIT, seed=3),)], ids=["none", "latent", "random"]
-)
-def test_closed_loop_with_a_cache_equals_one_pass_over_the_whole_text(
-    engine: HuggingFaceEngine, edits: Any
-) -> None:
+@pytest.mark.parametrize("edits", [(), (EDIT,), (DirectionEdit(EDIT, seed=3),)], ids=["none", "latent", "random"])
+def test_closed_loop_with_a_cache_equals_one_pass_over_the_whole_text(engine: HuggingFaceEngine, edits: Any) -> None:
     played = play(engine, small_games(6), capture=BLOCKS, edits=edits, seed=0)
     again = replay(engine, played.transcripts, ACTIONS, capture=BLOCKS, edits=edits, batch_size=4)
     assert_same_numbers(played, again)

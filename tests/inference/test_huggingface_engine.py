@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tdlens.errors import UserError
 from tiny import CONFIGS, Sparse, tiny_engine, tiny_model
 from transformers import BertConfig, BertLMHeadModel, BloomConfig, BloomForCausalLM, T5Config, T5Model
 
 from jobs.inference.base import TokenBatch
 from jobs.inference.edits import LatentEdit
 from jobs.inference.huggingface import HuggingFaceEngine
+from tdlens.errors import UserError
 
 ROWS = [[5, 9, 200, 31, 7, 7, 350], [11, 3, 120], [8, 8, 61, 90, 17]]
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
@@ -34,14 +34,10 @@ def columns(tokens: TokenBatch, rows: list[list[int]], side: str, back: int) -> 
 
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("architecture", CONFIGS)
-def test_padded_batch_gives_the_logits_and_residual_stream_of_single_rows(
-    architecture: str, side: Any
-) -> None:
+def test_padded_batch_gives_the_logits_and_residual_stream_of_single_rows(architecture: str, side: Any) -> None:
     engine = tiny_engine(architecture)
     tokens = TokenBatch.from_rows(ROWS, pad_id=1, side=side)
-    result = engine.forward(
-        tokens, positions=columns(tokens, ROWS, side, 3), capture=range(engine.n_blocks + 1)
-    )
+    result = engine.forward(tokens, positions=columns(tokens, ROWS, side, 3), capture=range(engine.n_blocks + 1))
     assert result.logits is not None
     for index, row in enumerate(ROWS):
         logits, hidden = plain(engine.model, row)
@@ -112,9 +108,7 @@ def test_edits_act_at_their_positions_only_and_before_the_capture(engine: Huggin
     everywhere = torch.arange(7)[None]
     before = engine.forward(tokens, positions=everywhere, capture=range(4))
     for block in range(4):
-        at = engine.forward(
-            tokens, positions=torch.tensor([[4]]), capture=range(4), edits=[Shift(block), Shift(block)]
-        )
+        at = engine.forward(tokens, positions=torch.tensor([[4]]), capture=range(4), edits=[Shift(block), Shift(block)])
         torch.testing.assert_close(at.activations[block][:, 0], before.activations[block][:, 4] + 2 * ramp)
         for earlier in range(block):
             assert torch.equal(at.activations[earlier][:, 0], before.activations[earlier][:, 4])
@@ -204,9 +198,7 @@ def test_padding_inside_a_sliding_window_is_refused_and_single_rows_are_exact() 
     assert result.logits is not None
     torch.testing.assert_close(result.logits[0, 0], plain(model, ROWS[0] + ROWS[2])[0][-1], **CLOSE)
     with pytest.raises(UserError, match="window of 6 tokens"):
-        engine.forward(
-            TokenBatch.from_rows(ROWS, 0), positions=torch.full((3, 1), 6), cache=engine.new_cache()
-        )
+        engine.forward(TokenBatch.from_rows(ROWS, 0), positions=torch.full((3, 1), 6), cache=engine.new_cache())
 
 
 @pytest.mark.parametrize(

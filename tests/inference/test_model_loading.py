@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tdlens.errors import UserError
 from tiny import small_games
 
 from jobs.inference import models
 from jobs.inference.base import TokenBatch
 from jobs.inference.models import load_engine
 from jobs.inference.play import play
+from tdlens.errors import UserError
 
 ROW = TokenBatch.from_rows([[5, 9, 200, 31]], pad_id=0)
 LAST = torch.tensor([[3]])
@@ -97,9 +97,7 @@ def test_an_incomplete_folder_is_refused(saved: Path, file: str, message: str, r
     assert remedy in caught.value.remedy
 
 
-def test_a_missing_reference_model_says_how_to_make_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_reference_model_says_how_to_make_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "REFERENCE_MODEL", tmp_path / "none")
     with pytest.raises(UserError) as caught:
         load_engine("reference")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tdlens.errors import UserError
 from tiny import TOKENIZERS, byte_level_tokenizer, small_games, word_tokenizer
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizer, PreTrainedTokenizerFast
@@ -14,6 +13,7 @@ from envs.transcript import Span, Transcript
 from envs.two_step import ACTIONS, INSTRUCTION, TwoStep, TwoStepConfig, Variant
 from jobs.inference.tokens import TextTokenizer
 from jobs.reference.vocabulary import build_tokenizer
+from tdlens.errors import UserError
 
 ALL = {**TOKENIZERS, "reference": build_tokenizer}
 MADE = {name: make() for name, make in ALL.items()}
@@ -23,9 +23,7 @@ PROMPT = INSTRUCTION + "Episode 0: You pick"
 @pytest.mark.parametrize("name", ALL)
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10_000), variant=st.sampled_from(Variant), choices=st.integers(0, 2**60 - 1))
-def test_pieces_join_to_the_tokens_of_the_whole_text(
-    name: str, seed: int, variant: Variant, choices: int
-) -> None:
+def test_pieces_join_to_the_tokens_of_the_whole_text(name: str, seed: int, variant: Variant, choices: int) -> None:
     tokenizer = TextTokenizer(MADE[name])
     game = TwoStep(TwoStepConfig(variant), seed)
     text, row, positions = "", [], []

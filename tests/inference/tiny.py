@@ -30,9 +30,7 @@ HEADS = {"num_attention_heads": 4, "num_hidden_layers": 3}
 GROUPED = {"num_key_value_heads": 2, "intermediate_size": 64}
 CONFIGS = {
     "llama": lambda: LlamaConfig(**WIDTH, **HEADS, **GROUPED, **SPREAD),
-    "gpt2": lambda: GPT2Config(
-        vocab_size=VOCABULARY, n_embd=32, n_layer=3, n_head=4, n_positions=512, **SPREAD
-    ),
+    "gpt2": lambda: GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=3, n_head=4, n_positions=512, **SPREAD),
     "qwen2": lambda: Qwen2Config(**WIDTH, **HEADS, **GROUPED, **SPREAD, tie_word_embeddings=True),
     "qwen3": lambda: Qwen3Config(**WIDTH, **HEADS, **GROUPED, head_dim=8, **SPREAD),
     "gpt_neox": lambda: GPTNeoXConfig(**WIDTH, **HEADS, intermediate_size=64, **SPREAD),
@@ -44,8 +42,7 @@ def small_games(n: int, episodes: int = 4) -> list[TwoStep]:
     """Rollouts of the Two-Step task, one random episode each, variants mixed."""
     variants = list(Variant)
     return [
-        TwoStep(TwoStepConfig(variants[i % 3], episodes, random_episodes=1, change_episode=2), seed=i)
-        for i in range(n)
+        TwoStep(TwoStepConfig(variants[i % 3], episodes, random_episodes=1, change_episode=2), seed=i) for i in range(n)
     ]
 
 

@@ -35,9 +35,7 @@ def test_headlines_agree_with_the_curves() -> None:
     for name, column in peaks.items():
         assert values[f"max_r_{name}"] == pytest.approx(by_block[column].max(), abs=1e-3)
     assert by_block["D_Q"].idxmax() == 34
-    assert values["max_r_td_error"] == pytest.approx(
-        by_block["D_Q"].max(), abs=0.015
-    )  # text and figure differ
+    assert values["max_r_td_error"] == pytest.approx(by_block["D_Q"].max(), abs=0.015)  # text and figure differ
     late = by_block[by_block["index"] >= 35].mean()
     columns = {
         "q_value_no_lesion": "G_no",

@@ -129,9 +129,7 @@ def fill(session: Session) -> None:
     )  # fmt: skip
 
 
-def _play(
-    session: Session, job: Job, task: Task, model: Model, intervention: Intervention | None
-) -> list[Step]:
+def _play(session: Session, job: Job, task: Task, model: Model, intervention: Intervention | None) -> list[Step]:
     rollout = Rollout(
         job_id=job.id, task_id=task.id, model_id=model.id, policy="model",
         intervention_id=intervention.id if intervention else None, seed=2**40, index=0, n_steps=2,

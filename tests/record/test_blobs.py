@@ -29,9 +29,7 @@ def everything(store: BlobStore) -> list[Path]:
     return [path for path in store.root.rglob("*") if path.is_file()]
 
 
-@hypothesis_settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30
-)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
 @given(st.binary(max_size=5000))
 def test_what_is_put_is_read(store: BlobStore, data: bytes) -> None:
     blob = store.put_bytes(data, "bin")

@@ -246,9 +246,7 @@ def test_rows_and_columns_store_the_same(record: Record) -> None:
             LearningSignal,
             [{**shared, "step_id": np.int64(s), "value": v} for s, v in zip(ids, values, strict=True)],
         )
-        stored = (
-            select(LearningSignal.value).where(LearningSignal.job_id == columns["job_id"]).order_by("step_id")
-        )
+        stored = select(LearningSignal.value).where(LearningSignal.job_id == columns["job_id"]).order_by("step_id")
         assert session.scalars(stored).all() == [0.5, None, None]
         session.execute(text("DELETE FROM learning_signal"))
         series = pd.Series([0.5, np.nan, None])

@@ -20,9 +20,7 @@ from tdlens.settings import Settings
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers()
 SCALARS = st.none() | st.booleans() | NUMBERS | st.text()
-VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20
-)
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20)
 
 
 def shuffled(value: Any, chance: random.Random) -> Any:
@@ -119,9 +117,7 @@ def git(folder: Path, *arguments: str) -> str:
     identity = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b"}
     identity |= {"GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b"}
     command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(
-        command, check=True, capture_output=True, text=True, env=os.environ | identity
-    ).stdout
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | identity).stdout
 
 
 def test_provenance_names_commit_and_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

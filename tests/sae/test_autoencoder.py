@@ -98,9 +98,7 @@ def test_relu_loss_is_equation_3(squared: bool, reduction: str) -> None:
         z = (weights["encoder.weight"] @ row + weights["encoder.bias"]).clamp_min(0)
         error = (row - weights["decoder.weight"] @ z - weights["decoder.bias"]) ** 2
         l1 = float(z.abs().sum())
-        expected += float(error.mean() if reduction == "mean" else error.sum()) + 0.1 * (
-            l1**2 if squared else l1
-        )
+        expected += float(error.mean() if reduction == "mean" else error.sum()) + 0.1 * (l1**2 if squared else l1)
     terms = sae.loss(h)
     assert terms.loss.item() == pytest.approx(expected / 7, rel=1e-5)
     assert float(terms.l0) == pytest.approx(float((sae.encode_scaled(h) > 0).sum()) / 7)

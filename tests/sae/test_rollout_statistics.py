@@ -44,9 +44,7 @@ def test_interval_agrees_with_a_bootstrap_of_rollouts() -> None:
     drawn = []
     for _ in range(1500):
         rows = rng.integers(0, 150, 150)
-        drawn.append(
-            np.corrcoef(np.column_stack([z[rows].reshape(-1, 3), y[rows].ravel()]), rowvar=False)[:3, 3]
-        )
+        drawn.append(np.corrcoef(np.column_stack([z[rows].reshape(-1, 3), y[rows].ravel()]), rowvar=False)[:3, 3])
     expected = np.quantile(drawn, [0.025, 0.975], axis=0)
     low, high = clustered_interval(z, y)
     width = expected[1] - expected[0]

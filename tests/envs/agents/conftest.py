@@ -66,9 +66,7 @@ def published_runs(
 def play_two_step() -> Callable[..., tuple[list[Transitions], list[np.ndarray]]]:
     """Rollouts of the standard task by an agent's softmax, and which of their decisions were free."""
 
-    def play(
-        agent: Agent, beta: float, n_rollouts: int, seed: int
-    ) -> tuple[list[Transitions], list[np.ndarray]]:
+    def play(agent: Agent, beta: float, n_rollouts: int, seed: int) -> tuple[list[Transitions], list[np.ndarray]]:
         rng = np.random.default_rng(seed)
         rollouts, scored = [], []
         for index in range(n_rollouts):

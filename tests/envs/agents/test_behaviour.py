@@ -57,9 +57,7 @@ def test_fitted_beta_is_the_optimum_whatever_the_scale(seed: int, scale: float) 
     best = nll(values, choices, beta.value)
     for other in (0.0, beta.value * 0.99 + 1e-4 / scale, beta.value * 1.01 + 1e-4 / scale):
         assert best <= nll(values, choices, other) + 1e-9
-    assert fit_beta(values / scale + 7.0, choices).value == pytest.approx(
-        beta.value * scale, rel=1e-6, abs=1e-9
-    )
+    assert fit_beta(values / scale + 7.0, choices).value == pytest.approx(beta.value * scale, rel=1e-6, abs=1e-9)
 
 
 def test_fitted_beta_has_its_closed_form_on_one_hot_values() -> None:
@@ -85,10 +83,7 @@ def test_degenerate_data_are_reported_as_such() -> None:
 
 def test_choices_all_equal_leave_every_criterion_finite(play_two_step: Play) -> None:
     rollouts, scored = play_two_step(QLearning(), 1.0, 3, seed=5)
-    stuck = [
-        Transitions(t.episode, t.state, np.zeros_like(t.action), t.reward, t.next_state, t.done)
-        for t in rollouts
-    ]
+    stuck = [Transitions(t.episode, t.state, np.zeros_like(t.action), t.reward, t.next_state, t.done) for t in rollouts]
     fits = {f.model: f for f in compare(stuck, scored, standard_models(), np.random.default_rng(0), 200)}
     assert fits["repetition"].beta.estimate is Estimate.UNBOUNDED
     for fit in fits.values():

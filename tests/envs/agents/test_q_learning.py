@@ -151,9 +151,7 @@ def test_signals_know_nothing_of_the_future(
 ) -> None:
     """What decision ``cut`` brought, and all that follows, leaves the signals up to it as they are."""
     t = random_rollout(seed)
-    other = replace(
-        t, reward=np.where(np.arange(40) >= cut, 100.0, t.reward), done=t.done | (np.arange(40) >= cut)
-    )
+    other = replace(t, reward=np.where(np.arange(40) >= cut, 100.0, t.reward), done=t.done | (np.arange(40) >= cut))
     agent = QLearning(("a", "b", "c"), QLearningConfig(window=window))
     before, after = agent.replay(t), agent.replay(other)
     for name in before:

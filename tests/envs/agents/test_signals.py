@@ -73,9 +73,7 @@ def test_covariates_on_a_written_out_history() -> None:
 
 
 def test_second_pick_is_not_the_third() -> None:
-    t = Transitions.from_steps(
-        [Step(0, 0, 0, 0.0, 0, False, False)] * 3 + [Step(0, 0, 0, 0.0, -1, True, False)]
-    )
+    t = Transitions.from_steps([Step(0, 0, 0, 0.0, 0, False, False)] * 3 + [Step(0, 0, 0, 0.0, -1, True, False)])
     assert Context().replay(t)["is_second_pick"].tolist() == [0, 1, 0, 0]
 
 
@@ -91,9 +89,7 @@ def test_finished_episodes_against_plain_sums(random_rollout: Callable[..., Tran
 
 @pytest.mark.parametrize("name", signal_sources())
 @given(seed=seeds, cut=st.integers(1, 39))
-def test_signals_never_look_ahead(
-    random_rollout: Callable[..., Transitions], name: str, seed: int, cut: int
-) -> None:
+def test_signals_never_look_ahead(random_rollout: Callable[..., Transitions], name: str, seed: int, cut: int) -> None:
     """Changing what decision ``cut`` and all later ones brought changes no signal up to ``cut``."""
     source = signal_sources(("a", "b"))[name]
     t = random_rollout(seed, n_actions=2)
@@ -113,9 +109,7 @@ def test_every_source_describes_exactly_what_it_replays(
         t = random_rollout(1, n_actions=len(actions))
         signals = source.replay(t)
         assert key == source.name and list(signals) == list(source.describe())
-        assert all(
-            v.shape == (40,) and v.dtype == np.float64 and np.isfinite(v).all() for v in signals.values()
-        )
+        assert all(v.shape == (40,) and v.dtype == np.float64 and np.isfinite(v).all() for v in signals.values())
         names += signals
     assert len(names) == len(set(names))
     assert not any(" " in name for name in names)

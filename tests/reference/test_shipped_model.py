@@ -1,0 +1,72 @@
+"""The weights in this repository: they pass their gates, which no baseline does, and say where they come from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+
+import pytest
+
+from envs.two_step import TwoStep, TwoStepConfig
+from jobs.inference.models import REFERENCE_MODEL, load_engine
+from jobs.inference.play import play
+from jobs.reference.evaluate import MIN_SHARE, MIN_SLOPE, Evaluation, evaluate
+from jobs.reference.train import TRAINING, ReferenceConfig
+from jobs.reference.vocabulary import build_tokenizer
+
+MEGABYTE = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def found() -> Evaluation:
+    """On task instances whose points never occur in the training histories."""
+    return evaluate("reference", seed=0, n=60, device="cpu")
+
+
+def test_the_gates_hold(found: Evaluation) -> None:
+    assert MIN_SLOPE == 0.5 and MIN_SHARE == 0.75
+    assert found.slope > 0.5 and found.slope_low > 0.5
+    assert found.share >= 0.75
+    assert found.passed
+
+
+def test_the_baselines_would_not_pass(found: Evaluation) -> None:
+    assert abs(found.untrained_slope) < 0.05
+    for baseline in ("copy_only", "untrained", "random"):
+        returns = {**found.returns, "model": found.returns[baseline]}
+        assert replace(found, returns=returns).share < 0.3
+        assert not replace(found, returns=returns).passed
+    assert not replace(found, slope=found.untrained_slope).passed
+
+
+def test_the_weights_are_small_and_in_safetensors_alone() -> None:
+    files = {path.name: path.stat().st_size for path in REFERENCE_MODEL.iterdir()}
+    assert {name for name, size in files.items() if size > MEGABYTE / 2} == {"model.safetensors"}
+    assert files["model.safetensors"] <= 10 * MEGABYTE
+    assert {name.rsplit(".")[-1] for name in files} <= {"safetensors", "json", "md"}
+
+
+def test_they_were_made_by_the_default_configuration() -> None:
+    left = json.loads((REFERENCE_MODEL / TRAINING).read_text())
+    config = ReferenceConfig()
+    assert left["config"] == json.loads(json.dumps(asdict(config)))
+    assert left["cost"]["tokens"] == config.steps * config.batch * (2 + 7 * config.histories.episodes)
+    assert left["cost"]["cpu_seconds"] > 0
+    described = load_engine("reference").describe()
+    assert (described.n_blocks, described.d_model) == (config.n_blocks, config.d_model)
+    assert described.dtype == "float32"
+
+
+def test_the_tokenizer_beside_them_is_the_one_in_the_code() -> None:
+    shipped, built = load_engine("reference").tokenizer, build_tokenizer()
+    assert shipped.get_vocab() == built.get_vocab()
+    assert json.loads(shipped.backend_tokenizer.to_str()) == json.loads(built.backend_tokenizer.to_str())
+    assert shipped.padding_side == built.padding_side == "left"
+
+
+def test_it_exploits_the_better_branch_once_it_has_seen_both() -> None:
+    games = [TwoStep(TwoStepConfig(), seed) for seed in range(40)]
+    play(load_engine("reference", device="cpu"), games, seed=0, batch_size=40)
+    points = [[step.reward for step in game.steps if step.done and step.episode >= 20] for game in games]
+    best = [sum(reward == 8 for reward in late) >= 8 for late in points]
+    assert sum(best) > 20  # most rollouts, most of the time; chance is one episode in four
