@@ -62,7 +62,13 @@ def select(section: InterventionSection, table: pd.DataFrame, q_signals: tuple[s
         case "matched":
             frequency, rms, r = (_by_index(here, name) for name in ("frequency", "rms", "r"))
             bound = max_abs_r(here, section.latents)
-            (pairs,) = match_controls(chosen, frequency=frequency, rms=rms, r=r, max_abs_r=bound)
+            try:
+                (pairs,) = match_controls(chosen, frequency=frequency, rms=rms, r=r, max_abs_r=bound)
+            except ValueError as error:
+                raise UserError(
+                    f"intervention {section.name}: too few latents are alive in block {block} to match: {error}.",
+                    f"set intervention.{section.name}.latents to less, or leave this control out",
+                ) from error
             latents = tuple(pair.control for pair in pairs)
             return Selection(block, latents, f"firing rate and size like those of {chosen}, chosen by {why}")
         case "td_minus_q":
