@@ -120,12 +120,14 @@ class Moments:
             np.einsum("br,rl->bl", weights, m[1]) / n[:, None] - mean**2
             for m, mean in ((self.z, mean_z), (self.y, mean_y))
         )
+        # what is left of a constant is rounding, small beside its own variance over all rollouts
+        varies_z, varies_y = (var > 1e-12 * m[1].sum(0) / self.n.sum() for m, var in ((self.z, var_z), (self.y, var_y)))
         shape = self.zy.shape
         product = (weights @ self.zy.reshape(shape[0], -1)).reshape(-1, *shape[1:]) / n[:, None, None]
         covariance = product - mean_z[:, :, None] * mean_y[:, None, :]
-        scale = np.sqrt(np.maximum(var_z, 0.0))[:, :, None] * np.sqrt(np.maximum(var_y, 0.0))[:, None, :]
         with np.errstate(divide="ignore", invalid="ignore"):
-            r = np.where(scale > 1e-9 * scale.max(initial=0.0), covariance / scale, -np.inf)
+            r = covariance / np.sqrt(var_z[:, :, None] * var_y[:, None, :])
+        r = np.where(varies_z[:, :, None] & varies_y[:, None, :], r, -np.inf)
         highest: Array = r.max(1)
         return np.where(np.isfinite(highest), highest, np.nan)
 
