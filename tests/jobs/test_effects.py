@@ -80,7 +80,7 @@ def highest(z: np.ndarray, y: np.ndarray, rows: np.ndarray) -> list[float]:
 
 
 def activity(rng: np.random.Generator, n: int = 6, steps: int = 9) -> tuple[np.ndarray, np.ndarray]:
-    """Latents of quite different sizes, two of them dead, one alive in one rollout, one loud there; signals far from 0."""
+    """Latents of quite different sizes, two dead, one alive or loud in one rollout only; signals far from 0."""
     z = np.maximum(rng.normal(size=(n, steps, 6)), 0) * 10.0 ** rng.uniform(-3, 3, 6)
     z[:, :, 3], z[:, :, 5], z[1:, :, 0] = 0.0, 0.0, 0.0
     z[0, :, 1] *= 1e3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, replace
 
 import pytest
@@ -62,6 +63,22 @@ def test_the_tokenizer_beside_them_is_the_one_in_the_code() -> None:
     assert shipped.get_vocab() == built.get_vocab()
     assert json.loads(shipped.backend_tokenizer.to_str()) == json.loads(built.backend_tokenizer.to_str())
     assert shipped.padding_side == built.padding_side == "left"
+
+
+def test_the_card_says_what_is_measured_here(found: Evaluation) -> None:
+    card = (REFERENCE_MODEL / "README.md").read_text(encoding="utf-8")
+    assert "tdlens train-reference" in card and "seed 0" in card and "Cost" in card
+    assert f"{load_engine('reference').describe().n_parameters:,} parameters" in card
+    told = {
+        row[1].strip(): float(row[2])
+        for line in card.splitlines()
+        if re.match(r"\| [^|]+ \| -?\d", line)
+        for row in [line.split("|")]
+    }
+    for measure, value, _, _ in found.rows():
+        wide = 1.0 if "slope" in measure or "return" in measure else 0.15  # 400 instances there, 60 here
+        assert told.pop(measure) == pytest.approx(value, abs=wide)
+    assert not told
 
 
 def test_it_exploits_the_better_branch_once_it_has_seen_both() -> None:
