@@ -47,6 +47,11 @@ class Context:
         return [self.study.seed * 100_000 + index for index in range(self.study.task.rollouts)]
 
     @cached_property
+    def n_decisions(self) -> int:
+        """Decisions in each rollout."""
+        return self.games(self.study.task.variants[0])[0].n_decisions
+
+    @cached_property
     def engine(self) -> Engine:
         """The study's model."""
         model = self.study.model

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -144,14 +145,12 @@ def _ensure(context: Context, stage: Stage, unit: Unit, study_id: int, take_over
 def _claim(context: Context, unit: Unit, study_id: int, take_over: bool) -> tuple[int, int | None]:
     """The unit's job and the attempt that this process now owns, or None if the job is done."""
     with context.record.session() as session:
-        job = session.scalars(select(Job).where(Job.identity == unit.identity).with_for_update()).one_or_none()
-        if job is None:
-            job = _new_job(context, unit)
-            session.add(job)
-            session.flush()
-            for parent in unit.parents:
-                session.add(JobParent(job_id=job.id, parent_id=context.job_id(parent)))
-        elif job.state != "done":
+        find_or_create(session, Job, {"identity": unit.identity}, **_new_job(context, unit))
+        job = session.scalars(select(Job).where(Job.identity == unit.identity).with_for_update()).one()
+        for parent in unit.parents:
+            find_or_create(session, JobParent, {"job_id": job.id, "parent_id": context.job_id(parent)})
+        fresh = job.state == "running" and job.owner == this_process()
+        if job.state != "done" and not fresh:
             if job.state == "running" and not take_over and alive(job.owner):
                 raise UserError(
                     f"{unit.stage} {unit.key} is being computed by another run ({job.owner}).",
@@ -163,19 +162,19 @@ def _claim(context: Context, unit: Unit, study_id: int, take_over: bool) -> tupl
         return job.id, None if job.state == "done" else job.attempt
 
 
-def _new_job(context: Context, unit: Unit) -> Job:
+def _new_job(context: Context, unit: Unit) -> dict[str, Any]:
+    """Columns of a job that this process claims, but for its identity."""
     made = context.keep(lambda: provenance(str(context.engine.device)), "provenance")
-    return Job(
-        stage=unit.stage,
-        key=unit.key,
-        identity=unit.identity,
-        state="running",
-        attempt=1,
-        owner=this_process(),
-        config=dict(unit.config),
-        seed=unit.seed,
+    return {
+        "stage": unit.stage,
+        "key": unit.key,
+        "state": "running",
+        "attempt": 1,
+        "owner": this_process(),
+        "config": dict(unit.config),
+        "seed": unit.seed,
         **asdict(made),
-    )
+    }
 
 
 def _fence(session: Session, job_id: int, attempt: int, unit: Unit) -> None:

@@ -77,6 +77,8 @@ def record_rollouts(
     """
     rollout_ids = new_ids(session, Rollout, len(histories))
     rollouts, episodes, steps = [], [], []
+    if max(map(len, histories)) >= 1 << INDEX_BITS:
+        raise ValueError(f"a rollout of more than {(1 << INDEX_BITS) - 1} decisions has no room for its steps' keys")
     for index, (rollout_id, history, seed) in enumerate(zip(rollout_ids, histories, seeds, strict=True)):
         transcript = played.transcripts[index].text if played else ""
         rollouts.append(

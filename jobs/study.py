@@ -43,8 +43,8 @@ class TaskSection(_Section):
     """A registered task."""
     variants: Distinct[str] = Field(("standard",), min_length=1)
     """Versions of the task; the first is the one on which behaviour and interventions are measured."""
-    rollouts: int = Field(100, ge=2)
-    """Rollouts of each variant, one seed each."""
+    rollouts: int = Field(100, ge=4)
+    """Rollouts of each variant, one seed each; each half needs two for its interval."""
     settings: dict[str, int] = {}
     """The task's own settings (two_step: episodes, random_episodes, change_episode)."""
 
@@ -56,7 +56,15 @@ class TaskSection(_Section):
         known = [field.name for field in dataclasses.fields(task.config) if field.name != "variant"]
         for setting in self.settings:
             _registered(setting, known, f"setting of {self.name}")
-        task.config(variant=self.variants[0], **self.settings)
+        game = task.make(task.config(variant=self.variants[0], **self.settings), 0)
+        free = 0
+        while not game.done:
+            forced = game.forced_action
+            free += forced is None
+            game.observe()
+            game.act(forced or 0)
+        if not free:
+            raise ValueError("the settings leave the model no choice of its own: every decision is forced")
         return self
 
 
@@ -204,7 +212,7 @@ class InterventionSection(_Section):
     signal: str = "td_error"
     """Latents are chosen by their correlation with this signal on the selection half of the rollouts."""
     rank_by: Literal["r", "r_partial"] = "r"
-    """Choose by signed r, as the paper does, or by the partial correlation."""
+    """Choose by signed r, as the paper does, or by the partial correlation; both on the selection half."""
     latents: int = Field(1, ge=1)
     """How many latents, all of one block."""
     block: Literal["best"] | int = "best"
@@ -216,7 +224,10 @@ class InterventionSection(_Section):
     """The value for clamp and multiply."""
     control: Literal["none", "lowest", "matched", "random_direction", "td_minus_q"] = "none"
     """Instead of the chosen latents: those correlated least; those of like firing rate and size; a random direction
-    of equal norm; the chosen ones that are not also among the strongest for the Q-values."""
+    of equal norm; the best ones that follow no Q-value more closely than the target."""
+    draw: int = Field(0, ge=0)
+    """Which random direction, or which matched set (the best, the next best, …): an interval over rollouts doesn't
+    cover the choice of a control."""
 
     @model_validator(mode="after")
     def _value_where_needed(self) -> InterventionSection:

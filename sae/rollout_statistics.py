@@ -38,8 +38,17 @@ class RolloutCorrelation:
     """r on the rollouts on which latents may be chosen."""
     r_heldout: Floats
     """r on the other rollouts, for scoring what was chosen."""
+    heldout_low: Floats
+    heldout_high: Floats
+    """Confidence interval of r_heldout, clustered by rollout."""
     r_partial: Floats
     """r given the covariates."""
+    r_partial_selection: Floats
+    r_partial_heldout: Floats
+    """The same on either half."""
+    partial_low: Floats
+    partial_high: Floats
+    """Confidence interval of r_partial, clustered by rollout."""
     ci_low: Floats
     ci_high: Floats
     """Confidence interval of r, clustered by rollout."""
@@ -117,6 +126,18 @@ def clustered_interval(
     return Interval(np.where(exact, r, low), np.where(exact, r, high))
 
 
+def residuals(x: Array, covariates: Array) -> torch.Tensor:
+    """What is left of x [R, T, F] after least squares on the covariates [R, T, C] and a constant, float64.
+
+    The correlation of residuals is the partial correlation.
+    """
+    x, given = torch.as_tensor(x).double(), torch.as_tensor(covariates).double().flatten(0, 1)
+    design = torch.cat([torch.ones(len(given), 1, dtype=given.dtype), given - given.mean(0)], dim=1)
+    rows = x.flatten(0, 1)
+    left: torch.Tensor = rows - design @ (torch.linalg.pinv(design) @ rows)
+    return left.reshape(x.shape)
+
+
 def correlate_rollouts(
     z: Array,
     y: Array,
@@ -135,13 +156,25 @@ def correlate_rollouts(
     z, y, covariates = (torch.as_tensor(part) for part in (z, y, covariates))
     pooled = correlate(z, y, covariates)
     chosen = torch.from_numpy(selection)
+    halves = [correlate(z[half], y[half], covariates[half]) for half in (chosen, ~chosen)]
     interval = clustered_interval(z, y, strata=strata, confidence=confidence)
+    heldout = clustered_interval(z[~chosen], y[~chosen], strata=np.asarray(strata)[~selection], confidence=confidence)
+    partial = clustered_interval(
+        residuals(z, covariates), residuals(y, covariates), strata=strata, confidence=confidence
+    )
+    undefined = np.isnan(pooled.partial_r)
     null = permutation_null(z, y, strata=strata, permutations=permutations)
     return RolloutCorrelation(
         r=pooled.r,
-        r_selection=correlate(z[chosen], y[chosen]).r,
-        r_heldout=correlate(z[~chosen], y[~chosen]).r,
+        r_selection=halves[0].r,
+        r_heldout=halves[1].r,
+        heldout_low=heldout.low,
+        heldout_high=heldout.high,
         r_partial=pooled.partial_r,
+        r_partial_selection=halves[0].partial_r,
+        r_partial_heldout=halves[1].partial_r,
+        partial_low=np.where(undefined, np.nan, partial.low),
+        partial_high=np.where(undefined, np.nan, partial.high),
         ci_low=interval.low,
         ci_high=interval.high,
         null_mean=null.mean,

@@ -89,7 +89,7 @@ def find_model(model: str) -> Path:
         if not folder.is_dir():
             raise UserError(
                 "The reference model isn't there.",
-                "Train it (about a quarter of an hour): tdlens train-reference",
+                f"Train it (less than half an hour): tdlens train-reference --out {REFERENCE_MODEL}",
             )
     elif (path := Path(model).expanduser()).exists():
         folder = path

@@ -141,6 +141,6 @@ class TextTokenizer:
         if unknown is not None and unknown in ids:
             start, end = offsets[ids.index(unknown)]
             raise UserError(
-                f"The tokenizer doesn't know {text[start:end]!r}.",
-                "Use a model whose vocabulary has every word of the task.",
+                f"The tokenizer doesn't know {text[start:end]!r} in {text[max(start - 12, 0) : end + 12]!r}.",
+                "Use a model whose vocabulary has every word of the task (the reference model's: episodes 0 to 63).",
             )

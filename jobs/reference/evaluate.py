@@ -40,8 +40,8 @@ class Evaluation:
     returns: dict[str, float]
     """Mean return in the last third of the episodes, by player."""
     untrained_slope: float
-    disrupted: dict[str, float]
-    """The model's return in the last third of the disrupted variants (not gated)."""
+    disrupted: dict[str, dict[str, float]]
+    """Returns in the last third of the disrupted variants, by variant and player (not gated)."""
 
     @property
     def share(self) -> float:
@@ -71,7 +71,11 @@ class Evaluation:
                 self.share >= MIN_SHARE,
             ),
             *((f"return in the last third: {who}", value, "", None) for who, value in self.returns.items()),
-            *((f"return in the last third: model, {v}", value, "", None) for v, value in self.disrupted.items()),
+            *(
+                (f"return in the last third, {variant}: {who}", value, "", None)
+                for variant, returns in self.disrupted.items()
+                for who, value in returns.items()
+            ),
         ]
 
 
@@ -91,18 +95,22 @@ def evaluate(model: str, *, seed: int = 0, n: int = 200, device: str = "auto") -
     untrained = load_engine(model, device=device, untrained_seed=seed)
     config = TwoStepConfig()
     slope, low = reward_swap(engine, seed=seed, n=n)
-    players: dict[str, Player] = {"q_learner": _q_learner(seed), "copy_only": _copy, "random": _random}
-    returns = {"model": _self_play(engine, config, seed, n)}
-    returns |= {name: _last_third(_played(config, player, seed, n)) for name, player in players.items()}
-    returns["untrained"] = _self_play(untrained, config, seed, n)
+    returns = _returns(engine, config, seed, n) | {"untrained": _self_play(untrained, config, seed, n)}
     others = [variant for variant in Variant if variant is not Variant.STANDARD]
     return Evaluation(
         slope=slope,
         slope_low=low,
         returns=returns,
         untrained_slope=reward_swap(untrained, seed=seed, n=n)[0],
-        disrupted={variant.value: _self_play(engine, replace(config, variant=variant), seed, n) for variant in others},
+        disrupted={variant.value: _returns(engine, replace(config, variant=variant), seed, n) for variant in others},
     )
+
+
+def _returns(engine: Engine, config: TwoStepConfig, seed: int, n: int) -> dict[str, float]:
+    """Mean return in the last third of the episodes, of the model and of simple players on the same instances."""
+    players: dict[str, Player] = {"q_learner": _q_learner(seed), "copy_only": _copy, "random": _random}
+    others = {name: _last_third(_played(config, player, seed, n)) for name, player in players.items()}
+    return {"model": _self_play(engine, config, seed, n), **others}
 
 
 def reward_swap(engine: Engine, *, seed: int, n: int, episodes: int = 12) -> tuple[float, float]:

@@ -80,7 +80,7 @@ def run(context: Context, unit: Unit) -> Publish:
     plays = unit.parents_of("play")
     strata = np.repeat(np.arange(len(plays)), study.task.rollouts)
     features, table = features_of(context, unit)
-    z = features.reshape(len(strata), -1, features.shape[1])
+    z = features.reshape(len(strata), context.n_decisions, features.shape[1])
     signals = signals_of(context, unit, study.correlate.signals)
     covariates = signals_of(context, unit, study.correlate.covariates)
     if unit.config["source"] == "shuffled":
@@ -162,7 +162,13 @@ def _long(result: RolloutCorrelation, about: pd.DataFrame, signals: tuple[str, .
         "r",
         "r_selection",
         "r_heldout",
+        "heldout_low",
+        "heldout_high",
         "r_partial",
+        "r_partial_selection",
+        "r_partial_heldout",
+        "partial_low",
+        "partial_high",
         "ci_low",
         "ci_high",
         "null_mean",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -12,11 +12,11 @@ from sqlalchemy.orm import Session
 
 from envs.agents.behaviour import BehaviourModel, compare
 from jobs import effects
-from jobs.context import Context
+from jobs.context import Advance, Context
 from jobs.inference.base import Edit
 from jobs.inference.edits import DirectionEdit, LatentEdit
 from jobs.inference.play import Played, play, replay
-from jobs.learners import q_learner
+from jobs.learners import myopic_learner, q_learner
 from jobs.reading import Rollouts, read_signals
 from jobs.recording import record_model, record_rollouts, record_signals, record_task, replay_sources
 from jobs.selection import Selection
@@ -61,8 +61,13 @@ def run(context: Context, unit: Unit) -> Publish:
     learner = q_learner(context.study.signals, context.task.actions)
     intact = rollouts_of(context, unit.parents_of("play")[0])
     q_names = tuple(f"q_{action}" for action in context.task.actions)
-    selection = choose(section, matrix_of(context, unit.parents_of("rank")[0]), (*q_names, *Q_SIGNALS))
-    edit = edit_of(context, unit, section, selection)
+    selection = choose(
+        section,
+        matrix_of(context, unit.parents_of("rank")[0]),
+        q_signals=(*q_names, *Q_SIGNALS),
+        rl_signals=[*learner.describe(), *myopic_learner(context.study.signals, context.task.actions).describe()],
+    )
+    edits = edits_of(context, unit, section, selection)
 
     games = context.games(unit.config["play"]["task"]["variant"])
     decisions = sum(game.n_decisions for game in games)
@@ -71,25 +76,20 @@ def run(context: Context, unit: Unit) -> Publish:
             context.engine,
             games,
             capture=context.blocks,
-            edits=[edit],
+            edits=edits,
             seed=unit.seed,
             batch_size=context.study.model.batch_size,
             progress=advance,
         )
-        reread = replay(
-            context.engine,
-            retold(context, unit.parents_of("play")[0].key, intact),
-            games[0].actions,
-            edits=[edit],
-            progress=advance,
-        )
+        reread = reread_intact(context, unit, edits, advance)
     lesioned = Rollouts.of_games(games, played)
     names = ("td_error", *q_names)
     replayed = replay_sources(lesioned.transitions, [learner], names)
     signals = np.stack([replayed[0].values[name] for name in names], axis=-1)
     weights = resamples(len(games), context.study.bootstrap, unit.seed)
     found = [
-        *behaviour_effects(context, unit, intact, lesioned, reread, weights),
+        *behaviour_effects(context, unit, intact, lesioned, weights),
+        choice_shift(context, unit, intact, reread, weights),
         *later_block_effects(context, unit, names, played, signals, weights),
     ]
     refit = compare(
@@ -151,8 +151,10 @@ def run(context: Context, unit: Unit) -> Publish:
     return publish
 
 
-def edit_of(context: Context, unit: Unit, section: InterventionSection, selection: Selection) -> Edit:
-    """The edit that the section describes, on the selected latents."""
+def edits_of(context: Context, unit: Unit, section: InterventionSection, selection: Selection) -> list[Edit]:
+    """The edit that the section describes, on the selected latents; none where no latent was left to select."""
+    if not selection.latents:
+        return []
     trained = _trained(unit, selection.block)
     sae = autoencoder_of(context, trained)
     means = None
@@ -167,16 +169,21 @@ def edit_of(context: Context, unit: Unit, section: InterventionSection, selectio
         value=section.value,
         means=means,
     )
-    return DirectionEdit(edit, seed=unit.seed) if section.control == "random_direction" else edit
+    if section.control == "random_direction":
+        return [DirectionEdit(edit, seed=unit.seed * 1000 + section.draw)]
+    return [edit]
+
+
+def reread_intact(context: Context, unit: Unit, edits: Sequence[Edit], progress: Advance | None = None) -> Played:
+    """The intact rollouts' texts, read under the edits: what the model would choose in the same contexts."""
+    played = unit.parents_of("play")[0]
+    texts = retold(context, played.key, rollouts_of(context, played))
+    actions = context.games(played.key)[0].actions
+    return replay(context.engine, texts, actions, edits=edits, progress=progress)
 
 
 def behaviour_effects(
-    context: Context,
-    unit: Unit,
-    intact: Rollouts,
-    lesioned: Rollouts,
-    reread: Played,
-    weights: NDArray[np.float64],
+    context: Context, unit: Unit, intact: Rollouts, lesioned: Rollouts, weights: NDArray[np.float64]
 ) -> list[effects.Effect]:
     """Return, choices and likelihood; the intact rollouts of the same seeds are the baseline."""
     learner = q_learner(context.study.signals, context.task.actions)
@@ -191,15 +198,25 @@ def behaviour_effects(
     def effect(metric: str, measure: Callable[[Rollouts], effects.Array], *, total: bool = False) -> effects.Effect:
         return effects.paired(metric, measure(lesioned), measure(intact), weights, total=total)
 
-    moved = np.abs(reread.probabilities - intact.probabilities).sum(-1) / 2
-    shift = np.array([row[own].mean() for row, own in zip(moved, intact.scored, strict=True)])
     return [
         effect("return", lambda r: effects.mean_return(r.transitions, r.scored)),
         effect("return_last_10", lambda r: effects.mean_return(r.transitions, r.scored, last=10)),
         effect("p_greedy", lambda r: effects.p_greedy(r.transitions, r.scored, r.probabilities, learner)),
         effect("nll_q", lambda r: effects.nll_under(r.transitions, r.scored, learner, beta or 0.0), total=True),
-        effects.paired("choice_shift", shift, np.zeros_like(shift), weights),
     ]
+
+
+def choice_shift(
+    context: Context, unit: Unit, intact: Rollouts, reread: Played, weights: NDArray[np.float64]
+) -> effects.Effect:
+    """How far the choice probabilities move in the very contexts of the intact rollouts (total variation).
+
+    Both sides are read in one pass without a cache, so that rounding can't pass for an effect.
+    """
+    untouched = context.keep(lambda: reread_intact(context, unit, ()), "reread", unit.parents_of("play")[0].identity)
+    moved = np.abs(reread.probabilities - untouched.probabilities).sum(-1) / 2
+    shift = np.array([row[own].mean() for row, own in zip(moved, intact.scored, strict=True)])
+    return effects.paired("choice_shift", shift, np.zeros_like(shift), weights)
 
 
 def later_block_effects(

@@ -28,13 +28,17 @@ from tdlens.record import (
     LatentCorrelation,
     SaeCheckpoint,
     insert_columns,
-    insert_rows,
 )
 
 NAME = "rank"
 DESCRIPTION = "family-wise thresholds and q-values over all blocks; the strongest correlations go into SQL"
 
-KEPT = ("r", "r_selection", "r_heldout", "ci_low", "ci_high", "r_partial", "null_mean", "null_sd")
+KEPT = (
+    *("r", "r_selection", "r_heldout", "ci_low", "ci_high", "heldout_low", "heldout_high"),
+    *("r_partial", "r_partial_heldout", "partial_low", "partial_high", "null_mean", "null_sd"),
+    *("p_familywise", "q_value"),
+)
+"""Columns of the whole matrix that the kept rows take into SQL."""
 
 
 def units(context: Context, plan: Plan) -> Iterable[Unit]:
@@ -51,80 +55,70 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
 
 
 def run(context: Context, unit: Unit) -> Publish:
+    study, source = context.study, unit.config["source"]
     blocks = unit.parents_of("correlate")
     family, *others = (_family(context, block) for block in blocks)
     for other in others:
         family.merge(other)
-    alpha = context.study.correlate.alpha
-    threshold = family.threshold_z(alpha)
+    threshold = family.threshold_z(study.correlate.alpha)
     table = matrix_of(context, unit)
     table["p_familywise"], table["q_value"] = family.p_familywise(table["z"]), family.q_value(table["z"])
     table["threshold"] = table["null_mean"].abs() + threshold * table["null_sd"]
-    source = unit.config["source"]
-    traces = [_trace(context, unit, table, signal) for signal in unit.config.get("traced", ())]
+    found = [_trace(context, unit, table, signal) for signal in unit.config.get("traced", ())]
+    n_rollouts = study.task.rollouts * len(study.task.variants)
 
     def publish(session: Session, job_id: int) -> None:
         analysis = Analysis(
             job_id=job_id,
-            task=context.study.task.name,
+            task=study.task.name,
             model_id=_model(session, context, source),
             source="raw" if source == "untrained" else source,
             sae_name=unit.config["sae"],
-            n=int(table["n"].iloc[0]),
-            n_rollouts=int(table["n_rollouts"].iloc[0]),
+            n=n_rollouts * context.n_decisions,
+            n_rollouts=n_rollouts,
             family_size=family.n_tests,
-            n_permutations=context.study.correlate.permutations,
-            alpha=alpha,
+            n_permutations=study.correlate.permutations,
+            alpha=study.correlate.alpha,
             threshold_z=threshold,
-            covariates=list(context.study.correlate.covariates),
+            covariates=list(study.correlate.covariates),
         )
         session.add(analysis)
         session.flush()
-        known = signal_ids(session, context.job_id(unit.parents_of("signals")[0]), list(table["signal"].unique()))
+        known = signal_ids(session, context.job_id(unit.parents_of("signals")[0]), study.correlate.signals)
         checkpoints = _checkpoints(session, context, unit)
-        coverage = []
         for block in blocks:
             number, blob = block.config["block"], _artifact(session, context, block, MATRIX)
-            here = table[table["block"] == number]
-            for name, rows in here.groupby("signal", sort=False):
-                tested = rows.dropna(subset=["r"])
-                kept = tested.loc[tested["r"].abs().sort_values(ascending=False).index].head(unit.config["top"])
-                if len(kept):
-                    columns = {column: kept[column].to_numpy() for column in (*KEPT, "p_familywise", "q_value")}
-                    insert_columns(
-                        session,
-                        LatentCorrelation,
-                        {
-                            "analysis_id": analysis.id,
-                            "block": number,
-                            "signal_id": known[str(name)],
-                            "latent": kept["latent"].to_numpy(),
-                            "sae_id": checkpoints.get(number),
-                            "n": analysis.n,
-                            "n_rollouts": analysis.n_rollouts,
-                            **columns,
-                        },
+            for signal in study.correlate.signals:
+                tested = table[(table["block"] == number) & (table["signal"] == signal)].dropna(subset=["r"])
+                kept = strongest(tested, unit.config["top"])
+                where: dict[str, Any] = {"analysis_id": analysis.id, "block": number, "signal_id": known[signal]}
+                sizes = {"n": analysis.n, "n_rollouts": n_rollouts, "sae_id": checkpoints.get(number)}
+                columns: dict[str, Any] = {name: kept[name].to_numpy() for name in ("latent", *KEPT)}
+                insert_columns(session, LatentCorrelation, where | sizes | columns)
+                session.add(
+                    Coverage(
+                        **where,
+                        n_latents=_width(context, unit),
+                        n_live=len(tested),
+                        n_kept=len(kept),
+                        min_abs_r_kept=float(kept["r"].abs().min()) if len(kept) else None,
+                        r_threshold=float(tested["threshold"].max()) if len(tested) else None,
+                        blob=blob,
                     )
-                coverage.append(
-                    {
-                        "analysis_id": analysis.id,
-                        "block": number,
-                        "signal_id": known[str(name)],
-                        "n_latents": _width(context, unit),
-                        "n_live": len(tested),
-                        "n_kept": len(kept),
-                        "min_abs_r_kept": kept["r"].abs().min() if len(kept) else None,
-                        "r_threshold": tested["threshold"].max() if len(tested) else None,
-                        "blob": blob,
-                    }
                 )
-        insert_rows(session, Coverage, coverage)
-        for trace in traces:
-            columns = {"step_id": trace.step_ids, "value": trace.values, "latent": trace.latent, "job_id": job_id}
-            keys = {"sae_id": checkpoints[trace.block], "signal_id": known[trace.signal]}
-            insert_columns(session, LatentActivation, columns | keys)
+        for trace in filter(None, found):
+            keys = {"job_id": job_id, "sae_id": checkpoints[trace.block], "signal_id": known[trace.signal]}
+            values = {"latent": trace.latent, "step_id": trace.step_ids, "value": trace.values}
+            insert_columns(session, LatentActivation, keys | values)
 
     return publish
+
+
+def strongest(tested: pd.DataFrame, top: int) -> pd.DataFrame:
+    """The ``top`` features by |r| and the ``top`` by r on the selection half, which chooses latents by itself."""
+    by_r = tested["r"].abs().sort_values(ascending=False, kind="stable").index[:top]
+    by_selection = tested["r_selection"].sort_values(ascending=False, kind="stable").index[:top]
+    return tested.loc[by_r.union(by_selection)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,9 +132,11 @@ class Trace:
     values: NDArray[np.float64]
 
 
-def _trace(context: Context, unit: Unit, table: pd.DataFrame, signal: str) -> Trace:
-    """The latent that follows a signal best on the selection half, over all blocks."""
+def _trace(context: Context, unit: Unit, table: pd.DataFrame, signal: str) -> Trace | None:
+    """The latent that follows a signal best on the selection half, over all blocks; None where none varies."""
     candidates = table[table["signal"] == signal].dropna(subset=["r_selection"])
+    if candidates.empty:
+        return None
     best = candidates.iloc[int(candidates["r_selection"].to_numpy().argmax())]
     block, latent = int(best["block"]), int(best["latent"])
     plays = unit.parents_of("play")

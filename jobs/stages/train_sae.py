@@ -40,7 +40,7 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
 def run(context: Context, unit: Unit) -> Publish:
     section = section_of(context, unit)
     block = unit.config["block"]
-    x = activations_of(context, unit.parents, block)
+    x = activations_of(context, unit.parents, block).to(context.engine.device)
     config = section.autoencoder(context.engine.d_model)
     n_steps = section.epochs * -(-len(x) // section.batch_size)
     with context.progress(f"train {unit.key}", n_steps) as advance:

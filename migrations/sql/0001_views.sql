@@ -231,7 +231,12 @@ SELECT
     latent_correlation.r_heldout AS r_heldout,
     latent_correlation.ci_low AS ci_low,
     latent_correlation.ci_high AS ci_high,
+    latent_correlation.heldout_low AS heldout_low,
+    latent_correlation.heldout_high AS heldout_high,
     latent_correlation.r_partial AS r_partial,
+    latent_correlation.r_partial_heldout AS r_partial_heldout,
+    latent_correlation.partial_low AS partial_low,
+    latent_correlation.partial_high AS partial_high,
     latent_correlation.null_mean AS null_mean,
     latent_correlation.null_sd AS null_sd,
     latent_correlation.p_familywise AS p_familywise,
@@ -247,8 +252,8 @@ LEFT JOIN sae_checkpoint ON sae_checkpoint.id = latent_correlation.sae_id;
 
 CREATE VIEW v_latent_correlation AS
 SELECT
-    study, task, model, sae, block, latent, signal, r, r_heldout, ci_low, ci_high, r_partial, p_familywise, q_value,
-    n, n_rollouts
+    study, task, model, sae, block, latent, signal, r, r_heldout, ci_low, ci_high, heldout_low, heldout_high,
+    r_partial, r_partial_heldout, partial_low, partial_high, p_familywise, q_value, n, n_rollouts
 FROM v_correlation
 WHERE source = 'sae';
 

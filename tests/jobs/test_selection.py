@@ -10,17 +10,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.selection import CONTROL_MAX_R, Selection, select
+from jobs.selection import CANDIDATES, CONTROL_MAX_R, Selection
+from jobs.selection import select as choose
 from jobs.study import InterventionSection
 from tdlens.errors import UserError
 
 Q = ("q_left", "q_right", "q_max")
+RL = ("td_error", *Q)
 SIGNALS = ("td_error", "step", *Q[:2])
 BLOCKS, LATENTS = (2, 3, 5), 16
+COLUMN = {"r": "r_selection", "r_partial": "r_partial_selection"}
 
 
 def section(**settings: Any) -> InterventionSection:
     return InterventionSection(**{"name": "test", "sae": "paper", **settings})
+
+
+def select(wanted: InterventionSection, made: pd.DataFrame, q: tuple[str, ...] = Q) -> Selection:
+    return choose(wanted, made, q_signals=q, rl_signals=RL)
+
+
+def closest(made: pd.DataFrame, block: int, signals: tuple[str, ...], column: str) -> dict[int, float]:
+    """Highest |r| of each latent of a block with any of the signals."""
+    found: dict[int, float] = {}
+    for row in made.itertuples():
+        value = abs(getattr(row, column))
+        if row.block == block and row.signal in signals and value == value:
+            found[row.latent] = max(value, found.get(row.latent, 0.0))
+    return found
 
 
 def table(seed: int, dead: float = 0.2, undefined: float = 0.1) -> pd.DataFrame:
@@ -32,7 +49,7 @@ def table(seed: int, dead: float = 0.2, undefined: float = 0.1) -> pd.DataFrame:
             fires = rng.random() > dead
             about = {"frequency": rng.uniform(0.01, 1) if fires else 0.0, "rms": rng.lognormal()}
             for signal in SIGNALS:
-                r = {name: rng.uniform(-1, 1) for name in ("r", "r_selection", "r_partial")}
+                r = {name: rng.uniform(-1, 1) for name in ("r", "r_selection", "r_partial_selection")}
                 if rng.random() < undefined:
                     r = dict.fromkeys(r, np.nan)
                 rows.append({"block": block, "latent": int(latent), "signal": signal, **r, **about})
@@ -51,7 +68,7 @@ def candidates(made: pd.DataFrame, signal: str, column: str, blocks: tuple[int, 
 
 def expected(made: pd.DataFrame, wanted: InterventionSection) -> tuple[int, list[int]]:
     """Block, and all its latents in order of preference."""
-    column = {"r": "r_selection", "r_partial": "r_partial"}[wanted.rank_by]
+    column = COLUMN[wanted.rank_by]
     blocks = BLOCKS[:-1] if wanted.block == "best" else (wanted.block,)
     found = candidates(made, wanted.signal, column, blocks)
     best = found[0][1]
@@ -73,7 +90,7 @@ def test_the_latents_with_the_highest_signed_correlation_are_chosen(
 ) -> None:
     made = table(seed)
     wanted = section(rank_by=rank_by, latents=count, block=block, signal=signal, control=control)
-    found = select(wanted, made, Q)
+    found = select(wanted, made)
     best, order = expected(made, wanted)
     assert (found.block, found.latents) == (best, tuple(order[:count]))
     assert signal in found.description and ("r_partial" in found.description) == (rank_by == "r_partial")
@@ -85,9 +102,13 @@ def test_lowest_are_those_nearest_to_no_correlation_in_the_same_block(
 ) -> None:
     made = table(seed)
     wanted = section(rank_by=rank_by, latents=count, block=block, signal=signal, control="lowest")
-    found = select(wanted, made, Q)
+    found = select(wanted, made)
     best, order = expected(made, wanted)
-    r = {row.latent: row.r for row in made.itertuples() if (row.block, row.signal) == (best, signal)}
+    r = {
+        row.latent: getattr(row, COLUMN[rank_by])
+        for row in made.itertuples()
+        if (row.block, row.signal) == (best, signal)
+    }
     assert found.block == best
     assert list(found.latents) == sorted(order, key=lambda latent: abs(r[latent]))[:count]
 
@@ -99,12 +120,13 @@ def test_matched_are_uncorrelated_others_and_no_closer_set_exists(
     count = min(count, 2)
     made = table(seed, dead=0.1, undefined=0.0)
     wanted = section(rank_by=rank_by, latents=count, block=block, signal=signal, control="matched")
-    found = select(wanted, made, Q)
+    found = select(wanted, made)
     best, order = expected(made, wanted)
     about = {row.latent: row for row in made.itertuples() if (row.block, row.signal) == (best, signal)}
-    weakest = sorted(abs(about[latent].r) for latent in order)
-    bound = max(CONTROL_MAX_R, weakest[3 * count - 1])
-    allowed = [latent for latent in order[count:] if abs(about[latent].r) <= bound]
+    follows = closest(made, best, RL, COLUMN[rank_by])
+    others = [value for latent, value in follows.items() if latent not in order[:count]]
+    bound = max(CONTROL_MAX_R, float(np.quantile(others, CANDIDATES)))
+    allowed = [latent for latent in order[count:] if follows[latent] <= bound]
     assert found.block == best and set(found.latents) <= set(allowed) and len(set(found.latents)) == count
 
     def distance(target: int, control: int) -> float:
@@ -117,29 +139,35 @@ def test_matched_are_uncorrelated_others_and_no_closer_set_exists(
 
 
 @given(**wishes)
-def test_td_minus_q_leaves_out_the_strongest_value_latents(
+def test_td_minus_q_leaves_out_latents_that_follow_a_value_more_closely(
     seed: int, rank_by: str, count: int, block: Any, signal: str
 ) -> None:
     made = table(seed)
-    count = min(count, 3)
     wanted = section(rank_by=rank_by, latents=count, block=block, signal=signal, control="td_minus_q")
     best, order = expected(made, wanted)
-    strength: dict[int, float] = {}
-    for row in made.itertuples():
-        if row.block == best and row.signal in Q and row.r == row.r:
-            strength[row.latent] = max(abs(row.r), strength.get(row.latent, 0.0))
-    strongest = set(sorted(strength, key=lambda latent: -strength[latent])[: 2 * count])
-    found = select(wanted, made, Q)
-    assert (found.block, found.latents) == (best, tuple(x for x in order if x not in strongest)[:count])
-    overlap = len(strongest & set(order[:count]))
-    assert f"({overlap} of {count} were)" in found.description
+    own = closest(made, best, (signal,), COLUMN[rank_by])
+    values = closest(made, best, Q, COLUMN[rank_by])
+    left = [latent for latent in order if own[latent] >= values.get(latent, 0.0)]
+    found = select(wanted, made)
+    assert (found.block, found.latents) == (best, tuple(left[:count]))
+    removed = len(set(order[:count]) - set(left[:count]))
+    assert (f"({removed} of {count} removed" if removed else "(none was removed") in found.description
+
+
+def test_td_minus_q_may_leave_nothing() -> None:
+    made = plain({(1, 0): 0.5, (1, 1): 0.4})
+    found = select(section(block=1, control="td_minus_q"), pd.concat([made, made.assign(signal="q_left", **HIGH)]))
+    assert found.latents == () and "1 of 1 removed, 0 left" in found.description
+
+
+HIGH = {"r_selection": 0.9, "r_partial_selection": 0.9}
 
 
 def plain(rs: dict[tuple[int, int], float]) -> pd.DataFrame:
     """Latents that all fire, with the given correlation with the TD error by (block, latent)."""
     return pd.DataFrame(
         [
-            {"block": b, "latent": x, "signal": "td_error", "r": r, "r_selection": r, "r_partial": r}
+            {"block": b, "latent": x, "signal": "td_error", "r": r, "r_selection": r, "r_partial_selection": r}
             | {"frequency": 0.5, "rms": 1.0}
             for (b, x), r in rs.items()
         ]
@@ -148,19 +176,19 @@ def plain(rs: dict[tuple[int, int], float]) -> pd.DataFrame:
 
 def test_a_negative_correlation_is_not_a_high_one_and_the_last_block_only_counts_if_asked_for() -> None:
     made = plain({(1, 0): -0.9, (1, 1): 0.2, (2, 0): 0.1, (2, 4): 0.15, (3, 7): 0.99})
-    assert select(section(), made, Q) == Selection(1, (1,), "highest r_selection with td_error in block 1")
-    assert select(section(block=3), made, Q).latents == (7,)
-    assert select(section(), made[made["block"] == 3], Q).latents == (7,)  # there is no other
+    assert select(section(), made) == Selection(1, (1,), "highest r_selection with td_error in block 1")
+    assert select(section(block=3), made).latents == (7,)
+    assert select(section(), made[made["block"] == 3]).latents == (7,)  # there is no other
 
 
 def test_ties_go_to_the_lower_latent() -> None:
-    assert select(section(latents=2), plain({(1, 9): 0.5, (1, 3): 0.5, (1, 5): 0.5}), Q).latents == (3, 5)
+    assert select(section(latents=2), plain({(1, 9): 0.5, (1, 3): 0.5, (1, 5): 0.5})).latents == (3, 5)
 
 
 def test_the_choice_looks_at_the_selection_half_and_not_at_the_rest() -> None:
     made = plain({(1, 0): 0.5, (1, 1): 0.4})
     made["r"] = [0.0, 0.9]
-    assert select(section(), made, Q).latents == (0,)
+    assert select(section(), made).latents == (0,)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +198,6 @@ def test_the_choice_looks_at_the_selection_half_and_not_at_the_rest() -> None:
         ({"latents": 3, "block": 1}, "asks for 3 latents, but only 2 are alive there"),
         ({"latents": 3, "block": 1, "control": "lowest"}, "asks for 3 latents, but only 2 are alive there"),
         ({"latents": 2, "block": 1, "control": "matched"}, "too few latents are alive in block 1 to match"),
-        ({"block": 1, "control": "td_minus_q"}, "asks for 1 latents, but only 0 are alive there"),
         ({"signal": "step"}, "no live latent"),
     ],
 )
@@ -185,6 +212,12 @@ def test_too_few_live_latents_is_the_users_to_mend(settings: dict[str, Any], sai
 def test_a_latent_that_never_fires_is_never_chosen() -> None:
     made = plain({(1, 0): 0.9, (1, 1): 0.4, (1, 2): 0.01, (1, 3): 0.02})
     made.loc[made["latent"].isin([0, 2]), "frequency"] = 0.0
-    assert select(section(), made, Q).latents == (1,)
+    assert select(section(), made).latents == (1,)
     for control in ("lowest", "matched"):
-        assert select(section(control=control), made, Q).latents == (3,)
+        assert select(section(control=control), made).latents == (3,)
+
+
+def test_draws_are_different_matched_sets_the_best_first() -> None:
+    made = plain({(1, x): 0.5 if x == 0 else 0.01 * x for x in range(9)})
+    made["rms"] = [1.0 + 0.1 * x for x in range(9)]
+    assert [select(section(control="matched", draw=d), made).latents for d in (0, 1)] == [(1,), (2,)]

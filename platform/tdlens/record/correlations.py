@@ -58,9 +58,16 @@ class LatentCorrelation(Base):
     """r on the other rollouts."""
     ci_low: Mapped[float | None] = mapped_column(default=None)
     ci_high: Mapped[float | None] = mapped_column(default=None)
-    """95 % interval of r, clustered by rollout."""
+    heldout_low: Mapped[float | None] = mapped_column(default=None)
+    heldout_high: Mapped[float | None] = mapped_column(default=None)
+    """Intervals of r and of r_heldout at confidence 1 - alpha of the analysis, clustered by rollout."""
     r_partial: Mapped[float | None] = mapped_column(default=None)
     """r given the analysis's covariates."""
+    r_partial_heldout: Mapped[float | None] = mapped_column(default=None)
+    """The same on the rollouts that latents aren't chosen by."""
+    partial_low: Mapped[float | None] = mapped_column(default=None)
+    partial_high: Mapped[float | None] = mapped_column(default=None)
+    """Interval of r_partial."""
     null_mean: Mapped[float | None] = mapped_column(default=None)
     null_sd: Mapped[float | None] = mapped_column(default=None)
     p_familywise: Mapped[float | None] = mapped_column(default=None)

@@ -13,7 +13,7 @@ from tdlens.record.ledger import Study
 Row = TypeVar("Row", bound=Base)
 
 
-def find_or_create(session: Session, model: type[Row], key: dict[str, Any], **values: Any) -> Row:
+def find_or_create(session: Session, model: type[Row], key: dict[str, Any], /, **values: Any) -> Row:
     """The row whose unique attributes are `key`, made with `values` if there is none.
 
     Two processes that do this at once get the same row.

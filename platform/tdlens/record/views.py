@@ -27,12 +27,13 @@ VIEWS: dict[str, tuple[str, ...]] = {
             "dead non_constant blob bytes"
         ),
         "v_latent_correlation": (
-            "study task model sae block latent signal r r_heldout ci_low ci_high r_partial p_familywise "
-            "q_value n n_rollouts"
+            "study task model sae block latent signal r r_heldout ci_low ci_high heldout_low "
+            "heldout_high r_partial r_partial_heldout partial_low partial_high p_familywise q_value n n_rollouts"
         ),
         "v_correlation": (
             "study task model source sae block latent signal r r_selection r_heldout ci_low ci_high "
-            "r_partial null_mean null_sd p_familywise q_value n n_rollouts"
+            "heldout_low heldout_high r_partial r_partial_heldout partial_low partial_high null_mean null_sd "
+            "p_familywise q_value n n_rollouts"
         ),
         "v_coverage": (
             "study task model source sae block signal n_latents n_live n_kept min_abs_r_kept r_threshold "
