@@ -15,7 +15,8 @@ import tdlens
 from jobs.report.drawing import Drawing, FigureModule, TaskReport
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
 from jobs.report.two_step import REPORT as TWO_STEP
-from jobs.report.verdicts import Verdict
+from jobs.report.verdicts import Verdict, percent
+from tdlens.errors import UserError
 from tdlens.figures import data_uri, house_style, message, number, png
 from tdlens.record import Record
 
@@ -47,7 +48,7 @@ def write_report(record: Record, study: str, out: Path) -> Path:
     """
     reader = Reader(record, study)
     facts = StudyFacts(reader)
-    report = REPORTS[facts.task]
+    report = _report_on(facts)
     folder = out / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     with house_style():
@@ -60,6 +61,7 @@ def write_report(record: Record, study: str, out: Path) -> Path:
         .get_template("report.html.j2")
         .render(
             facts=facts,
+            confidence=percent(facts.confidence),
             report=report,
             figures=figures,
             claims=claims,
@@ -74,6 +76,15 @@ def write_report(record: Record, study: str, out: Path) -> Path:
     path = out / "index.html"
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def _report_on(facts: StudyFacts) -> TaskReport:
+    if facts.task in REPORTS:
+        return REPORTS[facts.task]
+    raise UserError(
+        f"There is no report on the task {facts.task!r} of the study {facts.name!r}.",
+        f"These tasks have a report: {', '.join(sorted(REPORTS))}; any study can be asked with tdlens sql.",
+    )
 
 
 def _show(module: FigureModule, reader: Reader, facts: StudyFacts, folder: Path) -> Shown:

@@ -16,7 +16,7 @@ import pandas as pd
 from tdlens.errors import UserError
 from tdlens.record import Record
 
-Value = str | int | float | Sequence[str]
+Value = str | int | float | Sequence[str | int]
 
 _PARAMETER = re.compile(r"(?<!:):([a-z_]+)")
 
@@ -43,7 +43,7 @@ class Reader:
             if isinstance(value, str | int | float):
                 bound[name], names[name] = value, f":{name}"
                 continue
-            several = {f"{name}_{index}": item for index, item in enumerate(value)}
+            several: dict[str, str | int | float] = {f"{name}_{index}": item for index, item in enumerate(value)}
             bound |= several
             names[name] = "(" + ", ".join(f":{part}" for part in several) + ")"
         expanded = _PARAMETER.sub(lambda match: names[match[1]], sql)
@@ -134,6 +134,11 @@ class StudyFacts:
         return float(self.config["correlate"]["alpha"])
 
     @property
+    def confidence(self) -> float:
+        """Of the intervals of correlations."""
+        return 1 - self.alpha
+
+    @property
     def covariates(self) -> list[str]:
         """What partial correlations hold constant."""
         return [str(name) for name in self.config["correlate"]["covariates"]]
@@ -153,6 +158,19 @@ class StudyFacts:
         """How the model described itself when it played: fingerprint, architecture, n_blocks, d_model, …"""
         played = self.jobs[self.jobs["stage"] == "play"]
         return dict(json.loads(played["config"].iloc[0])["model"]) if len(played) else {}
+
+    @cached_property
+    def played(self) -> dict[str, Any]:
+        """The task as the model played it on the variant that behaviour is measured on: its settings by name.
+
+        Raises:
+            NotRecorded: it hasn't played yet.
+        """
+        configs = [json.loads(config)["task"] for config in self.jobs.loc[self.jobs["stage"] == "play", "config"]]
+        found = [config for config in configs if config["variant"] == self.variant]
+        if not found:
+            raise NotRecorded("play of the model")
+        return {str(name): value for name, value in found[0].items() if name != "name"}
 
     @property
     def n_blocks(self) -> int:

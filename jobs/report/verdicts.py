@@ -27,7 +27,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its 95 % interval."""
+    """An estimate with its interval: correlations at the confidence of their study, all others at 95 %."""
 
     value: float
     low: float
@@ -53,6 +53,11 @@ class Ruling:
     rule: str
 
 
+def percent(confidence: float) -> str:
+    """A confidence in words: ``95 %``."""
+    return f"{100 * confidence:g} %"
+
+
 def exceeds(ours: Interval | None, bound: float, named: str) -> Ruling:
     """An estimate against a fixed bound."""
     rule = (
@@ -64,6 +69,19 @@ def exceeds(ours: Interval | None, bound: float, named: str) -> Ruling:
     if ours.low > bound:
         return Ruling(Verdict.REPLICATES, rule)
     return Ruling(Verdict.DIFFERS if ours.high < bound else Verdict.UNCLEAR, rule)
+
+
+def remains(partial: Interval | None, heldout: float, bound: float, confidence: float) -> Ruling:
+    """A partial correlation over all rollouts and on the held-out half against the largest that counts as none."""
+    rule = (
+        f"Replicates if the {percent(confidence)} interval over all rollouts and the held-out partial r lie above the "
+        f"largest r that counts as none ({number(bound)}); does not if the interval lies below; else can't tell."
+    )
+    if partial is None or not partial.known or not math.isfinite(heldout):
+        return Ruling(Verdict.UNCLEAR, rule)
+    if partial.low > bound and heldout > bound:
+        return Ruling(Verdict.REPLICATES, rule)
+    return Ruling(Verdict.DIFFERS if partial.high < bound else Verdict.UNCLEAR, rule)
 
 
 def effect(difference: Interval | None, published: float | None, *, expected: int) -> Ruling:
@@ -96,37 +114,40 @@ def compared(difference: Interval | None, published: float) -> str:
     return ", by less than published" if abs(difference.value) < abs(published) else ", by more than published"
 
 
-def beyond(ours: Interval | None, control: Interval | None, named: str) -> Ruling:
+def beyond(ours: Interval | None, control: Interval | None, named: str, confidence: float = 0.95) -> Ruling:
     """An estimate against that of a control, when only their separate intervals are known."""
     rule = (
-        f"Replicates if our 95 % interval lies wholly above that of {named}; "
-        f"does not if our estimate is no higher; can't tell if it is higher but the intervals overlap."
+        f"Replicates if our {percent(confidence)} interval lies wholly above that of {named}; "
+        "does not if it lies wholly below; can't tell if they overlap."
     )
     if ours is None or control is None or not ours.known or not control.known:
         return Ruling(Verdict.UNCLEAR, rule)
     if ours.low > control.high:
         return Ruling(Verdict.REPLICATES, rule)
-    return Ruling(Verdict.DIFFERS if ours.value <= control.value else Verdict.UNCLEAR, rule)
+    return Ruling(Verdict.DIFFERS if ours.high < control.low else Verdict.UNCLEAR, rule)
 
 
-def family_wise(p: float | None, alpha: float, heldout: float | None, threshold: float | None) -> Ruling:
+def family_wise(p: float | None, alpha: float, heldout: Interval | None, threshold: float | None) -> Ruling:
     """The best of many latents against the null that permutes whole rollouts, and again on held-out rollouts.
 
     Args:
         p: family-wise p-value over all rollouts of the latent chosen on half of them.
         alpha: family-wise error rate.
         heldout: its r on the other half.
-        threshold: the r that is significant family-wise.
+        threshold: the largest r that is significant family-wise among the latents of its block.
     """
     rule = (
-        f"Replicates if the family-wise p is at most {alpha:g} and the held-out r reaches the family-wise "
-        "threshold; does not if neither holds; can't tell if only one does."
+        f"Replicates if the family-wise p is at most {alpha:g} and the held-out r reaches the block's largest "
+        f"family-wise threshold; does not if p is higher and the held-out {percent(1 - alpha)} interval lies wholly "
+        "below the threshold; else can't tell."
     )
-    if any(x is None or not math.isfinite(x) for x in (p, heldout, threshold)):
+    if p is None or heldout is None or threshold is None or not heldout.known:
         return Ruling(Verdict.UNCLEAR, rule)
-    assert p is not None and heldout is not None and threshold is not None
-    passed = (p <= alpha) + (heldout >= threshold)
-    return Ruling((Verdict.DIFFERS, Verdict.UNCLEAR, Verdict.REPLICATES)[passed], rule)
+    if not (math.isfinite(p) and math.isfinite(threshold)):
+        return Ruling(Verdict.UNCLEAR, rule)
+    if p <= alpha and heldout.value >= threshold:
+        return Ruling(Verdict.REPLICATES, rule)
+    return Ruling(Verdict.DIFFERS if p > alpha and heldout.high < threshold else Verdict.UNCLEAR, rule)
 
 
 def agrees(largest_error: float | None, tolerance: float) -> Ruling:
@@ -138,8 +159,8 @@ def agrees(largest_error: float | None, tolerance: float) -> Ruling:
 
 
 def together(verdicts: Sequence[Verdict]) -> Ruling:
-    """A claim that consists of several."""
-    rule = "Replicates if all of the rows below do; does not if any of them does not; else can't tell."
+    """A claim that consists of several: a condition that can't be told never counts against it, nor for it."""
+    rule = "Replicates if all of the rows below do; does not if any of them clearly does not; else can't tell."
     if verdicts and all(verdict is Verdict.REPLICATES for verdict in verdicts):
         return Ruling(Verdict.REPLICATES, rule)
     return Ruling(Verdict.DIFFERS if Verdict.DIFFERS in verdicts else Verdict.UNCLEAR, rule)
@@ -167,10 +188,3 @@ def average(intervals: Sequence[Interval]) -> Interval | None:
     if not known:
         return None
     return Interval(*(float(np.mean([getattr(i, name) for i in known])) for name in ("value", "low", "high")))
-
-
-def shifted(r: Interval, other: float) -> Interval:
-    """An interval for another correlation of the same latent, as wide on Fisher's scale as that of ``r``."""
-    low, value, high = np.arctanh(np.clip([r.low, r.value, r.high], -0.999999, 0.999999))
-    centre = np.arctanh(np.clip(other, -0.999999, 0.999999))
-    return Interval(other, float(np.tanh(centre + low - value)), float(np.tanh(centre + high - value)))

@@ -8,7 +8,7 @@ from jobs.report.claims import NOT_PUBLISHED, claim, or_none, shown, together
 from jobs.report.drawing import Claim
 from jobs.report.reader import Reader, StudyFacts
 from jobs.report.two_step.fig2b_behaviour import PUBLISHED_CHOICES, Fit, read_fits
-from jobs.report.two_step.returns import CHANCE, own_return, read_returns
+from jobs.report.two_step.returns import over_own, own_return, read_returns, yardsticks_of
 from tdlens.figures import number
 
 PAPER = {name: headline.value for name, headline in headlines("td_in_llms").items()}
@@ -28,12 +28,13 @@ def behaviour_claims(reader: Reader, facts: StudyFacts) -> list[Claim]:
     returns = or_none(lambda: read_returns(reader, facts))
     earned = own_return(returns) if returns is not None else None
     fits = or_none(lambda: read_fits(reader, facts)) or {}
+    chance = over_own(yardsticks_of(facts)["chance"], returns) if returns is not None else float("nan")
     return [
         claim(
             "The model earns more than chance",
-            f"{number(PAPER['return_70b'])} against {number(CHANCE, 1)}",
+            f"{number(PAPER['return_70b'])} against {number(PAPER['return_chance'], 1)}",
             shown(earned),
-            verdicts.exceeds(earned, CHANCE, "chance"),
+            verdicts.exceeds(earned, chance, "chance"),
             yes="It earns more than random choices would.",
             no="It earns less than random choices would.",
             maybe="Its return can't be told from chance.",

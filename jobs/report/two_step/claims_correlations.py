@@ -16,9 +16,13 @@ from jobs.report.verdicts import Interval
 from tdlens.figures import number
 
 NEGLIGIBLE_R = 0.1
-"""A correlation below this is taken for none: control latents are chosen under the same bound."""
+"""A correlation below this is taken for none."""
 
-CONTROLS = (("untrained", "an untrained model's dimensions"), ("raw", "raw dimensions"))
+CONTROLS = (
+    ("untrained", "an untrained model's dimensions"),
+    ("raw", "raw dimensions"),
+    ("pca", "principal components"),
+)
 
 SIGNALS = tuple(signal for group in GROUPS.values() for signal in group)
 
@@ -37,12 +41,12 @@ class Evidence:
         several = [best(self.chosen, source, signal, sae) for signal in GROUPS[group]]
         return [feature for feature in several if feature is not None]
 
-    def r(self, source: str, group: str) -> Interval | None:
-        """Their mean r."""
-        return verdicts.average([feature.r for feature in self.features(source, group)])
+    def heldout(self, source: str, group: str) -> Interval | None:
+        """Their mean r on the half that they were not chosen on."""
+        return verdicts.average([feature.heldout for feature in self.features(source, group)])
 
     def thresholds(self, group: str) -> list[float]:
-        """The family-wise thresholds where the latents of a group were found."""
+        """The largest family-wise threshold in the block of each latent of a group."""
         several = [threshold_of(self.judged, feature, self.sae) for feature in self.features("sae", group)]
         return [threshold for threshold in several if threshold is not None]
 
@@ -56,25 +60,25 @@ def correlation_claims(reader: Reader, facts: StudyFacts) -> list[Claim]:
         _latents("td_error", "the TD error", PAPER["max_r_td_error"], evidence, facts),
         _latents("q_values", "Q-values", PAPER["max_r_q_value"], evidence, facts),
         # in this order in the paper: myopic values ahead of Q-values, TD errors ahead of myopic errors
-        _ahead(("myopic_values", "myopic values"), ("q_values", "Q-values"), evidence),
-        _ahead(("td_error", "TD errors"), ("myopic_error", "myopic errors"), evidence),
+        _ahead(("myopic_values", "myopic values"), ("q_values", "Q-values"), evidence, facts),
+        _ahead(("td_error", "TD errors"), ("myopic_error", "myopic errors"), evidence, facts),
     ]
 
 
 def _latents(group: str, what: str, published: float, evidence: Evidence | None, facts: StudyFacts) -> Claim:
-    ours = evidence.r("sae", group) if evidence is not None else None
+    ours = evidence.heldout("sae", group) if evidence is not None else None
     parts = [_family(group, what, evidence, facts.alpha), _partial(group, what, evidence, facts)]
     for source, named in CONTROLS:
-        control = evidence.r(source, group) if evidence is not None else None
+        control = evidence.heldout(source, group) if evidence is not None else None
         parts.append(
             claim(
-                f"… and beyond {named}",
+                f"… and beyond {named}, held out",
                 NOT_PUBLISHED,
-                f"{shown(ours)} against {shown(control)}" if control else UNRECORDED,
-                verdicts.beyond(ours, control, named),
+                f"{shown(ours)} against {shown(control)}" if ours and control else UNRECORDED,
+                verdicts.beyond(ours, control, named, facts.confidence),
                 yes=f"The best latent follows {what} more closely than the best of {named}.",
-                no=f"The best of {named} follows {what} at least as closely.",
-                maybe=f"The latent is ahead of {named}, but not clearly.",
+                no=f"The best of {named} follows {what} more closely.",
+                maybe=f"Neither the latent nor the best of {named} is clearly ahead.",
             )
         )
     return together(
@@ -92,13 +96,13 @@ def _family(group: str, what: str, evidence: Evidence | None, alpha: float) -> C
     features = evidence.features("sae", group) if evidence is not None else []
     limits = evidence.thresholds(group) if evidence is not None else []
     ruling, ours = verdicts.family_wise(None, alpha, None, None), UNRECORDED
-    if features and len(limits) == len(features):
+    heldout = verdicts.average([feature.heldout for feature in features])
+    if heldout is not None and len(limits) == len(features):
         p = max(feature.p_familywise for feature in features)
-        heldout = sum(feature.heldout for feature in features) / len(features)
         threshold = sum(limits) / len(limits)
         ruling = verdicts.family_wise(p, alpha, heldout, threshold)
         r = verdicts.average([feature.r for feature in features])
-        ours = f"r {shown(r)}; held out {number(heldout)}; threshold {number(threshold)}; p = {p:.2g}"
+        ours = f"held out {shown(heldout)}; all rollouts {shown(r)}; threshold {number(threshold)}; p = {p:.2g}"
     return claim(
         text,
         NOT_PUBLISHED,
@@ -106,35 +110,36 @@ def _family(group: str, what: str, evidence: Evidence | None, alpha: float) -> C
         ruling,
         yes=f"A latent follows {what} more than any would by chance, on rollouts it was not chosen on too.",
         no=f"No latent follows {what} more than the best of as many would by chance.",
-        maybe="The two halves of the evidence disagree.",
+        maybe="The evidence is not clear, or its two halves disagree.",
     )
 
 
 def _partial(group: str, what: str, evidence: Evidence | None, facts: StudyFacts) -> Claim:
     features = evidence.features("sae", group) if evidence is not None else []
-    partial = verdicts.average([verdicts.shifted(feature.r, feature.partial) for feature in features])
+    partial = verdicts.average([feature.partial for feature in features])
+    heldout = sum(feature.partial_heldout for feature in features) / max(len(features), 1)
     named = ", ".join(facts.covariates).replace("_", " ")
     return claim(
         f"… and beyond {named} (partial r)",
         NOT_PUBLISHED,
-        shown(partial),
-        verdicts.exceeds(partial, NEGLIGIBLE_R, "the largest r that counts as none"),
+        f"{shown(partial)}; held out {number(heldout)}" if partial else UNRECORDED,
+        verdicts.remains(partial, heldout, NEGLIGIBLE_R, facts.confidence),
         yes=f"The latent follows {what} beyond what the covariates explain.",
         no=f"Once the covariates are held constant, the latent no longer follows {what}.",
         maybe="What remains beyond the covariates is not clear.",
     )
 
 
-def _ahead(higher: tuple[str, str], lower: tuple[str, str], evidence: Evidence | None) -> Claim:
+def _ahead(higher: tuple[str, str], lower: tuple[str, str], evidence: Evidence | None, facts: StudyFacts) -> Claim:
     (first, first_name), (second, second_name) = higher, lower
-    ours, other = (evidence.r("sae", group) if evidence is not None else None for group in (first, second))
+    ours, other = (evidence.heldout("sae", group) if evidence is not None else None for group in (first, second))
     published = [number(PAPER[f"max_r_{group.removesuffix('s')}"]) for group in (first, second)]
     return claim(
         f"Latents follow {first_name} more closely than {second_name}",
         " against ".join(published),
-        f"{shown(ours)} against {shown(other)}" if ours and other else UNRECORDED,
-        verdicts.beyond(ours, other, second_name),
+        f"held out {shown(ours)} against {shown(other)}" if ours and other else UNRECORDED,
+        verdicts.beyond(ours, other, second_name, facts.confidence),
         yes=f"As in the paper, {first_name} have the higher correlation.",
-        no=f"Unlike in the paper, {second_name} have at least as high a correlation.",
-        maybe=f"{first_name[0].upper() + first_name[1:]} come out ahead, but the intervals overlap.",
+        no=f"Unlike in the paper, {second_name} have the higher correlation.",
+        maybe="The intervals overlap: neither is clearly ahead.",
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from jobs.report import verdicts
@@ -18,27 +20,31 @@ from tdlens.figures import number
 
 Effects = dict[tuple[str, str], Effect]
 
-OVERLAP = "td_minus_q"
-"""Not a control to be beaten: the lesion without the latents that serve Q-values."""
-
 
 def lesion_claims(reader: Reader, facts: StudyFacts) -> list[Claim]:
     """What zeroing the TD latents does, beyond zeroing others."""
     lesions = or_none(lambda: read_lesions(reader, facts)) or []
     lesion = or_none(lambda: td_lesion(lesions))
-    others = lesion.controls(lesions) if lesion is not None else []
+    # one that is missing where there is none, so that no claim passes without
+    others: Sequence[Lesion | None] = (lesion.controls(lesions) if lesion is not None else []) or [None]
     returns = or_none(lambda: read_returns(reader, facts))
     fits = or_none(lambda: read_fits(reader, facts)) or {}
     # published sums are of 4,600 choices; ours may be of fewer
     scale = next((fit.n_choices / PUBLISHED_CHOICES for fit in fits.values()), 1.0)
     effects = read_effects(reader)
     return [
-        _cost(lesion, others, effects, returns),
+        _cost(lesion, others, lesion.without_q(lesions) if lesion is not None else None, effects, returns),
         _likeness(lesion, others, effects, scale),
     ]
 
 
-def _cost(lesion: Lesion | None, others: list[Lesion], effects: Effects, returns: pd.DataFrame | None) -> Claim:
+def _cost(
+    lesion: Lesion | None,
+    others: Sequence[Lesion | None],
+    remaining: Lesion | None,
+    effects: Effects,
+    returns: pd.DataFrame | None,
+) -> Claim:
     published = PAPER["return_td_lesion"] - PAPER["return_70b"]
     lowered = _change(effects, lesion, "return")
     parts = [
@@ -52,7 +58,7 @@ def _cost(lesion: Lesion | None, others: list[Lesion], effects: Effects, returns
             maybe="Whether it costs anything can't be told from these rollouts.",
         )
     ]
-    for control in _controls(others):
+    for control in others:
         more = None
         if lesion is not None and control is not None and returns is not None:
             more = paired_difference(returns, lesion.name, control.name)
@@ -67,18 +73,7 @@ def _cost(lesion: Lesion | None, others: list[Lesion], effects: Effects, returns
                 maybe="The two lesions can't be told apart.",
             )
         )
-    remaining = _change(effects, next((other for other in others if other.control == OVERLAP), None), "return")
-    parts.append(
-        claim(
-            "… also without the latents that are among the strongest for Q-values",
-            NOT_PUBLISHED,
-            shown(remaining, 2, " points"),
-            verdicts.effect(remaining, None, expected=-1),
-            yes="The effect is not only that of Q-value latents.",
-            no="Without the Q-value latents among them, the lesion raises the return.",
-            maybe="Once Q-value latents are spared no cost can be shown: they may explain the effect.",
-        )
-    )
+    parts.append(_spared(lesion, remaining, effects))
     return together(
         "Zeroing the TD latents lowers the return, more than zeroing anything else",
         f"{number(published)} points",
@@ -89,7 +84,24 @@ def _cost(lesion: Lesion | None, others: list[Lesion], effects: Effects, returns
     )
 
 
-def _likeness(lesion: Lesion | None, others: list[Lesion], effects: Effects, scale: float) -> Claim:
+def _spared(lesion: Lesion | None, remaining: Lesion | None, effects: Effects) -> Claim:
+    """The cost once the latents that follow Q-values more closely are spared, if there were any."""
+    reason = lesion.untested(remaining) if lesion is not None and remaining is not None else None
+    change = _change(effects, remaining, "return") if reason is None else None
+    return claim(
+        "… also without the latents that follow Q-values more closely",
+        NOT_PUBLISHED,
+        reason or shown(change, 2, " points"),
+        verdicts.effect(change, None, expected=-1),
+        yes="The effect is not only that of Q-value latents.",
+        no="Without the Q-value latents among them, the lesion raises the return.",
+        maybe=f"{reason[0].upper()}{reason[1:]}, so nothing is tested."
+        if reason
+        else "Once Q-value latents are spared no cost can be shown: they may explain the effect.",
+    )
+
+
+def _likeness(lesion: Lesion | None, others: Sequence[Lesion | None], effects: Effects, scale: float) -> Claim:
     published = PAPER["nll_td_lesion"] - PAPER["nll_no_lesion"]
     of_control = PAPER["nll_control_lesion"] - PAPER["nll_no_lesion"]
     ours = _change(effects, lesion, "nll_q")
@@ -105,7 +117,7 @@ def _likeness(lesion: Lesion | None, others: list[Lesion], effects: Effects, sca
             maybe="Whether behaviour becomes less like Q-learning can't be told.",
         )
     ]
-    for control in _controls(others):
+    for control in others:
         other = _change(effects, control, "nll_q")
         lowest = control is not None and control.control == "lowest"
         parts.append(
@@ -115,8 +127,8 @@ def _likeness(lesion: Lesion | None, others: list[Lesion], effects: Effects, sca
                 f"{shown(ours, 1)} against {shown(other, 1)} nats" if ours and other else UNRECORDED,
                 verdicts.beyond(ours, other, "the control"),
                 yes="The TD latents matter more for this than these.",
-                no="Zeroing these takes behaviour at least as far away.",
-                maybe="The TD lesion is ahead, but not clearly.",
+                no="Zeroing these takes behaviour further away.",
+                maybe="Neither lesion is clearly ahead.",
             )
         )
     return together(
@@ -165,7 +177,7 @@ def _clamp(reader: Reader, lesion: Lesion | None, group: str, what: str, key: st
             f"{shown(later)} against {shown(earlier)}" if later and earlier else absent,
             verdicts.beyond(verdicts.negated(later), verdicts.negated(earlier), "the loss in earlier blocks"),
             yes="The loss goes beyond what the changed choices do to every block.",
-            no="Earlier blocks lose as much: the loss comes with the changed choices, not through the blocks.",
+            no="Earlier blocks lose more: the loss comes with the changed choices, not through the blocks.",
             maybe="Whether later blocks lose more than earlier ones can't be told.",
         ),
     ]
@@ -177,11 +189,6 @@ def _clamp(reader: Reader, lesion: Lesion | None, group: str, what: str, key: st
         no=f"Later blocks' {what.removeprefix('the ')} does not depend on the TD latents as the paper says.",
         maybe="Whether this goes through the TD latents can't be told.",
     )
-
-
-def _controls(others: list[Lesion]) -> list[Lesion | None]:
-    """The controls to be beaten; one that is missing where there is none, so that no claim passes without."""
-    return [other for other in others if other.control != OVERLAP] or [None]
 
 
 def _more_than(control: Lesion | None) -> str:

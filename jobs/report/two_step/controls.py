@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jobs.report.drawing import Drawing
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
-from jobs.report.two_step.lesions import read_effects, read_lesions
+from jobs.report.two_step.lesions import Lesion, read_effects, read_lesions
 from tdlens.figures import GREY, canvas, intervals
 
 NAME = "controls"
@@ -39,7 +39,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         ax.grid(axis="y", visible=False)
         ax.margins(x=0.12)
         ax.locator_params(axis="x", nbins=4)
-    labels = [f"{lesion.name}\n{lesion.label}, {len(lesion.latents)} × {lesion.done}" for lesion in lesions]
+    labels = [f"{lesion.name}\n{lesion.label}, {_extent(lesion, lesions)}" for lesion in lesions]
     axes[0, 0].set(yticks=list(heights), yticklabels=labels, ylim=(-0.6, len(lesions) - 0.4))
     axes[0, 0].tick_params(axis="y", labelsize=7.2)
     clear = [
@@ -61,3 +61,10 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         ),
         n=f"{min(effect.n_rollouts for effect in effects.values())} rollouts each",
     )
+
+
+def _extent(lesion: Lesion, lesions: list[Lesion]) -> str:
+    """How many latents were changed in which way, or why this is no edit of its own."""
+    plain = next((other for other in lesions if other.control == "none" and other.without_q(lesions) is lesion), None)
+    reason = plain.untested(lesion) if plain is not None else None
+    return reason or f"{len(lesion.latents)} × {lesion.done}"

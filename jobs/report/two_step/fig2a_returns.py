@@ -6,19 +6,20 @@ from jobs.published import curve
 from jobs.report.drawing import Drawing
 from jobs.report.reader import Reader, StudyFacts
 from jobs.report.two_step.returns import (
-    CHANCE,
-    OPTIMUM,
+    draw_level,
     forced_episodes,
+    over_own,
     own_return,
     own_returns,
     per_episode,
     read_returns,
+    yardsticks_of,
 )
-from tdlens.figures import BLUE, band, canvas, level, number, published
+from tdlens.figures import BLUE, band, canvas, number, published
 
 NAME = "fig2a_returns"
 TITLE = "Fig 2A · Return per episode"
-OVERLAY = "Fig 2A of the paper, Llama 3 70B and 8B, mean of 100 runs"
+OVERLAY = "Fig 2A of the paper, Llama 3 70B and 8B on the standard variant, mean of 100 runs"
 
 
 def draw(reader: Reader, facts: StudyFacts) -> Drawing:
@@ -39,8 +40,9 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         band(ax, theirs["episode"], theirs[f"{column}_return"], theirs[f"{column}_sem"], "#6B7280")
     ax.plot(ours.index, ours["mean"], color=BLUE, marker="o", label=f"{facts.model_label} (ours)")
     band(ax, ours.index, ours["mean"], ours["sem"], BLUE)
-    level(ax, CHANCE, "chance")
-    level(ax, OPTIMUM, "best possible")
+    marks = yardsticks_of(facts)
+    draw_level(ax, marks["chance"], "chance")
+    draw_level(ax, marks["optimum"], "best possible")
     ax.set(
         title="Return per episode, mean ± SEM over rollouts",
         xlabel="episode",
@@ -60,8 +62,9 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
             f"{number(theirs['A_8B_return'].iloc[7:].mean())} over the same episodes."
         ),
         beside=(
-            f"Chance is {number(CHANCE, 1)} points and the best policy gets {number(OPTIMUM, 1)}. A model may beat "
-            "chance by repeating what paid, without learning values; the behaviour models below tell these apart."
+            f"Over these episodes chance is {number(over_own(marks['chance'], returns))} points and the best policy "
+            f"gets {number(over_own(marks['optimum'], returns))}. A model may beat chance by repeating what paid, "
+            "without learning values; the behaviour models below tell these apart."
         ),
         n=f"{n} rollouts of the {facts.variant} variant",
     )

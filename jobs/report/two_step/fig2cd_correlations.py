@@ -20,7 +20,8 @@ from jobs.report.two_step.strongest import (
     threshold_of,
     thresholds,
 )
-from tdlens.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, canvas, number, published
+from jobs.report.verdicts import percent
+from tdlens.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION, canvas, number, published
 
 NAME = "fig2cd_correlations"
 TITLE = "Figs 2C, 2D · Latents that follow values and errors"
@@ -48,7 +49,7 @@ CONTROLS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
 
 
 def draw(reader: Reader, facts: StudyFacts) -> Drawing:
-    """Left: the paper's statistic. Right: the same latents held out and beside every control."""
+    """Left: the paper's statistic. Right: held out, beside every control."""
     found, chosen = highest(reader, facts, SIGNALS), selected(reader, facts, SIGNALS)
     judged, sae = thresholds(reader, facts, SIGNALS), facts.sae
     theirs = curve("td_in_llms", "fig2_C_D_G_H_maxcorr_by_block")
@@ -62,8 +63,8 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         _line(left, by_block(found, "r", "sae", rival, sae), facts, NAMES[rival], color=ORANGE)
         _line(left, by_block(found, "r", "sae", main, sae), facts, NAMES[main], color=BLUE)
         left.set(title=f"2{panel} · {kind}: highest r per block", ylabel="highest Pearson r over latents")
-        _controls(right, main, found, chosen, judged, facts)
-        right.set(title=f"{NAMES[main]}: the same beside its controls")
+        _controls(right, main, chosen, judged, facts)
+        right.set(title=f"{NAMES[main]}: chosen on one half, scored on the other")
         for ax in (left, right):
             ax.axhline(0, color=GREY, linewidth=0.8)
             ax.set(xlim=(-0.02, 1.02), ylim=(-0.5, 1.0))
@@ -77,8 +78,9 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         threshold = threshold_of(judged, feature, sae)
         seen = (
             f"The latent chosen for the TD error on half of the rollouts (block {feature.block}, latent "
-            f"{feature.latent} of {sae!r}) has r = {feature.r.text()} over all rollouts and {number(feature.heldout)} "
-            f"on the other half; the family-wise threshold there is {number(threshold)}. "
+            f"{feature.latent} of {sae!r}) has r = {feature.heldout.text()} on the other half and {feature.r.text()} "
+            f"over all [{percent(facts.confidence)}]; the largest family-wise threshold of the block's latents is "
+            f"{number(threshold)}. "
             "Published: r = 0.58 in block 34 of 80."
         )
     coverage = judged[(judged["source"] == "sae") & (judged["sae"] == sae)].iloc[0]
@@ -86,11 +88,12 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         figure,
         sees=seen,
         beside=(
-            "A maximum over many latents of a slow signal is high by chance alone. So the right panels show the r of "
-            "latents chosen on one half of the rollouts and scored on the other, their partial r given "
-            f"{', '.join(facts.covariates)}, the family-wise threshold from {int(coverage['n_permutations'])} "
-            "permutations of whole rollouts (grey area: not significant), and the same maximum over raw dimensions, "
-            "principal components and an untrained network, whose features have no sign (highest |r|). "
+            "A maximum over many latents of a slow signal is high by chance alone. So the right panels show features "
+            "chosen on one half of the rollouts and scored on the other: latents, raw dimensions, principal "
+            "components and an untrained network's dimensions (the last three have no sign and are taken in the "
+            f"direction chosen), and the latents' partial r given {', '.join(facts.covariates)}. Grey area: up to the "
+            "largest family-wise threshold of the block's latents, for r over all rollouts, from "
+            f"{int(coverage['n_permutations'])} permutations of whole rollouts. "
             "Values are the mean over the two actions' columns of each column's maximum."
         ),
         n=(
@@ -100,9 +103,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     )
 
 
-def _controls(
-    ax: Axes, group: str, found: pd.DataFrame, chosen: pd.DataFrame, judged: pd.DataFrame, facts: StudyFacts
-) -> None:
+def _controls(ax: Axes, group: str, chosen: pd.DataFrame, judged: pd.DataFrame, facts: StudyFacts) -> None:
     limit = by_block(judged, "r_threshold", "sae", group, facts.sae)
     ax.fill_between(
         limit.index / facts.n_blocks,
@@ -110,14 +111,14 @@ def _controls(
         limit,
         color="#ECEEF1",
         linewidth=0,
-        label="below family-wise threshold",
+        label="below the largest threshold",
     )
     for source, label, colour, style in CONTROLS:
-        _line(ax, by_block(found, "r", source, group), facts, label, color=colour, **{"linewidth": 1.1, **style})
-    _line(ax, by_block(found, "r", "sae", group, facts.sae), facts, "SAE latents", color=BLUE)
+        values = by_block(chosen, "r_heldout", source, group)
+        _line(ax, values, facts, label, color=colour, **{"linewidth": 1.1, **style})
     held = by_block(chosen, "r_heldout", "sae", group, facts.sae)
-    _line(ax, held, facts, "SAE, held out", color=SKY, markerfacecolor="white")
-    partial = by_block(chosen, "r_partial", "sae", group, facts.sae)
+    _line(ax, held, facts, "SAE latents", color=BLUE)
+    partial = by_block(chosen, "r_partial_heldout", "sae", group, facts.sae)
     _line(ax, partial, facts, "SAE, partial r", color=VERMILION, markerfacecolor="white")
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from jobs.published import curve
 from jobs.report.drawing import Drawing
 from jobs.report.reader import Reader, StudyFacts
+from jobs.report.two_step.lesioned import about
 from jobs.report.two_step.lesions import read_effects, read_lesions, td_lesion
 from jobs.report.two_step.returns import (
-    CHANCE,
     NO_LESION,
+    draw_level,
     forced_episodes,
     own_returns,
     per_episode,
     read_returns,
+    yardsticks_of,
 )
-from tdlens.figures import BLUE, VERMILION, band, canvas, level, number, published
+from tdlens.figures import BLUE, VERMILION, band, canvas, number, published
 
 NAME = "fig2e_lesion_returns"
 TITLE = "Fig 2E · Return without the TD latents"
@@ -25,7 +27,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     """Mean return of the intact and the lesioned model, controls as thin lines."""
     lesions = read_lesions(reader, facts)
     lesion = td_lesion(lesions)
-    controls = lesion.controls(lesions)
+    controls = lesion.beside(lesions)
     returns, theirs = read_returns(reader, facts), curve("td_in_llms", "fig2_A_E_returns")
 
     figure, axes = canvas(height=4.1)
@@ -49,7 +51,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         ours = per_episode(returns, name)
         ax.plot(ours.index, ours["mean"], color=colour, label=label, marker="o", zorder=3)
         band(ax, ours.index, ours["mean"], ours["sem"], colour)
-    level(ax, CHANCE, "chance")
+    draw_level(ax, yardsticks_of(facts)["chance"], "chance")
     ax.set(
         title="Return per episode, mean ± SEM over rollouts",
         xlabel="episode",
@@ -71,7 +73,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         sees=(
             f"Zeroing {len(lesion.latents)} TD latent{'s' if len(lesion.latents) > 1 else ''} of block {lesion.block} "
             f"before every choice changes the return by {change.difference.text() if change else '–'} points "
-            f"[95 %, paired by seed]; published: {number(drop)}."
+            f"[95 %, paired by seed]; published: {number(drop)}. {about(reader, facts, lesion)}"
         ),
         beside=(
             "Taking out anything may hurt. The same edit on other latents changes the return by: "

@@ -8,6 +8,7 @@ from jobs.published import headlines
 from jobs.report.drawing import Drawing
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
 from jobs.report.two_step.fig2b_behaviour import PUBLISHED_CHOICES, read_fits
+from jobs.report.two_step.lesioned import about
 from jobs.report.two_step.lesions import read_effects, read_lesions, td_lesion
 from tdlens.figures import BLUE, GREY, INK, canvas, inscribe, intervals, mark, number
 
@@ -20,7 +21,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     """NLL per choice under the Q-model fitted to the intact model, intact and under each lesion."""
     lesions, effects = read_lesions(reader, facts), read_effects(reader)
     lesion = td_lesion(lesions)
-    shown = [one for one in (lesion, *lesion.controls(lesions)) if (one.name, "nll_q") in effects]
+    shown = [one for one in (lesion, *lesion.beside(lesions)) if (one.name, "nll_q") in effects]
     if lesion not in shown:
         raise NotRecorded("the likelihood of the lesioned choices under the Q-model")
     rows = [effects[one.name, "nll_q"] for one in shown]
@@ -56,7 +57,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         figure,
         sees=(
             "Longer bars are less like Q-learning. Zeroing the TD latents changes the sum by "
-            f"{rows[0].difference.text(1)} nats; published: +209."
+            f"{rows[0].difference.text(1)} nats; published: +209. {about(reader, facts, lesion)}"
         ),
         beside=(
             "The Q-model, inverse temperature included, is the one fitted to the intact model's choices, so a lesion "

@@ -62,7 +62,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     """Highest r per block with and without the clamp."""
     lesions = read_lesions(reader, facts)
     lesion = td_lesion(lesions, "clamp")
-    controls = lesion.controls(lesions)
+    controls = lesion.beside(lesions)
     theirs = curve("td_in_llms", "fig2_C_D_G_H_maxcorr_by_block")
 
     figure, axes = canvas(1, 2, height=4.0, sharey=True)

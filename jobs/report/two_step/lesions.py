@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
 from jobs.report.verdicts import Interval
 from tdlens.figures import GREEN, ORANGE, PURPLE, SKY, VERMILION
 
 TARGET = "td_error"
+OVERLAP = "td_minus_q"
+"""Not a control to be beaten: the same edit without the latents that serve Q-values."""
 
 CONTROL_NAMES = {
     "none": "{target} latents",
@@ -41,12 +44,15 @@ class Lesion:
     operation: str
     value: float | None
     target: str
+    asked: dict[str, Any]
+    """The study's entry: how the latents were to be chosen, and how many."""
 
     @property
     def label(self) -> str:
         """What was changed, for legends."""
         target = "TD" if self.target == TARGET else self.target.replace("_", " ")
-        return CONTROL_NAMES.get(self.control, self.control).format(target=target)
+        draw = f", draw {self.asked['draw'] + 1}" if self.asked["draw"] else ""
+        return CONTROL_NAMES.get(self.control, self.control).format(target=target) + draw
 
     @property
     def colour(self) -> str:
@@ -59,14 +65,30 @@ class Lesion:
         return self.operation if self.value is None else f"{self.operation} {self.value:g}".replace("-", "−")
 
     def controls(self, lesions: list[Lesion]) -> list[Lesion]:
-        """Its controls among ``lesions``: the same operation on as many other latents."""
-        mine = (self.operation, self.value, self.target, self.sae, len(self.latents))
-        return [
-            other
-            for other in lesions
-            if other.control != "none"
-            and (other.operation, other.value, other.target, other.sae, len(other.latents)) == mine
-        ]
+        """What it has to beat among ``lesions``: the same edit of other latents or a direction."""
+        return [other for other in lesions if other.control not in ("none", OVERLAP) and self._same_edit(other)]
+
+    def without_q(self, lesions: list[Lesion]) -> Lesion | None:
+        """The same edit without the latents that follow Q-values more closely; None where the study has none."""
+        return next((other for other in lesions if other.control == OVERLAP and self._same_edit(other)), None)
+
+    def beside(self, lesions: list[Lesion]) -> list[Lesion]:
+        """All that is shown beside it: its controls, and the edit without Q latents if that is another one."""
+        remaining = self.without_q(lesions)
+        tested = remaining is not None and self.untested(remaining) is None
+        return [*self.controls(lesions), *([remaining] if remaining is not None and tested else [])]
+
+    def untested(self, remaining: Lesion) -> str | None:
+        """Why an edit without Q latents is no test of this one; None if it is."""
+        if not remaining.latents:
+            return "no latent was left"
+        if (remaining.block, set(remaining.latents)) == (self.block, set(self.latents)):
+            return "no latent was removed"
+        return None
+
+    def _same_edit(self, other: Lesion) -> bool:
+        same = ("sae", "signal", "rank_by", "latents", "operation", "value")
+        return self.block == other.block and all(self.asked[name] == other.asked[name] for name in same)
 
 
 def read_lesions(reader: Reader, facts: StudyFacts) -> list[Lesion]:
@@ -83,6 +105,7 @@ def read_lesions(reader: Reader, facts: StudyFacts) -> list[Lesion]:
     )
     if not rows:
         raise NotRecorded("interventions")
+    asked = {section["name"]: section for section in facts.config["intervention"]}
     found = [
         Lesion(
             name=row["intervention"],
@@ -93,11 +116,11 @@ def read_lesions(reader: Reader, facts: StudyFacts) -> list[Lesion]:
             operation=row["operation"],
             value=row["value"],
             target=row["target_signal"],
+            asked=asked[row["intervention"]],
         )
         for row in rows
     ]
-    order = [str(section["name"]) for section in facts.config["intervention"]]
-    return sorted(found, key=lambda lesion: order.index(lesion.name) if lesion.name in order else len(order))
+    return sorted(found, key=lambda lesion: list(asked).index(lesion.name))
 
 
 def td_lesion(lesions: list[Lesion], operation: str = "zero") -> Lesion:

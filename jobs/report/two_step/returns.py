@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
+from envs.two_step import TwoStepConfig, draw_phases
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
 from jobs.report.verdicts import Interval, mean_interval
-
-CHANCE, OPTIMUM = 4.0, 8.0
-"""Mean return of uniformly random choices and best return in the standard variant (rewards 1, 8 | 2, 5)."""
+from tdlens.figures import GREY, level
 
 NO_LESION = "none"
+
+
+def yardsticks(config: TwoStepConfig) -> pd.DataFrame:
+    """Mean return of uniformly random choices and of the best ones: a row an episode, columns chance and optimum."""
+    # a seed decides where the points lie, never which there are
+    before, after = draw_phases(config.variant, np.random.default_rng(0))
+    layouts = [before if episode < config.change_episode else after for episode in range(config.episodes)]
+    return pd.DataFrame(
+        {
+            "chance": [float(np.mean(layout.points)) for layout in layouts],
+            "optimum": [float(layout.best_return()) for layout in layouts],
+        }
+    )
+
+
+def yardsticks_of(facts: StudyFacts) -> pd.DataFrame:
+    """The same for the task as the model played it.
+
+    Raises:
+        NotRecorded: it has not played yet.
+    """
+    return yardsticks(TwoStepConfig(**facts.played))
+
+
+def draw_level(ax: Axes, values: pd.Series[float], label: str) -> None:
+    """A dotted line with its name on it, with a step where the task changes."""
+    level(ax, float(values.iloc[-1]), label, linestyle="none")  # its name
+    edges = np.append(values.index - 0.5, values.index[-1] + 0.5)
+    ax.stairs(values, edges, baseline=None, color=GREY, linewidth=0.9, linestyle=":", zorder=1)
 
 
 def read_returns(reader: Reader, facts: StudyFacts) -> pd.DataFrame:
@@ -50,6 +80,12 @@ def own_returns(returns: pd.DataFrame, intervention: str = NO_LESION) -> pd.Seri
 def own_return(returns: pd.DataFrame, intervention: str = NO_LESION) -> Interval | None:
     """Mean over rollouts of their own return."""
     return mean_interval(own_returns(returns, intervention).tolist())
+
+
+def over_own(values: pd.Series[float], returns: pd.DataFrame) -> float:
+    """Mean of a value per episode over the episodes that the model chose itself."""
+    own = returns.loc[~returns["forced"].astype(bool), "episode"].unique()
+    return float(values.loc[own].mean())
 
 
 def paired_difference(returns: pd.DataFrame, first: str, second: str) -> Interval | None:

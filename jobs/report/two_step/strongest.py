@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -29,8 +30,12 @@ class Feature:
     latent: int
     signal: str
     r: Interval
-    heldout: float
-    partial: float
+    """Over all rollouts."""
+    heldout: Interval
+    """On the half that it was not chosen on."""
+    partial: Interval
+    """Given the covariates, over all rollouts."""
+    partial_heldout: float
     p_familywise: float
 
 
@@ -61,8 +66,9 @@ def selected(reader: Reader, facts: StudyFacts, signals: tuple[str, ...]) -> pd.
     rows = reader.ask(
         """
         SELECT * FROM (
-            SELECT source, model, sae, block, signal, latent, r, r_selection, r_heldout, r_partial,
-                   ci_low, ci_high, p_familywise, n, n_rollouts,
+            SELECT source, model, sae, block, signal, latent, r_selection, r, ci_low, ci_high,
+                   r_heldout, heldout_low, heldout_high, r_partial, partial_low, partial_high, r_partial_heldout,
+                   p_familywise, n, n_rollouts,
                    row_number() OVER (
                        PARTITION BY source, model, sae, block, signal
                        ORDER BY CASE WHEN source IN ('sae', 'shuffled') THEN r_selection
@@ -77,14 +83,18 @@ def selected(reader: Reader, facts: StudyFacts, signals: tuple[str, ...]) -> pd.
     )
     rows = _sourced(rows, facts)
     turned = ~rows["source"].isin(["sae", "shuffled"]) & (rows["r_selection"] < 0)
-    columns = ["r", "r_selection", "r_heldout", "r_partial"]
-    rows.loc[turned, columns] *= -1
-    rows.loc[turned, ["ci_low", "ci_high"]] = -rows.loc[turned, ["ci_high", "ci_low"]].to_numpy()
+    rows.loc[turned, ["r", "r_selection", "r_heldout", "r_partial", "r_partial_heldout"]] *= -1
+    for name in ("ci", "heldout", "partial"):
+        low, high = f"{name}_low", f"{name}_high"
+        rows.loc[turned, [low, high]] = -rows.loc[turned, [high, low]].to_numpy()
     return rows
 
 
 def thresholds(reader: Reader, facts: StudyFacts, signals: tuple[str, ...]) -> pd.DataFrame:
-    """The r that is significant family-wise, and how many latents were tested: source, sae, block, signal, …"""
+    """The largest r that any latent of a block needs to be significant family-wise, and how many were tested.
+
+    Columns: source, sae, block, signal, r_threshold, alpha and the sizes of the family.
+    """
     rows = reader.ask(
         """
         SELECT source, model, sae, block, signal, n_latents, n_live, r_threshold, n, n_rollouts,
@@ -118,15 +128,16 @@ def best(rows: pd.DataFrame, source: str, signal: str, sae: str | None = None) -
         block=int(row["block"]),
         latent=int(row["latent"]),
         signal=signal,
-        r=Interval(float(row["r"]), _number(row["ci_low"]), _number(row["ci_high"])),
-        heldout=_number(row["r_heldout"]),
-        partial=_number(row["r_partial"]),
+        r=_interval(row, "r", "ci"),
+        heldout=_interval(row, "r_heldout", "heldout"),
+        partial=_interval(row, "r_partial", "partial"),
+        partial_heldout=_number(row["r_partial_heldout"]),
         p_familywise=_number(row["p_familywise"]),
     )
 
 
 def threshold_of(rows: pd.DataFrame, feature: Feature, sae: str) -> float | None:
-    """The family-wise threshold where a feature of an autoencoder was found."""
+    """The largest family-wise threshold of the latents of a feature's block, for its signal."""
     here = rows[
         (rows["source"] == "sae")
         & (rows["sae"] == sae)
@@ -144,6 +155,10 @@ def _sourced(rows: pd.DataFrame, facts: StudyFacts) -> pd.DataFrame:
     numbers = [name for name in rows.columns if name not in ("source", "model", "sae", "signal")]
     rows[numbers] = rows[numbers].apply(pd.to_numeric)
     return rows
+
+
+def _interval(row: pd.Series[Any], value: str, bounds: str) -> Interval:
+    return Interval(*(_number(row[name]) for name in (value, f"{bounds}_low", f"{bounds}_high")))
 
 
 def _number(value: object) -> float:

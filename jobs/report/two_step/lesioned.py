@@ -1,0 +1,84 @@
+"""Which latents a lesion changes, beside those that the correlation claim and Fig 3 speak of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jobs.report.claims import or_none
+from jobs.report.reader import Reader, StudyFacts
+from jobs.report.two_step.lesions import Lesion
+from jobs.report.two_step.strongest import best, selected
+from tdlens.figures import number
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a latent is: an autoencoder's name, a block, an index."""
+
+    sae: str
+    block: int
+    latent: int
+
+    def __str__(self) -> str:
+        return f"block {self.block}, latent {self.latent} of {self.sae!r}"
+
+
+def about(reader: Reader, facts: StudyFacts, lesion: Lesion) -> str:
+    """Two sentences for a caption: the lesioned latents with their r, and whether they are those of other figures."""
+    what = lesion.target.replace("_", " ")
+    places = [Place(lesion.sae, lesion.block, latent) for latent in lesion.latents]
+    r = _r(reader, lesion)
+    named = "; ".join(f"{place}, r = {number(r.get(place.latent))} with the {what}" for place in places)
+    others = {
+        "the correlation claim": _claimed(reader, facts, lesion.target),
+        "Fig 3": _traced(reader, facts, lesion.target),
+    }
+    elsewhere = [f"{figure} ({place})" for figure, place in others.items() if place is not None and [place] != places]
+    same = [figure for figure, place in others.items() if place is not None and [place] == places]
+    sentences = [f"Lesioned: {named}."]
+    if same:
+        sentences.append(f"It is the latent of {' and of '.join(same)}.")
+    if elsewhere:
+        why = (
+            "An intervention leaves out the last block, after which an edit could change nothing but the choice itself"
+            if lesion.asked["block"] == "best"
+            else "The study's file sets the block"
+        )
+        sentences.append(f"{why}, so this is not the choice of {' or of '.join(elsewhere)}.")
+    return " ".join(sentences)
+
+
+def _r(reader: Reader, lesion: Lesion) -> dict[int, float]:
+    """Over all rollouts, of those latents that are among the kept ones."""
+    rows = reader.rows(
+        """
+        SELECT latent, r FROM v_latent_correlation
+        WHERE study = :study AND sae = :sae AND block = :block AND signal = :signal AND latent IN :latents
+        ORDER BY latent
+        """,
+        sae=lesion.sae,
+        block=lesion.block,
+        signal=lesion.target,
+        latents=lesion.latents,
+    )
+    return {row["latent"]: row["r"] for row in rows}
+
+
+def _claimed(reader: Reader, facts: StudyFacts, signal: str) -> Place | None:
+    chosen = or_none(lambda: selected(reader, facts, (signal,)))
+    feature = best(chosen, "sae", signal, facts.sae) if chosen is not None else None
+    return Place(facts.sae, feature.block, feature.latent) if feature is not None else None
+
+
+def _traced(reader: Reader, facts: StudyFacts, signal: str) -> Place | None:
+    rows = reader.rows(
+        """
+        SELECT DISTINCT block, latent FROM v_latent_activation
+        WHERE study = :study AND sae = :sae AND model = :model AND signal = :signal AND intervention = 'none'
+          AND rollout_index = 0 AND step = 0
+        """,
+        sae=facts.sae,
+        model=facts.model,
+        signal=signal,
+    )
+    return Place(facts.sae, rows[0]["block"], rows[0]["latent"]) if rows else None
