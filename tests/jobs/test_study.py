@@ -117,7 +117,7 @@ def test_an_unknown_key_is_named_with_its_neighbour(path: str, said: str) -> Non
         ("task.variants", ["standrd"], "unknown variant of two_step 'standrd' (did you mean standard?)"),
         ("task.variants", [], "task.variants: Tuple should have at least 1 item"),
         ("task.variants", ["standard", "standard"], "task.variants: 'standard' occurs twice"),
-        ("task.rollouts", 1, "task.rollouts: Input should be greater than or equal to 2"),
+        ("task.rollouts", 1, "task.rollouts: Input should be greater than or equal to 4"),
         ("task.rollouts", "many", "task.rollouts: Input should be a valid integer"),
         ("task.settings", {"episodes": 5, "random_episodes": 6}, "random_episodes (6) must lie between 0 and episodes"),
         ("model.dtype", "int8", "model.dtype: Input should be 'float32', 'bfloat16' or 'float16'"),
