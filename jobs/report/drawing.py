@@ -18,6 +18,8 @@ class Table:
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    words: tuple[int, ...] = (0,)
+    """Columns that hold words; the others hold numbers."""
 
 
 @dataclass(frozen=True)

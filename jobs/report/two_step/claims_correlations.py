@@ -86,7 +86,7 @@ def _latents(group: str, what: str, published: float, evidence: Evidence | None,
         f"r = {number(published)}",
         parts,
         yes=f"A latent follows {what} beyond chance, confounds and controls.",
-        no=f"What follows {what} here does so no more than chance, a confound or a control.",
+        no=f"Chance, a confound or a control accounts for what follows {what} here, or does better.",
         maybe="Part of the evidence is missing or not clear.",
     )
 

@@ -145,21 +145,26 @@ def clamp_claims(reader: Reader, facts: StudyFacts) -> list[Claim]:
     """What clamping the TD latents does to later blocks, beyond what other choices do to all blocks."""
     lesions = or_none(lambda: read_lesions(reader, facts)) or []
     lesion = or_none(lambda: td_lesion(lesions, "clamp"))
+    controls = lesion.controls(lesions) if lesion is not None else []
     return [
-        _clamp(reader, lesion, "q_values", "Q-values", "clamp_r_q_value"),
-        _clamp(reader, lesion, "td_error", "the TD error", "clamp_r_td_error"),
+        _clamp(reader, lesion, controls, "q_values", "Q-values", "clamp_r_q_value"),
+        _clamp(reader, lesion, controls, "td_error", "the TD error", "clamp_r_td_error"),
     ]
 
 
-def _clamp(reader: Reader, lesion: Lesion | None, group: str, what: str, key: str) -> Claim:
-    later = earlier = None
-    absent = UNRECORDED
-    if lesion is not None:
-        rows = read_blocks(reader, lesion, group)
-        if rows and lesion.block >= max(row.block for row in rows):
-            absent = "no block after the clamped one"
-        later = verdicts.average([row.difference for row in rows if row.block > lesion.block])
-        earlier = verdicts.average([row.difference for row in rows if row.block < lesion.block])
+def _changes(reader: Reader, lesion: Lesion, group: str) -> tuple[Interval | None, Interval | None]:
+    """Mean change of the highest r in the blocks after the edited one, and in those before it."""
+    rows = read_blocks(reader, lesion, group)
+    return (
+        verdicts.average([row.difference for row in rows if row.block > lesion.block]),
+        verdicts.average([row.difference for row in rows if row.block < lesion.block]),
+    )
+
+
+def _clamp(reader: Reader, lesion: Lesion | None, controls: list[Lesion], group: str, what: str, key: str) -> Claim:
+    later, earlier = _changes(reader, lesion, group) if lesion is not None else (None, None)
+    at_end = lesion is not None and later is None and earlier is not None
+    absent = "no block after the clamped one" if at_end else UNRECORDED
     published = PAPER[key] - PAPER[f"{key}_no_lesion"]
     parts = [
         claim(
@@ -181,6 +186,19 @@ def _clamp(reader: Reader, lesion: Lesion | None, group: str, what: str, key: st
             maybe="Whether later blocks lose more than earlier ones can't be told.",
         ),
     ]
+    for control in controls:
+        other, _ = _changes(reader, control, group)
+        parts.append(
+            claim(
+                _more_than(control),
+                NOT_PUBLISHED,
+                f"{shown(later)} against {shown(other)}" if later and other else absent,
+                verdicts.beyond(verdicts.negated(later), verdicts.negated(other), "the loss under the control"),
+                yes="The TD latents matter more for this than these.",
+                no="Clamping these takes more away.",
+                maybe="Neither clamp is clearly ahead.",
+            )
+        )
     return together(
         f"Clamping the TD latents lowers later blocks' correlation with {what}",
         f"{number(published)} in r",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.report.drawing import Drawing
+from jobs.report.drawing import Drawing, Table
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
 from jobs.report.two_step.lesions import Lesion, read_effects, read_lesions
 from tdlens.figures import GREY, canvas, intervals
@@ -52,15 +52,27 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         figure,
         sees=(
             "Each point is the change against the same seeds without an intervention, with its 95 % interval. "
-            + (f"The return clearly changes under: {', '.join(clear)}." if clear else "No return clearly changes.")
+            f"That of the return excludes 0 under {len(clear)} of {len(lesions)}: {', '.join(clear) or 'none'}; about "
+            "one in twenty would by chance."
         ),
         beside=(
             "Filled points change the chosen latents, hollow ones a control. The chosen latents matter in "
             "particular only where a filled point lies beyond its hollow neighbours. The shift of choice probabilities "
-            "(total variation) is measured on the intact model's own texts and can't be negative."
+            "(total variation) is measured on the intact model's own texts and can't be negative. A control is as good "
+            "as its choice, see the table: latents of far lower firing rate or size are an easy match to beat."
         ),
         n=f"{min(effect.n_rollouts for effect in effects.values())} rollouts each",
+        table=_table(lesions),
     )
+
+
+def _table(lesions: list[Lesion]) -> Table:
+    header = ("intervention", "block", "latents", "how they were chosen")
+    rows = [
+        (lesion.name, str(lesion.block), ", ".join(map(str, lesion.latents)) or "none", lesion.description)
+        for lesion in lesions
+    ]
+    return Table(header, tuple(rows), words=(0, 2, 3))
 
 
 def _extent(lesion: Lesion, lesions: list[Lesion]) -> str:

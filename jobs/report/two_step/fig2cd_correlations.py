@@ -111,7 +111,7 @@ def _controls(ax: Axes, group: str, chosen: pd.DataFrame, judged: pd.DataFrame, 
         limit,
         color="#ECEEF1",
         linewidth=0,
-        label="below the largest threshold",
+        label="below largest family-wise\nthreshold of block's latents",
     )
     for source, label, colour, style in CONTROLS:
         values = by_block(chosen, "r_heldout", source, group)

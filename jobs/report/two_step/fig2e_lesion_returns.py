@@ -42,7 +42,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
             curve_of["mean"],
             color=control.colour,
             linewidth=1.0,
-            label=f"{control.label} zeroed",
+            label=control.zeroed,
         )
     for name, colour, label in (
         (NO_LESION, BLUE, "no lesion"),
@@ -78,6 +78,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         beside=(
             "Taking out anything may hurt. The same edit on other latents changes the return by: "
             + ("; ".join(against) + "." if against else "no control is recorded in this study.")
+            + " How these were chosen stands below every intervention. Of curves that coincide one sees the last."
         ),
         n=f"{len(own_returns(returns))} rollouts each, the same seeds",
     )

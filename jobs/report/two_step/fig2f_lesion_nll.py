@@ -47,7 +47,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     ax.axvline(np.log(2), color=GREY, linestyle=":", linewidth=1, label="chance (ln 2)")
     ax.set(
         yticks=places,
-        yticklabels=["no lesion", *(f"{one.label} zeroed" for one in shown)],
+        yticklabels=["no lesion", *(one.zeroed for one in shown)],
         title="Surprise of the choices under Q-learning",
         xlabel="negative log likelihood (nats per choice; sums on the bars)",
     )

@@ -58,8 +58,8 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         figure,
         sees=(
             f"In {facts.sae!r}, {number(first['non_constant'].min(), 0)} to {number(first['non_constant'].max(), 0)} "
-            f"latents a block vary at all, and they explain {number(100 * first['explained_variance'].min(), 0)} to "
-            f"{number(100 * first['explained_variance'].max(), 0)} % of the variance. Published: "
+            f"latents a block vary at all, and they explain {number(100 * first['explained_variance'].min(), 1)} to "
+            f"{number(100 * first['explained_variance'].max(), 1)} % of the variance (in-sample). Published: "
             f"{int(theirs['L0_two'].min())} to {int(theirs['L0_two'].max())} of 16,384."
         ),
         beside=(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from jobs.report.claims import or_none
 from jobs.report.reader import Reader, StudyFacts
-from jobs.report.two_step.lesions import Lesion
+from jobs.report.two_step.lesions import TARGET, Lesion
 from jobs.report.two_step.strongest import best, selected
 from tdlens.figures import number
 
@@ -24,35 +24,35 @@ class Place:
 
 
 def about(reader: Reader, facts: StudyFacts, lesion: Lesion) -> str:
-    """Two sentences for a caption: the lesioned latents with their r, and whether they are those of other figures."""
-    what = lesion.target.replace("_", " ")
+    """Sentences for a caption: the lesioned latents with their r, and those that other figures speak of."""
+    what = "TD error" if lesion.target == TARGET else lesion.target.replace("_", " ")
     places = [Place(lesion.sae, lesion.block, latent) for latent in lesion.latents]
     r = _r(reader, lesion)
-    named = "; ".join(f"{place}, r = {number(r.get(place.latent))} with the {what}" for place in places)
-    others = {
-        "the correlation claim": _claimed(reader, facts, lesion.target),
-        "Fig 3": _traced(reader, facts, lesion.target),
-    }
-    elsewhere = [f"{figure} ({place})" for figure, place in others.items() if place is not None and [place] != places]
-    same = [figure for figure, place in others.items() if place is not None and [place] == places]
-    sentences = [f"Lesioned: {named}."]
-    if same:
-        sentences.append(f"It is the latent of {' and of '.join(same)}.")
-    if elsewhere:
-        why = (
-            "An intervention leaves out the last block, after which an edit could change nothing but the choice itself"
-            if lesion.asked["block"] == "best"
-            else "The study's file sets the block"
+    named = "; ".join(f"{place}, {r.get(place.latent, 'r not kept')}" for place in places)
+    others: dict[Place, list[str]] = {}
+    for figure, place in (
+        ("the correlation claim", _claimed(reader, facts, lesion.target)),
+        ("Fig 3", _traced(reader, facts, lesion.target)),
+    ):
+        if place is not None:
+            others.setdefault(place, []).append(figure)
+    sentences = [f"Lesioned, for the {what}: {named}."]
+    if lesion.asked["block"] == "best":
+        sentences.append(
+            "The choice leaves out the last block, after which an edit could change nothing but the choice itself, so "
+            "it may differ from that of the correlation claim and of Fig 3."
         )
-        sentences.append(f"{why}, so this is not the choice of {' or of '.join(elsewhere)}.")
+    for place, figures in others.items():
+        same = "the same latent" if [place] == places else str(place)
+        sentences.append(f"Here {' and '.join(figures)} speak{'s' if len(figures) == 1 else ''} of {same}.")
     return " ".join(sentences)
 
 
-def _r(reader: Reader, lesion: Lesion) -> dict[int, float]:
-    """Over all rollouts, of those latents that are among the kept ones."""
+def _r(reader: Reader, lesion: Lesion) -> dict[int, str]:
+    """Over all rollouts and on the held-out half, of those latents that are among the kept ones."""
     rows = reader.rows(
         """
-        SELECT latent, r FROM v_latent_correlation
+        SELECT latent, r, r_heldout FROM v_latent_correlation
         WHERE study = :study AND sae = :sae AND block = :block AND signal = :signal AND latent IN :latents
         ORDER BY latent
         """,
@@ -61,7 +61,7 @@ def _r(reader: Reader, lesion: Lesion) -> dict[int, float]:
         signal=lesion.target,
         latents=lesion.latents,
     )
-    return {row["latent"]: row["r"] for row in rows}
+    return {row["latent"]: f"r = {number(row['r'])}, held out {number(row['r_heldout'])}" for row in rows}
 
 
 def _claimed(reader: Reader, facts: StudyFacts, signal: str) -> Place | None:

@@ -44,6 +44,8 @@ class Lesion:
     operation: str
     value: float | None
     target: str
+    description: str
+    """How its latents came to be chosen."""
     asked: dict[str, Any]
     """The study's entry: how the latents were to be chosen, and how many."""
 
@@ -51,8 +53,13 @@ class Lesion:
     def label(self) -> str:
         """What was changed, for legends."""
         target = "TD" if self.target == TARGET else self.target.replace("_", " ")
-        draw = f", draw {self.asked['draw'] + 1}" if self.asked["draw"] else ""
+        draw = f" (draw {self.asked['draw'] + 1})" if self.asked["draw"] else ""
         return CONTROL_NAMES.get(self.control, self.control).format(target=target) + draw
+
+    @property
+    def zeroed(self) -> str:
+        """The same where latents were zeroed; a direction is taken out as far as they would have been."""
+        return self.label if self.control == "random_direction" else f"{self.label} zeroed"
 
     @property
     def colour(self) -> str:
@@ -99,7 +106,7 @@ def read_lesions(reader: Reader, facts: StudyFacts) -> list[Lesion]:
     """
     rows = reader.rows(
         """
-        SELECT intervention, control, sae, block, latents, operation, value, target_signal
+        SELECT intervention, control, sae, block, latents, operation, value, target_signal, description
         FROM v_intervention WHERE study = :study ORDER BY intervention
         """
     )
@@ -116,6 +123,7 @@ def read_lesions(reader: Reader, facts: StudyFacts) -> list[Lesion]:
             operation=row["operation"],
             value=row["value"],
             target=row["target_signal"],
+            description=row["description"],
             asked=asked[row["intervention"]],
         )
         for row in rows
