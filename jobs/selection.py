@@ -86,7 +86,7 @@ def _matched(
     section: InterventionSection, here: pd.DataFrame, chosen: tuple[int, ...], follows: pd.Series[float], block: int
 ) -> Selection:
     """Controls like the chosen latents in firing rate and size, that follow no signal of a learner closely."""
-    bound = max(CONTROL_MAX_R, float(follows.drop(labels=list(chosen)).quantile(CANDIDATES)))
+    bound = max(CONTROL_MAX_R, float(follows.drop(labels=list(chosen), errors="ignore").quantile(CANDIDATES)))
     candidates = here.assign(follows=follows.reindex(here["latent"]).to_numpy())
     try:
         pairs = match_controls(

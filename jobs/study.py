@@ -310,7 +310,7 @@ def validate(data: dict[str, Any], source: str) -> Study:
                 lines.append(f"unknown key {where}{_hint(str(problem['loc'][-1]), _known_keys(problem['loc'][:-1]))}")
             else:
                 lines.append(f"{where or 'study'}: {problem['msg'].removeprefix('Value error, ')}")
-        raise UserError(f"{source}: " + "; ".join(lines), "see the comments in studies/two_step_demo.toml") from None
+        raise UserError(f"{source}: " + "; ".join(lines), "tdlens run --keys lists every setting") from None
 
 
 def _set(data: dict[str, Any], override: str) -> None:

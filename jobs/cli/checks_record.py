@@ -25,6 +25,8 @@ FROM activation_shard JOIN capture ON capture.id = activation_shard.capture_id
 JOIN job ON job.id = capture.job_id
 """
 """Which jobs made each blob."""
+UNCLAIMED = "SELECT id, stage, key FROM job WHERE id NOT IN (SELECT job_id FROM study_job) ORDER BY id"
+"""Jobs that no revision of any study asks for."""
 
 
 def check_record(settings: Settings, *, full: bool) -> Iterator[Check]:
@@ -40,6 +42,7 @@ def check_record(settings: Settings, *, full: bool) -> Iterator[Check]:
     yield _failed(jobs[jobs.state == "failed"])
     store = BlobStore(settings.blobs)
     blobs = query(settings, "SELECT sha256, suffix, bytes FROM blob ORDER BY sha256")
+    yield _unclaimed(query(settings, UNCLAIMED))
     yield _leavings(settings, store, blobs, active=len(lives) > 0)
     yield _damaged(settings, store, blobs, full=full)
 
@@ -70,6 +73,14 @@ def _failed(failed: pd.DataFrame) -> Check:
     )
     remedy = "Put right what each names and run its study again; a job of an abandoned setting may stay."
     return Check("failed jobs", "warn", str(len(failed)), remedy, details)
+
+
+def _unclaimed(jobs: pd.DataFrame) -> Check:
+    if jobs.empty:
+        return Check("jobs of no study", "ok", "none")
+    remedy = "Results of weights or code since replaced, which no view shows; tdlens doctor --repair forgets them."
+    details = tuple(f"{job.stage} {job.key} (job {job.id})" for job in rows(jobs))
+    return Check("jobs of no study", "warn", str(len(jobs)), remedy, details)
 
 
 def _leavings(settings: Settings, store: BlobStore, blobs: pd.DataFrame, *, active: bool) -> Check:

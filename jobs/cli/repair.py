@@ -1,4 +1,4 @@
-"""Repair of the record: delete leavings, forget what was computed from damaged blobs."""
+"""Repair of the record: delete leavings, forget jobs of no study and what was computed from damaged blobs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import delete, select, union
 
-from jobs.cli.checks_record import MAKERS, damaged_blobs, leavings
+from jobs.cli.checks_record import MAKERS, UNCLAIMED, damaged_blobs, leavings
 from jobs.owner import alive
 from tdlens.errors import UserError
 from tdlens.record import ActivationShard, Artifact, Blob, Coverage, Job, JobParent, Record, SaeCheckpoint
@@ -33,10 +33,11 @@ def repair_record(settings: Settings) -> Iterator[str]:
                     f"{job.stage} {job.key} is being computed ({job.owner}).",
                     "Wait until no run is active, then repair.",
                 )
+        unclaimed = {job.id for job in rows(record.query(UNCLAIMED))}
         blobs = record.query("SELECT sha256, suffix, bytes FROM blob")
         damaged = damaged_blobs(record.blobs, blobs, full=True)
         makers = record.query(MAKERS)
-        yield from _forget(record, {row.id for row in rows(makers) if row.blob in damaged})
+        yield from _forget(record, unclaimed | {row.id for row in rows(makers) if row.blob in damaged})
         for blob in rows(blobs[blobs.sha256.isin(list(damaged))]):
             record.blobs.path(blob.sha256, blob.suffix).unlink(missing_ok=True)
         blobs = record.query("SELECT sha256 FROM blob")

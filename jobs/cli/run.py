@@ -47,7 +47,8 @@ def run(
     Run a study: compute whatever the record doesn't hold yet, then write its report and its copy in MLflow.
 
     Running the same study again computes nothing. A changed setting recomputes only what depends on it, and
-    the study gets a new revision, which views then show. A run that was killed goes on where it was.
+    the study gets a new revision, which views show from then on, also while it is still being computed. A run
+    that was killed goes on where it was.
 
     **Examples**
 

@@ -176,7 +176,7 @@ def test_doctor_finds_nothing_wrong(done: Workplace, invoke: Invoke) -> None:
     result = invoke(done, "doctor", "--full")
     assert result.exit_code == 0
     lines = [line.split() for line in result.stdout.splitlines() if line.startswith(("ok", "warn", "fail"))]
-    assert len(lines) == 11
+    assert len(lines) == 12
     assert [line[1] for line in lines if line[0] != "ok"] in ([], ["reference"], ["threads"])
 
 
@@ -257,3 +257,19 @@ def test_ui_refuses_a_port_in_use_and_a_home_without_runs(done: Workplace, fresh
         port = taken.getsockname()[1]
         result = invoke(done, "ui", "--port", str(port))
     assert result.exit_code == 2 and f"--port {port + 1}" in result.stderr
+
+
+def test_doctor_names_jobs_of_no_study_and_repair_forgets_them(copied: Workplace, invoke: Invoke) -> None:
+    record = copied.record()
+    with record.session() as session:
+        session.execute(
+            text("DELETE FROM study_job WHERE job_id IN (SELECT id FROM job WHERE stage IN ('rank', 'intervene'))")
+        )
+    found = invoke(copied, "doctor").stdout
+    assert "jobs of no study" in found and "rank sae:" in found and "doctor --repair" in found
+    assert invoke(copied, "doctor", "--repair").exit_code == 0
+    left = json.loads(invoke(copied, "sql", "SELECT DISTINCT stage FROM job ORDER BY 1", "--format", "json").stdout)
+    assert "rank" not in str(left) and "intervene" not in str(left) and "correlate" in str(left)
+    record.close()
+    again = invoke(copied, "run", "tiny.toml", "--no-report", "--no-mlflow")
+    assert again.exit_code == 0 and "jobs of no study" in invoke(copied, "doctor").stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -10,34 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.selection import CANDIDATES, CONTROL_MAX_R, Selection
-from jobs.selection import select as choose
+from jobs.selection import Selection, select
 from jobs.study import InterventionSection
 from tdlens.errors import UserError
 
 Q = ("q_left", "q_right", "q_max")
-RL = ("td_error", *Q)
-SIGNALS = ("td_error", "step", *Q[:2])
+RL = ("td_error", "myopic_error", *Q)
+SIGNALS = ("td_error", "step", "myopic_error", *Q[:2])
 BLOCKS, LATENTS = (2, 3, 5), 16
-COLUMN = {"r": "r_selection", "r_partial": "r_partial_selection"}
+COLUMNS = {"r": "r_selection", "r_partial": "r_partial_selection"}
+"""What a choice looks at: never the half that is held out."""
 
 
 def section(**settings: Any) -> InterventionSection:
     return InterventionSection(**{"name": "test", "sae": "paper", **settings})
-
-
-def select(wanted: InterventionSection, made: pd.DataFrame, q: tuple[str, ...] = Q) -> Selection:
-    return choose(wanted, made, q_signals=q, rl_signals=RL)
-
-
-def closest(made: pd.DataFrame, block: int, signals: tuple[str, ...], column: str) -> dict[int, float]:
-    """Highest |r| of each latent of a block with any of the signals."""
-    found: dict[int, float] = {}
-    for row in made.itertuples():
-        value = abs(getattr(row, column))
-        if row.block == block and row.signal in signals and value == value:
-            found[row.latent] = max(value, found.get(row.latent, 0.0))
-    return found
 
 
 def table(seed: int, dead: float = 0.2, undefined: float = 0.1) -> pd.DataFrame:
@@ -49,7 +36,7 @@ def table(seed: int, dead: float = 0.2, undefined: float = 0.1) -> pd.DataFrame:
             fires = rng.random() > dead
             about = {"frequency": rng.uniform(0.01, 1) if fires else 0.0, "rms": rng.lognormal()}
             for signal in SIGNALS:
-                r = {name: rng.uniform(-1, 1) for name in ("r", "r_selection", "r_partial_selection")}
+                r = {name: rng.uniform(-1, 1) for name in ("r", "r_partial", *COLUMNS.values())}
                 if rng.random() < undefined:
                     r = dict.fromkeys(r, np.nan)
                 rows.append({"block": block, "latent": int(latent), "signal": signal, **r, **about})
@@ -68,11 +55,33 @@ def candidates(made: pd.DataFrame, signal: str, column: str, blocks: tuple[int, 
 
 def expected(made: pd.DataFrame, wanted: InterventionSection) -> tuple[int, list[int]]:
     """Block, and all its latents in order of preference."""
-    column = COLUMN[wanted.rank_by]
+    column = COLUMNS[wanted.rank_by]
     blocks = BLOCKS[:-1] if wanted.block == "best" else (wanted.block,)
     found = candidates(made, wanted.signal, column, blocks)
     best = found[0][1]
     return best, [latent for _, block, latent in found if block == best]
+
+
+def choose(wanted: InterventionSection, made: pd.DataFrame) -> Selection:
+    return select(wanted, made, q_signals=Q, rl_signals=RL)
+
+
+def column_of(made: pd.DataFrame, wanted: InterventionSection, block: int, signal: str) -> dict[int, float]:
+    """What the choice sees of each latent's correlation with one signal."""
+    rows = made[(made["block"] == block) & (made["signal"] == signal)]
+    return dict(zip(rows["latent"], rows[COLUMNS[wanted.rank_by]], strict=True))
+
+
+def strongest(
+    made: pd.DataFrame, wanted: InterventionSection, block: int, signals: tuple[str, ...]
+) -> dict[int, float]:
+    """Of each latent the highest |r| with any of the signals."""
+    found: dict[int, float] = {}
+    for signal in signals:
+        for latent, r in column_of(made, wanted, block, signal).items():
+            if r == r:
+                found[latent] = max(abs(r), found.get(latent, 0.0))
+    return found
 
 
 wishes = {
@@ -90,10 +99,10 @@ def test_the_latents_with_the_highest_signed_correlation_are_chosen(
 ) -> None:
     made = table(seed)
     wanted = section(rank_by=rank_by, latents=count, block=block, signal=signal, control=control)
-    found = select(wanted, made)
+    found = choose(wanted, made)
     best, order = expected(made, wanted)
     assert (found.block, found.latents) == (best, tuple(order[:count]))
-    assert signal in found.description and ("r_partial" in found.description) == (rank_by == "r_partial")
+    assert signal in found.description and ("partial" in found.description) == (rank_by == "r_partial")
 
 
 @given(**wishes)
@@ -102,40 +111,45 @@ def test_lowest_are_those_nearest_to_no_correlation_in_the_same_block(
 ) -> None:
     made = table(seed)
     wanted = section(rank_by=rank_by, latents=count, block=block, signal=signal, control="lowest")
-    found = select(wanted, made)
+    found = choose(wanted, made)
     best, order = expected(made, wanted)
-    r = {
-        row.latent: getattr(row, COLUMN[rank_by])
-        for row in made.itertuples()
-        if (row.block, row.signal) == (best, signal)
-    }
+    r = column_of(made, wanted, best, signal)
     assert found.block == best
     assert list(found.latents) == sorted(order, key=lambda latent: abs(r[latent]))[:count]
 
 
-@given(**wishes)
-def test_matched_are_uncorrelated_others_and_no_closer_set_exists(
-    seed: int, rank_by: str, count: int, block: Any, signal: str
+@given(**wishes, draw=st.integers(0, 1))
+def test_matched_are_others_that_follow_no_learner_and_no_closer_set_exists(
+    seed: int, rank_by: str, count: int, block: Any, signal: str, draw: int
 ) -> None:
     count = min(count, 2)
-    made = table(seed, dead=0.1, undefined=0.0)
-    wanted = section(rank_by=rank_by, latents=count, block=block, signal=signal, control="matched")
-    found = select(wanted, made)
+    made = table(seed, dead=0.1)
+    wanted = section(rank_by=rank_by, latents=count, block=block, signal=signal, control="matched", draw=draw)
     best, order = expected(made, wanted)
-    about = {row.latent: row for row in made.itertuples() if (row.block, row.signal) == (best, signal)}
-    follows = closest(made, best, RL, COLUMN[rank_by])
-    others = [value for latent, value in follows.items() if latent not in order[:count]]
-    bound = max(CONTROL_MAX_R, float(np.quantile(others, CANDIDATES)))
-    allowed = [latent for latent in order[count:] if follows[latent] <= bound]
-    assert found.block == best and set(found.latents) <= set(allowed) and len(set(found.latents)) == count
+    chosen, others = order[:count], order[count:]
+    follows = strongest(made, wanted, best, RL)
+    bound = max(0.1, np.quantile([r for latent, r in follows.items() if latent not in chosen], 1 / 3))
+    allowed = [latent for latent in others if follows[latent] <= bound]
+    if len(allowed) < count * (draw + 1):
+        with pytest.raises(UserError, match="too few latents are alive"):
+            choose(wanted, made)
+        return
+    about = {row.latent: row for row in made.itertuples() if row.block == best}
 
-    def distance(target: int, control: int) -> float:
-        ratio = [np.log(getattr(about[control], x) / getattr(about[target], x)) for x in ("frequency", "rms")]
-        return float(np.hypot(*ratio))
+    def closest(candidates: list[int]) -> tuple[int, ...]:
+        def distance(target: int, control: int) -> float:
+            ratio = [np.log(getattr(about[control], x) / getattr(about[target], x)) for x in ("frequency", "rms")]
+            return float(np.hypot(*ratio))
 
-    pairs = [(control,) for control in allowed] if count == 1 else [(a, b) for a in allowed for b in allowed if a != b]
-    least = min(sum(map(distance, order[:count], pair)) for pair in pairs)
-    assert sum(map(distance, order[:count], found.latents)) == pytest.approx(least)
+        sets = permutations(candidates, count)
+        return min(sets, key=lambda controls: sum(map(distance, chosen, controls)))
+
+    first = closest(allowed)
+    found = choose(wanted, made)
+    assert found.block == best
+    assert found.latents == (closest([x for x in allowed if x not in first]) if draw else first)
+    assert str(chosen) in found.description
+    assert f"at most {max(follows[x] for x in found.latents):.2f}" in found.description
 
 
 @given(**wishes)
@@ -145,30 +159,21 @@ def test_td_minus_q_leaves_out_latents_that_follow_a_value_more_closely(
     made = table(seed)
     wanted = section(rank_by=rank_by, latents=count, block=block, signal=signal, control="td_minus_q")
     best, order = expected(made, wanted)
-    own = closest(made, best, (signal,), COLUMN[rank_by])
-    values = closest(made, best, Q, COLUMN[rank_by])
-    left = [latent for latent in order if own[latent] >= values.get(latent, 0.0)]
-    found = select(wanted, made)
+    own, q = column_of(made, wanted, best, signal), strongest(made, wanted, best, Q)
+    left = [latent for latent in order if abs(own[latent]) >= q.get(latent, 0.0)]
+    found = choose(wanted, made)
     assert (found.block, found.latents) == (best, tuple(left[:count]))
-    removed = len(set(order[:count]) - set(left[:count]))
-    assert (f"({removed} of {count} removed" if removed else "(none was removed") in found.description
-
-
-def test_td_minus_q_may_leave_nothing() -> None:
-    made = plain({(1, 0): 0.5, (1, 1): 0.4})
-    found = select(section(block=1, control="td_minus_q"), pd.concat([made, made.assign(signal="q_left", **HIGH)]))
-    assert found.latents == () and "1 of 1 removed, 0 left" in found.description
-
-
-HIGH = {"r_selection": 0.9, "r_partial_selection": 0.9}
+    removed = sum(latent not in left for latent in order[:count])
+    assert (f"{removed} of {count} removed" if removed else "none was removed") in found.description
+    assert (f"{len(left)} left" in found.description) == (len(left) < count)
 
 
 def plain(rs: dict[tuple[int, int], float]) -> pd.DataFrame:
     """Latents that all fire, with the given correlation with the TD error by (block, latent)."""
     return pd.DataFrame(
         [
-            {"block": b, "latent": x, "signal": "td_error", "r": r, "r_selection": r, "r_partial_selection": r}
-            | {"frequency": 0.5, "rms": 1.0}
+            {"block": b, "latent": x, "signal": "td_error", "frequency": 0.5, "rms": 1.0}
+            | dict.fromkeys(("r", "r_partial", *COLUMNS.values()), r)
             for (b, x), r in rs.items()
         ]
     )
@@ -176,19 +181,21 @@ def plain(rs: dict[tuple[int, int], float]) -> pd.DataFrame:
 
 def test_a_negative_correlation_is_not_a_high_one_and_the_last_block_only_counts_if_asked_for() -> None:
     made = plain({(1, 0): -0.9, (1, 1): 0.2, (2, 0): 0.1, (2, 4): 0.15, (3, 7): 0.99})
-    assert select(section(), made) == Selection(1, (1,), "highest r_selection with td_error in block 1")
-    assert select(section(block=3), made).latents == (7,)
-    assert select(section(), made[made["block"] == 3]).latents == (7,)  # there is no other
+    assert choose(section(), made) == Selection(1, (1,), "highest r_selection with td_error in block 1")
+    assert choose(section(block=3), made).latents == (7,)
+    assert choose(section(), made[made["block"] == 3]).latents == (7,)  # there is no other
 
 
 def test_ties_go_to_the_lower_latent() -> None:
-    assert select(section(latents=2), plain({(1, 9): 0.5, (1, 3): 0.5, (1, 5): 0.5})).latents == (3, 5)
+    assert choose(section(latents=2), plain({(1, 9): 0.5, (1, 3): 0.5, (1, 5): 0.5})).latents == (3, 5)
 
 
 def test_the_choice_looks_at_the_selection_half_and_not_at_the_rest() -> None:
-    made = plain({(1, 0): 0.5, (1, 1): 0.4})
-    made["r"] = [0.0, 0.9]
-    assert select(section(), made).latents == (0,)
+    made = plain({(1, x): r for x, r in enumerate((0.5, 0.4, 0.02, 0.01, 0.03))})
+    found = {control: choose(section(control=control), made) for control in ("none", "lowest", "matched")}
+    made["r"], made["r_partial"] = made["r"][::-1].to_numpy(), 0.7
+    assert found == {control: choose(section(control=control), made) for control in found}
+    assert found["none"].latents == (0,) and found["lowest"].latents == (3,)
 
 
 @pytest.mark.parametrize(
@@ -198,26 +205,33 @@ def test_the_choice_looks_at_the_selection_half_and_not_at_the_rest() -> None:
         ({"latents": 3, "block": 1}, "asks for 3 latents, but only 2 are alive there"),
         ({"latents": 3, "block": 1, "control": "lowest"}, "asks for 3 latents, but only 2 are alive there"),
         ({"latents": 2, "block": 1, "control": "matched"}, "too few latents are alive in block 1 to match"),
+        ({"block": 1, "control": "matched", "draw": 1}, "too few latents are alive in block 1 to match"),
         ({"signal": "step"}, "no live latent"),
     ],
 )
 def test_too_few_live_latents_is_the_users_to_mend(settings: dict[str, Any], said: str) -> None:
     made = plain({(1, 0): 0.5, (1, 1): 0.4, (2, 0): 0.1})
     with pytest.raises(UserError) as caught:
-        select(section(**settings), made, ("td_error",))
+        choose(section(**settings), made)
     assert caught.value.message.startswith("intervention test") and said in caught.value.message
     assert caught.value.remedy
+
+
+def test_td_minus_q_may_leave_nothing() -> None:
+    made = pd.concat([plain({(1, 0): 0.5}), plain({(1, 0): 0.6}).assign(signal="q_left")])
+    found = choose(section(control="td_minus_q"), made)
+    assert found.latents == () and "1 of 1 removed, 0 left" in found.description
+
+
+def test_nothing_can_be_matched_where_no_signal_of_a_learner_was_correlated() -> None:
+    made = plain({(1, 0): 0.5, (1, 1): 0.4, (1, 2): 0.0}).assign(signal="step")
+    with pytest.raises(UserError, match="to match"):
+        choose(section(signal="step", control="matched"), made)
 
 
 def test_a_latent_that_never_fires_is_never_chosen() -> None:
     made = plain({(1, 0): 0.9, (1, 1): 0.4, (1, 2): 0.01, (1, 3): 0.02})
     made.loc[made["latent"].isin([0, 2]), "frequency"] = 0.0
-    assert select(section(), made).latents == (1,)
+    assert choose(section(), made).latents == (1,)
     for control in ("lowest", "matched"):
-        assert select(section(control=control), made).latents == (3,)
-
-
-def test_draws_are_different_matched_sets_the_best_first() -> None:
-    made = plain({(1, x): 0.5 if x == 0 else 0.01 * x for x in range(9)})
-    made["rms"] = [1.0 + 0.1 * x for x in range(9)]
-    assert [select(section(control="matched", draw=d), made).latents for d in (0, 1)] == [(1,), (2,)]
+        assert choose(section(control=control), made).latents == (3,)

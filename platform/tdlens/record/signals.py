@@ -21,7 +21,7 @@ class Signal(Base):
 
 
 class LearningSignal(Base):
-    """A signal's value at a step, computed from the transitions before that step."""
+    """A signal's value at a step, from the transitions before it (`…_chosen`: and from the action taken there)."""
 
     __tablename__ = "learning_signal"
     __table_args__ = (Index(None, "step_id"), {"sqlite_with_rowid": False})
