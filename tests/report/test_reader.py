@@ -9,7 +9,7 @@ from jobs.report.reader import Reader, StudyFacts
 from jobs.report.two_step import strongest
 from tdlens.errors import UserError
 from tdlens.record import Record, current_study
-from tests.report.conftest import MODEL, ROLLOUTS, STUDY
+from tests.report.synthetic_play import MODEL, ROLLOUTS, STUDY
 
 SQL = """
     SELECT signal, count(*) AS n FROM v_correlation

@@ -20,7 +20,8 @@ from jobs.study import TASKS, load
 from tdlens.errors import UserError
 from tdlens.record import Record, current_study
 from tdlens.record.views import VIEWS
-from tests.report.conftest import MODEL, STUDY, Writer, write_play, write_study
+from tests.report.conftest import claims_of
+from tests.report.synthetic_play import MODEL, STUDY, Writer, write_play
 
 
 class Page(HTMLParser):
@@ -56,12 +57,6 @@ def out(synthetic: Record, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def page(out: Path) -> Page:
     return Page((out / "index.html").read_text(encoding="utf-8"))
-
-
-def claims_of(record: Record) -> dict[str, Claim]:
-    reader = Reader(record, STUDY)
-    claims = REPORT.claims(reader, StudyFacts(reader))
-    return {claim.text: claim for claim in claims}
 
 
 def rows_of(record: Record) -> list[Claim]:
@@ -142,26 +137,6 @@ def test_every_claim_has_its_row(synthetic: Record, page: Page) -> None:
         assert claim.sentence in text
 
 
-def test_verdicts_follow_the_data(synthetic: Record, record: Record) -> None:
-    """A study with strong latents and a costly lesion, beside one with neither."""
-    write_study(record, strength=0.1, cost=0.0)
-    strong, weak = claims_of(synthetic), claims_of(record)
-    for text in (
-        "The autoencoder finds latents that follow the TD error",
-        "The autoencoder finds latents that follow Q-values",
-        "Zeroing the TD latents makes behaviour less like Q-learning, more than zeroing anything else",
-        "Clamping the TD latents lowers later blocks' correlation with the TD error",
-    ):
-        assert strong[text].ruling.verdict is Verdict.REPLICATES, text
-        assert weak[text].ruling.verdict is not Verdict.REPLICATES, text
-    myopic = "Latents follow TD errors more closely than myopic errors"
-    assert strong[myopic].ruling.verdict is Verdict.DIFFERS
-    ranking = strong["Q-learning explains the choices better than its rivals"]
-    rivals = {part.text: part.ruling.verdict for part in ranking.parts}
-    assert rivals.pop("… than copying the best episode so far (the reviewers' alternative)") is Verdict.UNCLEAR
-    assert set(rivals.values()) == {Verdict.REPLICATES}
-
-
 def test_the_published_curves_are_drawn_by_our_learner(synthetic: Record) -> None:
     reader = Reader(synthetic, STUDY)
     runs, windows = fig3_published.replayed_runs(reader), fig7_windows.read_windows(reader)
@@ -206,6 +181,15 @@ def test_a_study_without_any_job_still_has_a_page(record: Record, tmp_path: Path
 def test_an_unknown_study_writes_nothing(synthetic: Record, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Did you mean"):
         write_report(synthetic, "two_step", tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_task_without_a_report_is_named(record: Record, tmp_path: Path) -> None:
+    with record.session() as session:
+        current_study(session, name="new", title="", config={"task": {"name": "bandit", "variants": ["plain"]}})
+    with pytest.raises(UserError, match="'bandit'") as caught:
+        write_report(record, "new", tmp_path / "report")
+    assert "two_step" in caught.value.remedy
     assert not (tmp_path / "report").exists()
 
 
