@@ -78,7 +78,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         beside=(
             "Taking out anything may hurt. The same edit on other latents changes the return by: "
             + ("; ".join(against) + "." if against else "no control is recorded in this study.")
-            + " How these were chosen stands below every intervention. Of curves that coincide one sees the last."
+            + " The table of all interventions says how these were chosen. Of curves that coincide one sees the last."
         ),
         n=f"{len(own_returns(returns))} rollouts each, the same seeds",
     )
