@@ -59,7 +59,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
             "Filled points change the chosen latents, hollow ones a control. The chosen latents matter in "
             "particular only where a filled point lies beyond its hollow neighbours. The shift of choice probabilities "
             "(total variation) is measured on the intact model's own texts and can't be negative. A control is as good "
-            "as its choice, see the table: a distance of 1 in logarithms is a factor of 2.7 in firing rate or size, and "
+            "as its choice (see the table): a distance of 1 in logarithms is a factor of 2.7 in firing rate or size; "
             "what hardly fires is easy to beat."
         ),
         n=f"{min(effect.n_rollouts for effect in effects.values())} rollouts each",
