@@ -101,7 +101,7 @@ def run(context: Context, unit: Unit) -> Publish:
                         n_latents=_width(context, unit),
                         n_live=len(tested),
                         n_kept=len(kept),
-                        min_abs_r_kept=float(kept["r"].abs().min()) if len(kept) else None,
+                        min_abs_r_kept=float(kept["r"].abs().nlargest(unit.config["top"]).min()) if len(kept) else None,
                         r_threshold=float(tested["threshold"].max()) if len(tested) else None,
                         blob=blob,
                     )
@@ -115,10 +115,10 @@ def run(context: Context, unit: Unit) -> Publish:
 
 
 def strongest(tested: pd.DataFrame, top: int) -> pd.DataFrame:
-    """The ``top`` features by |r| and the ``top`` by r on the selection half, which chooses latents by itself."""
+    """The ``top`` features by |r|, and the highest and lowest ``top`` by r on the selection half, which chooses."""
     by_r = tested["r"].abs().sort_values(ascending=False, kind="stable").index[:top]
-    by_selection = tested["r_selection"].sort_values(ascending=False, kind="stable").index[:top]
-    return tested.loc[by_r.union(by_selection)]
+    by_selection = tested["r_selection"].dropna().sort_values(kind="stable").index
+    return tested.loc[by_r.union(by_selection[:top]).union(by_selection[-top:])]
 
 
 @dataclass(frozen=True, eq=False)

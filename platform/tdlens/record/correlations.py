@@ -90,6 +90,7 @@ class Coverage(Base):
     n_live: Mapped[int]
     n_kept: Mapped[int]
     min_abs_r_kept: Mapped[float | None] = mapped_column(default=None)
+    """Every latent with a larger |r| is in SQL; some with a smaller one are too."""
     r_threshold: Mapped[float | None] = mapped_column(default=None)
     """The |r| that is significant family-wise."""
     blob: Mapped[str | None] = mapped_column(ForeignKey("blob.sha256"), default=None)
