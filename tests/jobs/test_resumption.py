@@ -6,6 +6,7 @@ import copy
 import socket
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from jobs.context import Context
 from jobs.inference.models import load_engine
+from jobs.owner import this_process
 from jobs.pipeline import STAGES, plan_study
 from jobs.stage import Publish, Unit
 from jobs.stages import behaviour, play, signals
@@ -176,6 +178,27 @@ def test_studies_share_what_they_have_in_common(base: Path, record: Record) -> N
     assert len(views) == 2 and views.n.nunique() == 1
 
 
+def test_a_title_is_no_part_of_what_a_study_is(base: Path, record: Record) -> None:
+    first = run(study(base, QUICK, title="One"), record)
+    other = run(study(base, QUICK, title="Another"), record)
+    assert (other.study_id, other.computed) == (first.study_id, 0)
+    assert record.query("SELECT revision, title FROM v_study").values.tolist() == [[1, "Another"]]
+
+
+def test_results_of_changed_code_replace_those_before(
+    base: Path, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(study(base, QUICK), record)
+    planned = behaviour.units
+    monkeypatch.setattr(behaviour, "units", lambda *given: [replace(unit, version=2) for unit in planned(*given)])
+    second = run(study(base, QUICK), record)
+    assert (second.study_id, second.computed) == (first.study_id, 1)
+    assert count(record, "job WHERE stage = 'behaviour'") == 2
+    shown = record.query("SELECT behaviour_model FROM v_behaviour_fit").behaviour_model
+    assert shown.is_unique and len(shown) > 3
+    assert count(record, "v_job WHERE stage = 'behaviour'") == 1
+
+
 def test_the_caller_is_told_of_every_stage_in_order(base: Path, record: Record) -> None:
     told: list[str] = []
     run(study(base, QUICK), record, after_stage=lambda context, stage: told.append(stage))
@@ -274,6 +297,23 @@ def test_a_stale_attempt_publishes_nothing(base: Path, record: Record, monkeypat
     assert run(study(base, QUICK), record, take_over=True).computed == 1
     mine = jobs(record)["behaviour"]
     assert (mine.state, mine.attempt) == ("done", 3) and mine.owner.startswith(socket.gethostname())
+
+
+def test_an_earlier_attempt_of_the_same_process_publishes_nothing(
+    base: Path, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = behaviour.run
+
+    def slow(context: Context, unit: Unit) -> Publish:
+        publish = whole(context, unit)
+        seize(record, "behaviour", this_process())
+        return publish
+
+    with monkeypatch.context() as patch:
+        patch.setattr(behaviour, "run", slow)
+        with pytest.raises(UserError, match="was taken over"):
+            run(study(base, QUICK), record)
+    assert jobs(record)["behaviour"].state == "running" and count(record, "behaviour_fit") == 0
 
 
 def test_the_same_attempt_number_of_another_owner_publishes_nothing_either(
