@@ -36,7 +36,7 @@ def refused(result: Result, *parts: str) -> None:
         ("task.rolouts=5", ("unknown key task.rolouts", "did you mean rollouts?")),
         ("sae.paper.epoch=5", ("unknown key sae.0.epoch", "did you mean epochs?")),
         ("tasks.rollouts=5", ("unknown key tasks", "did you mean task?")),
-        ("task.rollouts=1", ("task.rollouts", "greater than or equal to 2")),
+        ("task.rollouts=1", ("task.rollouts", "greater than or equal to 4")),
         ("task.rollouts=many", ("task.rollouts", "valid integer")),
         ("task.name=three_step", ("three_step",)),
         ('correlate.signals=["td_eror"]', ("td_eror",)),
