@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,12 +15,14 @@ import pytest
 import torch
 from sqlalchemy import select
 
-from envs.agents import Transitions, signal_sources
+from envs.agents import Myopic, QLearning, QLearningConfig, Transitions, signal_sources
 from envs.game import Step
 from jobs.inference.models import load_engine
-from jobs.learners import sources
+from jobs.pipeline import plan_study
 from jobs.published import curve
 from jobs.reading import read_rollouts
+from jobs.selection import Selection
+from jobs.stages import intervene
 from sae.autoencoder import Autoencoder
 from sae.checkpoint import from_bytes
 from sae.metrics import evaluate
@@ -37,6 +40,7 @@ from tests.jobs.small_study import (
     VARIANTS,
     WHOLE,
     WIDTH,
+    context_of,
     fresh_record,
     model_folder,
     run,
@@ -171,10 +175,10 @@ def test_captured_activations_are_those_of_the_model_reading_the_text(done: Fini
 
 
 def test_signals_are_the_agents_of_the_study_replaying_the_recorded_steps(done: Finished) -> None:
-    wanted = study(done.base, WHOLE).signals
-    assert (wanted.alpha, wanted.window) != (0.1, 4)
-    learners = sources(wanted, ("left", "right"))
-    assert [learner.name for learner in learners] == list(signal_sources())
+    assert WHOLE["signals"] == {"alpha": 0.3, "gamma": 0.9, "window": 3}  # not the defaults
+    own = (QLearning(config=QLearningConfig(0.3, 0.9, 3)), Myopic(alpha=0.3, window=3))
+    learners = list((signal_sources() | {learner.name: learner for learner in own}).values())
+    assert set(done.signals) == {name for learner in learners for name in learner.describe()}
     names = ["episode", "state", "action", "reward", "next_state", "done", "forced"]
     for first in range(0, len(done.play), T):
         rows = done.play[names].iloc[first : first + T]
@@ -439,9 +443,9 @@ def test_effects_on_behaviour_follow_from_the_recorded_rows(done: Finished, inte
 def test_multiplying_by_one_changes_nothing(done: Finished) -> None:
     found = effects(done, "nothing")
     assert len(found) > 5
-    exact = found[found.metric.isin(["return", "return_last_10", "p_greedy", "nll_q"])]
-    assert len(exact) == 4 and (exact[["difference", "ci_low", "ci_high"]] == 0).all().all()
-    # read in one pass instead of step by step, and through centred shards: equal but for rounding
+    exact = found[found.metric.isin(["return", "return_last_10", "p_greedy", "nll_q", "choice_shift"])]
+    assert len(exact) == 5 and (exact[["difference", "ci_low", "ci_high"]] == 0).all().all()
+    # the stream without the intervention comes from centred shards: equal but for rounding
     assert (found[["difference", "ci_low", "ci_high"]].abs() < 1e-6).all().all()
     steps = done.rows(
         "SELECT intervention, rollout_index, step, action, p_chosen, variant FROM v_step "
@@ -452,11 +456,79 @@ def test_multiplying_by_one_changes_nothing(done: Finished) -> None:
     assert (both.action_x == both.action_y).all() and (both.p_chosen_x == both.p_chosen_y).all()
 
 
-@pytest.mark.parametrize("intervention", ["zero", "clamp", "mean", "random_direction"])
-def test_real_changes_move_the_choice_and_leave_earlier_blocks_to_the_play(done: Finished, intervention: str) -> None:
-    found = effects(done, intervention).set_index("metric")
-    assert found.loc["choice_shift", "value"] > 1e-4
-    assert found.loc["choice_shift", "ci_low"] > 0
+def choices(model: Any, texts: list[Any], block: int, move: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
+    """Probability of *right* at each decision, when the output of a block is moved at the decision tokens."""
+    left, right = model.tokenizer.convert_tokens_to_ids([" left", " right"])
+    found = []
+    for text, places in texts:
+
+        def hook(_: Any, __: Any, out: Any, places: list[int] = places) -> Any:
+            x = out[0] if isinstance(out, tuple) else out
+            x[0, places] = x[0, places] + move(x[0, places])
+            return out
+
+        handle = model.model.model.layers[block - 1].register_forward_hook(hook)
+        with torch.no_grad():
+            logits = model.model(torch.tensor([model.tokenizer(text)["input_ids"]])).logits[0, places]
+        handle.remove()
+        found.append((logits[:, right] - logits[:, left]).sigmoid().numpy())
+    return np.array(found)
+
+
+@pytest.mark.parametrize("intervention", ["zero", "clamp", "mean"])
+def test_the_choice_shift_is_that_of_latents_changed_by_hand(done: Finished, intervention: str) -> None:
+    wanted = next(w for w in WHOLE["intervention"] if w["name"] == intervention)
+    row = done.rows(f"SELECT * FROM v_intervention WHERE intervention = '{intervention}'").iloc[0]  # noqa: S608
+    latents = row.latents if isinstance(row.latents, list) else json.loads(row.latents)
+    assert len(latents) == wanted.get("latents", 1)
+    sae = done.sae(wanted["sae"], row.block)
+    means = sae.encode(done.activations(row.block)).mean(0)[latents]
+    target = {"zero": torch.zeros(len(latents)), "clamp": torch.full((len(latents),), -10.0), "mean": means}
+
+    def move(x: torch.Tensor) -> torch.Tensor:
+        changed = (z := sae.encode(x)).clone()
+        changed[:, latents] = target[intervention]
+        return sae.decode(changed) - sae.decode(z)
+
+    first = done.play[done.play.variant == VARIANTS[0]]
+    transcripts = done.rows("SELECT id, transcript FROM rollout").set_index("id").transcript
+    texts = [(transcripts[key], rows.token_position.tolist()) for key, rows in first.groupby("rollout", sort=False)]
+    model = load_engine(str(model_folder(done.base)))
+    moved, intact = (choices(model, texts, row.block, how) for how in (move, torch.zeros_like))
+    shift = np.abs(moved - intact)[:, 2 * FORCED :].mean()
+    found = effects(done, intervention).set_index("metric").loc["choice_shift"]
+    assert found.value == pytest.approx(shift, rel=1e-3) and found.value > 1e-4
+    assert found.baseline == 0 and 0 < found.ci_low < found.value < found.ci_high
+
+
+def test_a_random_direction_moves_the_stream_as_far_as_the_latents_and_elsewhere(done: Finished) -> None:
+    rows = done.rows("SELECT intervention, block, latents FROM v_intervention").set_index("intervention")
+    assert rows.block["random_direction"] == rows.block["zero"]
+    assert str(rows.latents["random_direction"]) == str(rows.latents["zero"])
+    wanted = study(done.base, WHOLE)
+    context = context_of(wanted, done.record)
+    with done.record.session(read_only=True) as session:
+        jobs = {job.identity: job.id for job in session.scalars(select(Job))}
+    units = {unit.key: unit for unit in plan_study(context).of("intervene")}
+    for unit in units["zero"].parents_of("train_sae"):
+        context.remember(unit, jobs[unit.identity])
+    sections = {section.name: section for section in wanted.intervention}
+    chosen = Selection(rows.block["zero"], (int(str(rows.latents["zero"]).strip("[]")),), "")
+    x = done.activations(chosen.block)
+    changes = []
+    for name in ("zero", "random_direction"):
+        (edit,) = intervene.edits_of(context, units[name], sections[name], chosen)
+        changes.append(edit(x) - x)
+    torch.testing.assert_close(changes[0].norm(dim=1), changes[1].norm(dim=1), rtol=1e-3, atol=1e-4)
+    alike = torch.cosine_similarity(*changes, dim=1)[changes[0].norm(dim=1) > 0.1]
+    assert len(alike) > 20 and alike.abs().max() < 0.9
+    drawn = [sections["random_direction"].model_copy(update={"draw": draw}) for draw in range(3)]
+    directions = [intervene.edits_of(context, units["random_direction"], one, chosen)[0].direction for one in drawn]
+    assert (torch.stack(directions) @ torch.stack(directions).T - torch.eye(3)).abs().max() < 0.9
+    assert intervene.edits_of(context, units["zero"], sections["zero"], replace(chosen, latents=())) == []
+    p = done.rows("SELECT p_chosen, intervention FROM v_step WHERE intervention IN ('zero', 'random_direction')")
+    zero, random = (p[p.intervention == name].p_chosen.to_numpy() for name in ("zero", "random_direction"))
+    assert np.abs(zero - random).max() > 1e-4
 
 
 def test_baselines_of_later_blocks_are_the_intact_correlations(done: Finished) -> None:
