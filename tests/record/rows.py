@@ -1,5 +1,6 @@
 """One small study with a row in every table."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -29,16 +30,19 @@ from tdlens.record import (
     Signal,
     Step,
     StudyJob,
+    Submission,
     Task,
+    Worker,
     current_study,
 )
 
 
 def make_job(session: Session, identity: str, **changes: Any) -> Job:
-    """A running job, unless `changes` say otherwise."""
+    """A leased job, unless `changes` say otherwise."""
     fields: dict[str, Any] = {
-        **{"stage": "play", "key": "all", "identity": identity, "state": "running", "attempt": 1},
+        **{"stage": "play", "key": "all", "identity": identity, "state": "leased", "attempt": 1},
         **{"owner": "me", "config": {"n": 3}, "versions": {"torch": "2"}, "device": "cpu"},
+        "lease_until": datetime.now(UTC) + timedelta(minutes=1),
     }
     job = Job(**(fields | changes))
     session.add(job)
@@ -52,6 +56,10 @@ def fill(session: Session) -> None:
     play, analyse = make_job(session, "a"), make_job(session, "b", stage="correlate")
     session.add(JobParent(job_id=analyse.id, parent_id=play.id))
     session.add_all(StudyJob(study_id=study.id, job_id=job.id) for job in (play, analyse))
+    submission = Submission(study_id=study.id, executor="local", settings={"workers": 1})
+    session.add(submission)
+    session.flush()
+    session.add(Worker(owner="me", submission_id=submission.id, study_id=study.id, job_id=play.id, state="working"))
     shard, matrix = (Blob(sha256=digest(name), suffix=name, bytes=3) for name in ("safetensors", "parquet"))
     task = Task(name="two_step", variant="original", config={}, config_hash="c", actions=["left", "right"])
     model = Model(

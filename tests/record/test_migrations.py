@@ -86,7 +86,7 @@ def test_constraints_that_alembic_does_not_compare(settings: Settings) -> None:
     engine.dispose()
     assert migrated == constraints(settings)
     assert any("CASCADE" in line for line in migrated["step"])
-    assert any("running" in line for line in migrated["job"])
+    assert any("leased" in line for line in migrated["job"])
 
 
 def _upgrade(settings: Settings, barrier: object) -> None:
@@ -143,9 +143,9 @@ def test_newer_schema(settings: Settings) -> None:
 
 
 def test_older_schema(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("alembic.script.ScriptDirectory.get_current_head", lambda _: "0002")
+    monkeypatch.setattr("alembic.script.ScriptDirectory.get_current_head", lambda _: "9999")
     for action in (check, Record.open):
-        with pytest.raises(SchemaMismatch, match=r"has schema 0001, and tdlens .* needs 0002") as caught:
+        with pytest.raises(SchemaMismatch, match=r"has schema \d+, and tdlens .* needs 9999") as caught:
             action(record.settings)
         assert "tdlens db upgrade" in caught.value.remedy
 

@@ -19,7 +19,7 @@ from tdlens.record.correlations import Analysis, Coverage, LatentCorrelation
 from tdlens.record.engine import make_engine, open_session
 from tdlens.record.experience import Episode, Model, Rollout, Step, Task
 from tdlens.record.interventions import Intervention, InterventionEffect
-from tdlens.record.ledger import Artifact, Blob, Job, JobParent, Study, StudyJob
+from tdlens.record.ledger import Artifact, Blob, Job, JobParent, Study, StudyJob, Submission, Worker
 from tdlens.record.migrate import check, current_revision, upgrade
 from tdlens.record.query import query
 from tdlens.record.registry import current_study, find_or_create
@@ -53,7 +53,9 @@ __all__ = [
     "Step",
     "Study",
     "StudyJob",
+    "Submission",
     "Task",
+    "Worker",
     "current_study",
     "find_or_create",
     "insert_columns",

@@ -6,8 +6,10 @@ VIEWS: dict[str, tuple[str, ...]] = {
         "v_study": "study revision title config created jobs jobs_done jobs_failed",
         "v_job": (
             "study job stage key identity state config git_commit git_dirty versions seed device started "
-            "finished attempt error"
+            "finished attempt owner lease_until error"
         ),
+        "v_submission": "submission study revision executor settings scheduler_id submitted",
+        "v_worker": ("worker owner submission study state stage key activity progress published started seen"),
         "v_model": "study model source fingerprint architecture n_blocks d_model n_parameters dtype",
         "v_episode": ("study task variant model policy intervention rollout rollout_index seed episode forced return"),
         "v_step": (
@@ -52,5 +54,5 @@ VIEWS: dict[str, tuple[str, ...]] = {
         ),
     }.items()
 }
-"""Each view's columns, in order. All show each study's current revision, and 'none' as the intervention of a
-rollout without one."""
+"""Each view's columns, in order. All but v_submission and v_worker show each study's current revision, and 'none' as
+the intervention of a rollout without one."""
