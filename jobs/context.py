@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, TypeVar
-
-from rich.progress import Progress
+from typing import Any, Protocol, TypeVar
 
 from envs import TASKS, Task
 from envs.game import Game
@@ -21,10 +19,23 @@ T = TypeVar("T")
 Advance = Callable[[int], None]
 
 
-class Context:
-    """Shared by all units of one ``tdlens run``; models are loaded once, when first needed."""
+class ProgressBars(Protocol):
+    """What shows how far a unit is: rich's ``Progress``, or a worker's messages to its supervisor."""
 
-    def __init__(self, study: Study, record: Record, progress: Progress) -> None:
+    def add_task(self, description: str, *, total: float) -> Any:
+        """A new bar; its handle."""
+
+    def advance(self, task_id: Any, advance: float) -> None:
+        """Move a bar on."""
+
+    def remove_task(self, task_id: Any) -> None:
+        """Take a bar away."""
+
+
+class Context:
+    """Shared by all units that one process computes; models are loaded once, when first needed."""
+
+    def __init__(self, study: Study, record: Record, progress: ProgressBars) -> None:
         self.study = study
         self.record = record
         self._progress = progress
@@ -75,9 +86,9 @@ class Context:
         wanted = self.study.capture.blocks
         return tuple(range(1, self.engine.n_blocks + 1)) if wanted == "all" else wanted
 
-    def remember(self, unit: Unit, job_id: int) -> None:
-        """Note which job holds a unit's rows."""
-        self._job_ids[unit.identity] = job_id
+    def remember(self, job_ids: Mapping[str, int]) -> None:
+        """Note which job holds the rows of each unit, by its identity."""
+        self._job_ids.update(job_ids)
 
     def job_id(self, unit: Unit) -> int:
         """The job that holds the rows of a finished unit."""

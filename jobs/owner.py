@@ -1,29 +1,55 @@
-"""Which process computes a job, and whether it still lives."""
+"""Which process holds a unit, and whether it still lives."""
 
 from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
 
 import psutil
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from tdlens.identity import digest
+from tdlens.record import Job, leases
 
 CLOCK_SLACK = 2.0
 """Seconds by which a process's start may seem to move when the machine's clock is set."""
 
 
 def this_process() -> str:
-    """Host, process number and start: told apart from a later process with the same number."""
-    return f"{socket.gethostname()}:{os.getpid()}:{int(psutil.Process().create_time())}"
+    """Place, process number and start: told apart from a later process with the same number."""
+    return f"{_place()}:{os.getpid()}:{int(psutil.Process().create_time())}"
 
 
-def alive(owner: str) -> bool:
-    """Whether a job's owner still computes; a process of another machine is taken to."""
-    host, pid, started = owner.rsplit(":", 2)
-    if host != socket.gethostname():
-        return True
+def dead(owner: str) -> bool:
+    """Whether a unit's owner is known to be gone: a process of this machine that no longer runs."""
+    place, pid, started = owner.rsplit(":", 2)
+    if place != _place():
+        return False
     try:
         process = psutil.Process(int(pid))
         gone = process.status() == psutil.STATUS_ZOMBIE  # killed, but its parent hasn't noticed
-        return not gone and abs(process.create_time() - int(started)) < CLOCK_SLACK
+        return gone or abs(process.create_time() - int(started)) >= CLOCK_SLACK
     except psutil.NoSuchProcess:
-        return False
+        return True
+
+
+@cache
+def _place() -> str:
+    """The host, and what tells it from another of that name or a container beside it, with numbers of its own."""
+    marks = ""
+    with suppress(OSError):
+        marks = Path("/proc/sys/kernel/random/boot_id").read_text() + str(Path("/proc/self/ns/pid").readlink())
+    return f"{socket.gethostname()}/{digest(marks)[:8]}"
+
+
+def lose_dead(session: Session) -> None:
+    """Declare units lost whose process on this machine is gone: whoever runs a study again needn't wait a minute."""
+    held = select(Job.id, Job.identity, Job.attempt, Job.owner).where(Job.state == "leased", Job.owner.is_not(None))
+    for job_id, identity, attempt, owner in session.execute(held).all():
+        if owner is not None and dead(owner):
+            claim = leases.Claim(job_id, identity, attempt, owner)
+            leases.lose(session, claim, "the process that computed it is gone")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,15 @@ from jobs.cli.keys import show_keys
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from jobs.study import Study
     from tdlens.record import Record
+
+
+class Executor(StrEnum):
+    """Who computes."""
+
+    inline = "inline"
+    local = "local"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -34,9 +43,10 @@ def run(
         typer.Option(help="reference, a folder, or a Hugging Face id; short for --set model.name=…"),
     ] = None,
     engine: Annotated[str | None, typer.Option(help="What runs the model; short for --set model.engine=…")] = None,
-    take_over: Annotated[
-        bool, typer.Option("--take-over", help="Claim units that another run seems to be computing.")
-    ] = False,
+    executor: Annotated[
+        Executor, typer.Option(help="**inline**: in this process; **local**: by --workers processes on this machine.")
+    ] = Executor.inline,
+    workers: Annotated[int, typer.Option(min=1, help="Processes of --executor local.")] = 2,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write the report at the end.")] = True,
     mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Copy the results to MLflow.")] = True,
     keys: Annotated[
@@ -48,13 +58,16 @@ def run(
 
     Running the same study again computes nothing. A changed setting recomputes only what depends on it, and
     the study gets a new revision, which views show from then on, also while it is still being computed. A run
-    that was killed goes on where it was.
+    that was killed goes on where it was. **tdlens worker** on other machines helps, and **tdlens status --watch**
+    shows how far all of them are.
 
     **Examples**
 
     $ tdlens run studies/two_step_demo.toml
 
     $ tdlens run studies/two_step_demo.toml --set task.rollouts=200 --set sae.paper.epochs=60
+
+    $ tdlens run studies/two_step_demo.toml --executor local --workers 4
 
     $ tdlens run studies/two_step_demo.toml --model meta-llama/Meta-Llama-3-8B --set model.dtype=bfloat16
     """
@@ -74,22 +87,15 @@ def run(
     settings = Settings.from_environment()
     record = Record.open(settings)
 
-    from jobs.cli.threads import use_available_cores
-    from jobs.pipeline import run_study
-
-    use_available_cores()
     try:
-        outcome = run_study(study, record, console, take_over=take_over)
+        computed, found = _compute(study, record, console, executor, workers)
         page = _report(record, study.name, console) if report else None
         if mlflow:
             _project(record, study.name, console)
     finally:
         record.close()
     seconds = time.monotonic() - started
-    console.print(
-        f"\n[bold]{study.name}[/]: {outcome.computed} units computed, {outcome.found} already in the record,"
-        f" {seconds:.0f} s"
-    )
+    console.print(f"\n[bold]{study.name}[/]: {computed} units computed, {found} already in the record, {seconds:.0f} s")
     if page is not None:
         console.print(f"Report: {page}", soft_wrap=True)
     console.print("Next:")
@@ -99,6 +105,23 @@ def run(
         "tdlens ui",
     ):
         console.print(f"  {command}", soft_wrap=True)
+
+
+def _compute(study: Study, record: Record, console: Console, executor: Executor, workers: int) -> tuple[int, int]:
+    """Units computed now, and units that the record held."""
+    if executor == Executor.local:
+        from jobs.executors.local import LocalWorkers
+        from jobs.executors.submission import submit
+
+        submission = submit(record, study, "local", {"workers": workers})
+        return LocalWorkers(record, submission, workers).run(console)
+
+    from jobs.cli.threads import use_available_cores
+    from jobs.worker.inline import run_study
+
+    use_available_cores()
+    outcome = run_study(study, record, console)
+    return outcome.computed, outcome.found
 
 
 def _report(record: Record, study: str, console: Console) -> Path:

@@ -39,6 +39,11 @@ class Settings:
         return cls(home, url.render_as_string(hide_password=False))
 
     @property
+    def environment(self) -> dict[str, str]:
+        """Variables that give another process the same settings; the database's password is among them."""
+        return {"TDLENS_HOME": str(self.home), "TDLENS_DATABASE_URL": self.database_url}
+
+    @property
     def url(self) -> URL:
         return make_url(self.database_url)
 

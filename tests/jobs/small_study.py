@@ -14,7 +14,7 @@ from rich.progress import Progress
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from jobs.context import Context
-from jobs.pipeline import Outcome, run_study
+from jobs.worker.inline import Outcome, run_study
 from jobs.reference.vocabulary import build_tokenizer, tokens
 from jobs.study import Study, validate
 from tdlens.record import Record

@@ -233,8 +233,9 @@ def _changed(session: Session, statement: Any) -> int:
 def _ids(session: Session, identities: Iterable[str]) -> dict[str, int]:
     """The job of each identity that has one, in the order given."""
     wanted = list(identities)
+    query = select(Job.identity, Job.id)
     found: dict[str, int] = {}
     for start in range(0, len(wanted), 500):  # SQLite's statements take so many parameters
         part = wanted[start : start + 500]
-        found.update(session.execute(select(Job.identity, Job.id).where(Job.identity.in_(part))).tuples())
+        found |= {identity: job_id for identity, job_id in session.execute(query.where(Job.identity.in_(part)))}
     return {identity: found[identity] for identity in wanted if identity in found}

@@ -1,0 +1,118 @@
+"""One unit after the other: claim it, compute it, publish its rows in one transaction that the ledger fences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
+
+from jobs.owner import lose_dead, this_process
+from jobs.pipeline import Work
+from jobs.stage import Publish, Unit
+from jobs.worker.patience import patiently
+from tdlens.errors import DatabaseBusy, DiskFull, Unreachable, UserError
+from tdlens.record import leases
+from tdlens.record.leases import Claim, Superseded
+
+AWAY = (Unreachable, DatabaseBusy)
+"""Errors of the database and not of the unit: it goes back in line, and the process waits."""
+
+
+class Watch(Protocol):
+    """Who is told what happens to units: for the heartbeat, and for people."""
+
+    def claimed(self, claim: Claim, unit: Unit) -> None:
+        """A unit is in this process's hands; its lease must be renewed from now on."""
+
+    def let_go(self, outcome: str, error: BaseException | None = None) -> None:
+        """It isn't any more: ``published``, ``failed``, ``superseded`` or ``released``."""
+
+    def note(self, text: str) -> None:
+        """A line for people."""
+
+
+def compute_next(work: Work, watch: Watch, *, lease: float = leases.LEASE, stop_on_error: bool) -> bool:
+    """Claim, compute and publish the study's next unit; False if there is none to claim now.
+
+    Args:
+        work: the study.
+        watch: is told of claims and outcomes.
+        lease: seconds until the unit counts as lost, unless somebody renews it.
+        stop_on_error: raise what a unit raises, rather than go on with others.
+
+    Raises:
+        DiskFull: the unit is back in line. With ``stop_on_error`` also whatever a unit raised; it is marked as failed.
+        Unreachable, DatabaseBusy: the database was away for longer than is waited.
+    """
+    record = work.context.record
+
+    def take() -> Claim | None:
+        with record.session() as session:
+            lose_dead(session)
+            return leases.claim(session, work.study_id, this_process(), lease=lease, provenance=work.provenance)
+
+    claim = patiently(take, watch.note)
+    if claim is None:
+        return False
+    unit = work.unit(claim)
+    watch.claimed(claim, unit)
+    try:
+        _publish(work, claim, work.stage(unit).run(work.context, unit), watch)
+    except Superseded as error:
+        watch.let_go("superseded", error)
+    except AWAY as error:
+        patiently(lambda: _give_up(work, claim, None), watch.note)
+        watch.let_go("released", error)
+    except BaseException as error:
+        ours = isinstance(error, Exception) and not isinstance(error, DiskFull)
+        # where the database fails too, the lease runs out
+        with suppress(UserError):
+            _give_up(work, claim, error if ours else None)
+        watch.let_go("failed" if ours else "released", error)
+        if stop_on_error or not ours:
+            raise
+    else:
+        watch.let_go("published")
+    return True
+
+
+def _publish(work: Work, claim: Claim, insert: Publish, watch: Watch) -> None:
+    def once() -> None:
+        with work.context.record.session() as session:
+            if leases.published(session, claim):
+                return  # committed before the connection broke
+            leases.publish(session, claim)
+            insert(session, claim.job_id)
+
+    patiently(once, watch.note)
+
+
+def _give_up(work: Work, claim: Claim, error: BaseException | None) -> None:
+    """Leave the unit as failed with the reason or, if it isn't to blame, for others to claim."""
+    with work.context.record.session() as session:
+        if error is None:
+            leases.release(session, claim)
+        else:
+            leases.fail(session, claim, str(error) or type(error).__name__)
+
+
+Stopped = Callable[[float], bool]
+"""Waits for some seconds, or until the process is asked to stop; whether it was."""
+
+
+def drain(work: Work, watch: Watch, stopped: Stopped, *, lease: float, stop_on_error: bool = False) -> None:
+    """Compute the study's units until none is left that could still be done, by this process or another.
+
+    Raises:
+        UserError: as ``compute_next``.
+    """
+    pause = 0.1
+    while not stopped(0):
+        if compute_next(work, watch, lease=lease, stop_on_error=stop_on_error):
+            pause = 0.1
+            continue
+        if not any(stage.leased for stage in patiently(work.progress, watch.note).values()):
+            return  # what is open waits for a unit that failed
+        if stopped(pause):
+            return
+        pause = min(2 * pause, 5.0)

@@ -1,0 +1,101 @@
+"""Which studies a worker computes, and in which order: what runs in its computing process."""
+
+from __future__ import annotations
+
+import time
+
+from sqlalchemy import and_, exists, or_, select
+from sqlalchemy.orm import aliased
+
+from jobs.context import Context, ProgressBars
+from jobs.pipeline import Work, plan_study
+from jobs.study import validate
+from jobs.worker.assignment import Assignment
+from jobs.worker.loop import Stopped, Watch, drain
+from jobs.worker.patience import patiently
+from tdlens.errors import UserError
+from tdlens.record import Job, JobParent, Record, Study, StudyJob, leases
+
+POLL = 2.0
+"""Seconds between two looks for new work."""
+SHUN = 300.0
+"""Seconds for which a study that can't be served here (its model isn't on this machine, say) is left to others."""
+
+
+class Server:
+    """Serves studies one after the other; a study's plan and model are kept while it is served."""
+
+    def __init__(self, record: Record, assignment: Assignment, bars: ProgressBars, watch: Watch) -> None:
+        self._record = record
+        self._assignment = assignment
+        self._bars = bars
+        self._watch = watch
+        self._work: Work | None = None
+        self._shunned: dict[int, float] = {}
+        self._told: dict[int, str] = {}
+
+    def run(self, stopped: Stopped) -> int:
+        """Compute until all is done, or until it is asked to stop.
+
+        Returns:
+            0, or 1 if units of the assigned studies have failed.
+
+        Raises:
+            UserError: an assigned study can't be planned here; the disk is full; the database is gone for good.
+        """
+        with self._record.session(read_only=True) as session:
+            assigned = self._assignment.resolve(session)
+        if assigned is None:
+            while not stopped(0):
+                study_id = patiently(self._needy, self._watch.note)
+                if study_id is None:
+                    self._watch.note("waiting for work")
+                    stopped(POLL)
+                else:
+                    self._serve_or_shun(study_id, stopped)
+            return 0
+        failed = 0
+        for study_id in assigned:
+            if not stopped(0):
+                work = self._plan(study_id)
+                drain(work, self._watch, stopped, lease=self._assignment.lease)
+                failed += sum(stage.failed for stage in patiently(work.progress, self._watch.note).values())
+        return 1 if failed else 0
+
+    def _serve_or_shun(self, study_id: int, stopped: Stopped) -> None:
+        try:
+            work = self._plan(study_id)
+        except UserError as error:
+            self._shunned[study_id] = time.monotonic() + SHUN
+            self._watch.note(f"Study {study_id} can't be computed here: {error}")
+            return
+        drain(work, self._watch, stopped, lease=self._assignment.lease)
+
+    def _plan(self, study_id: int) -> Work:
+        if self._work is None or self._work.study_id != study_id:
+            self._work = None  # lets go of the model before the next is loaded
+            with self._record.session(read_only=True) as session:
+                row = session.get_one(Study, study_id)
+                config = {"title": row.title} | row.config
+            context = Context(validate(config, f"study {row.name}"), self._record, self._bars)
+            self._work = Work(context, plan_study(context), study_id)
+        return self._work
+
+    def _needy(self) -> int | None:
+        """A current study that has a unit to claim, or that nobody has planned yet."""
+        parent = aliased(Job)
+        waits = exists().where(JobParent.job_id == Job.id, parent.id == JobParent.parent_id, parent.state != "done")
+        claimable = exists().where(
+            StudyJob.study_id == Study.id,
+            Job.id == StudyJob.job_id,
+            or_(
+                and_(Job.state.in_(("pending", "lost")), ~waits),
+                and_(Job.state == "leased", Job.lease_until < leases.clock(0.0)),
+            ),
+        )
+        unplanned = ~exists().where(StudyJob.study_id == Study.id)
+        now = time.monotonic()
+        shunned = [study_id for study_id, until in self._shunned.items() if until > now]
+        query = select(Study.id).where(Study.is_current, Study.id.not_in(shunned), or_(claimable, unplanned))
+        with self._record.session(read_only=True) as session:
+            return session.scalars(query.order_by(Study.id).limit(1)).first()
