@@ -20,6 +20,7 @@ from jobs.cli.console import say_error
 from jobs.cli.threads import use_available_cores
 from jobs.stage import Unit
 from jobs.worker.assignment import Assignment
+from jobs.worker.loop import Idle
 from jobs.worker.serve import Server
 from tdlens.errors import UserError
 from tdlens.record import Record
@@ -54,6 +55,9 @@ class Channel:
 
     def let_go(self, outcome: str, error: BaseException | None = None) -> None:
         self.send("let_go", outcome=outcome, error=None if error is None else str(error) or type(error).__name__)
+
+    def idle(self, state: Idle, study_id: int | None = None) -> None:
+        self.send("idle", state=state, study_id=study_id)
 
     def note(self, text: str) -> None:
         self.send("note", text=text)

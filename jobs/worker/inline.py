@@ -23,7 +23,7 @@ from jobs.pipeline import Work, plan_study
 from jobs.stage import Unit
 from jobs.study import Study
 from jobs.worker.heartbeat import Sidecar, sidecar
-from jobs.worker.loop import drain
+from jobs.worker.loop import Idle, drain
 from tdlens.errors import UserError
 from tdlens.record import Record, leases
 from tdlens.record.leases import Claim
@@ -99,6 +99,7 @@ class _Watch:
     def claimed(self, claim: Claim, unit: Unit) -> None:
         self.heartbeat.hold(claim)
         self._now = (unit.stage, time.monotonic())
+        self._progress.update(self._bar, description=self.work.context.study.name)
 
     def let_go(self, outcome: str, error: BaseException | None = None) -> None:
         self.heartbeat.let_go()
@@ -109,6 +110,10 @@ class _Watch:
             self.announce()
         elif outcome == "superseded":
             self.note(f"{stage}: {error}")
+
+    def idle(self, state: Idle, study_id: int | None = None) -> None:
+        self._progress.update(self._bar, description=f"{self.work.context.study.name}, waiting for other workers")
+        self.announce()
 
     def note(self, text: str) -> None:
         self.console.print(Text(text, "yellow"), soft_wrap=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
+from typing import Literal, Protocol
 
 from jobs.owner import lose_dead, this_process
 from jobs.pipeline import Work
@@ -18,6 +18,9 @@ AWAY = (Unreachable, DatabaseBusy)
 """Errors of the database and not of the unit: it goes back in line, and the process waits."""
 
 
+Idle = Literal["planning", "waiting"]
+
+
 class Watch(Protocol):
     """Who is told what happens to units: for the heartbeat, and for people."""
 
@@ -26,6 +29,9 @@ class Watch(Protocol):
 
     def let_go(self, outcome: str, error: BaseException | None = None) -> None:
         """It isn't any more: ``published``, ``failed``, ``superseded`` or ``released``."""
+
+    def idle(self, state: Idle, study_id: int | None = None) -> None:
+        """This process has no unit now, and why."""
 
     def note(self, text: str) -> None:
         """A line for people."""
@@ -113,6 +119,7 @@ def drain(work: Work, watch: Watch, stopped: Stopped, *, lease: float, stop_on_e
             continue
         if not any(stage.leased for stage in patiently(work.progress, watch.note).values()):
             return  # what is open waits for a unit that failed
+        watch.idle("waiting", work.study_id)
         if stopped(pause):
             return
         pause = min(2 * pause, 5.0)

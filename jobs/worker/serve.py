@@ -9,6 +9,7 @@ from sqlalchemy.orm import aliased
 
 from jobs.context import Context, ProgressBars
 from jobs.pipeline import Work, plan_study
+from jobs.stage import Plan
 from jobs.study import validate
 from jobs.worker.assignment import Assignment
 from jobs.worker.loop import Stopped, Watch, drain
@@ -49,7 +50,7 @@ class Server:
             while not stopped(0):
                 study_id = patiently(self._needy, self._watch.note)
                 if study_id is None:
-                    self._watch.note("waiting for work")
+                    self._watch.idle("waiting")
                     stopped(POLL)
                 else:
                     self._serve_or_shun(study_id, stopped)
@@ -72,14 +73,29 @@ class Server:
         drain(work, self._watch, stopped, lease=self._assignment.lease)
 
     def _plan(self, study_id: int) -> Work:
+        self._watch.idle("planning", study_id)
         if self._work is None or self._work.study_id != study_id:
             self._work = None  # lets go of the model before the next is loaded
             with self._record.session(read_only=True) as session:
                 row = session.get_one(Study, study_id)
                 config = {"title": row.title} | row.config
             context = Context(validate(config, f"study {row.name}"), self._record, self._bars)
-            self._work = Work(context, plan_study(context), study_id)
+            plan = plan_study(context)
+            if self._assignment.submission is None:
+                self._refuse_other_plan(study_id, row.name, plan)
+            self._work = Work(context, plan, study_id)
         return self._work
+
+    def _refuse_other_plan(self, study_id: int, name: str, plan: Plan) -> None:
+        """A helper of another version must not bend the plan of whoever runs the study."""
+        query = select(Job.identity).join(StudyJob, StudyJob.job_id == Job.id).where(StudyJob.study_id == study_id)
+        with self._record.session(read_only=True) as session:
+            held = set(session.scalars(query))
+        if held and held != {unit.identity for unit in plan.units}:
+            raise UserError(
+                f"This tdlens, or its copy of the model, plans {name} otherwise than the one that runs it.",
+                "Use the same version and model on every machine, or run the study again with this one: tdlens run.",
+            )
 
     def _needy(self) -> int | None:
         """A current study that has a unit to claim, or that nobody has planned yet."""

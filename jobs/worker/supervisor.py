@@ -159,7 +159,9 @@ class Supervisor:
                 if message["text"] != self._told:
                     self._told = message["text"]
                     self.say(message["text"])
-                self._describe(state="waiting", job_id=None)
+            case "idle":
+                state = message["state"] if self._stop_at is None else "stopping"
+                self._describe(state=state, study_id=message["study_id"], job_id=None)
 
     def _bury(self, code: int) -> None:
         """After the computing process: what it held is anybody's, unless it died of it too often."""
