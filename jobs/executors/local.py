@@ -73,7 +73,7 @@ class LocalWorkers:
         for number in range(1, self.n + 1):
             self._start(number)
         bar = progress.add_task("planning", total=None)
-        last, deaths = 0, 0
+        last, deaths, over = 0, 0, False
         while self._running:
             time.sleep(POLL)
             if self._interrupted is not None:
@@ -92,7 +92,9 @@ class LocalWorkers:
                 del self._running[number]
                 if code == 2:
                     raise UserError(self._last_words(number), f"All it said is in {self._log(number)}.")
-                if code not in (0, 1):
+                if code in (0, 1):
+                    over = True  # a worker only ends by itself when nothing is left to do
+                elif not over:
                     deaths += 1
                     console.print(Text(f"worker {number} died ({code}) and is started again", "yellow"))
                     if deaths > DEATHS * self.n:
