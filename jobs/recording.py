@@ -15,7 +15,8 @@ from envs.agents.agent import SignalSource
 from envs.game import Step as GameStep
 from jobs.inference.base import Engine
 from jobs.inference.play import Played
-from tdlens.blobs import StoredBlob
+from tdlens.blobs import BlobStore, StoredBlob
+from tdlens.errors import BlobVanished
 from tdlens.identity import digest
 from tdlens.record import (
     Artifact,
@@ -38,8 +39,20 @@ INDEX_BITS = 16
 
 
 def record_blob(session: Session, blob: StoredBlob) -> str:
-    """The blob's row; gives its key."""
-    return find_or_create(session, Blob, {"sha256": blob.sha256}, suffix=blob.suffix, bytes=blob.bytes).sha256
+    """The blob's row; gives its key.
+
+    Raises:
+        BlobVanished: the file was deleted meanwhile, as nothing named it yet.
+    """
+    row = find_or_create(session, Blob, {"sha256": blob.sha256}, suffix=blob.suffix, bytes=blob.bytes)
+    # From here on `tdlens gc`, which deletes under a lock that this insertion waits for, sees the row.
+    store: BlobStore = session.info["blobs"]
+    if store.size(blob.sha256, blob.suffix) is None:
+        raise BlobVanished(
+            f"The blob {blob.sha256} was deleted before it was recorded.",
+            "Its unit is computed again; run gc with a longer --grace.",
+        )
+    return row.sha256
 
 
 def record_artifact(session: Session, job_id: int, name: str, blob: StoredBlob) -> None:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 
-from sqlalchemy import delete, select, union
+from sqlalchemy import delete, select
 
-from jobs.cli.checks_record import MAKERS, UNCLAIMED, damaged_blobs, leavings
-from jobs.owner import alive
+from jobs.cli.checks_record import UNCLAIMED, held, unfinished_files
 from tdlens.errors import UserError
-from tdlens.record import ActivationShard, Artifact, Blob, Coverage, Job, JobParent, Record, SaeCheckpoint
+from tdlens.fsck import MAKERS, check_blobs
+from tdlens.garbage import collect
+from tdlens.record import Job, JobParent, Record
 from tdlens.rows import rows
 from tdlens.settings import Settings
-
-NAMING = (Artifact.blob, ActivationShard.blob, SaeCheckpoint.blob, Coverage.blob)
-"""Columns that name a blob."""
 
 
 def repair_record(settings: Settings) -> Iterator[str]:
@@ -26,22 +24,19 @@ def repair_record(settings: Settings) -> Iterator[str]:
     """
     record = Record.open(settings)
     try:
-        running = record.query("SELECT stage, key, owner FROM job WHERE state = 'running'")
-        for job in rows(running):
-            if alive(job.owner):
-                raise UserError(
-                    f"{job.stage} {job.key} is being computed ({job.owner}).",
-                    "Wait until no run is active, then repair.",
-                )
+        active = held(record)
+        if active:
+            raise UserError(f"{active[0]} is being computed.", "Wait until no run is active, then repair.")
+        damaged = {found.sha256: found for found in check_blobs(record, full=True) if found.damage}
         unclaimed = {job.id for job in rows(record.query(UNCLAIMED))}
-        blobs = record.query("SELECT sha256, suffix, bytes FROM blob")
-        damaged = damaged_blobs(record.blobs, blobs, full=True)
-        makers = record.query(MAKERS)
-        yield from _forget(record, unclaimed | {row.id for row in rows(makers) if row.blob in damaged})
-        for blob in rows(blobs[blobs.sha256.isin(list(damaged))]):
-            record.blobs.path(blob.sha256, blob.suffix).unlink(missing_ok=True)
-        blobs = record.query("SELECT sha256 FROM blob")
-        for path in [path for group in leavings(settings, record.blobs, blobs, active=False) for path in group]:
+        made = record.query(MAKERS)
+        yield from _forget(record, unclaimed | {row.id for row in rows(made) if row.blob in damaged})
+        for found in damaged.values():
+            record.blobs.delete(found.sha256, found.suffix)
+        garbage = collect(record, grace=0.0)
+        for file in garbage.files:
+            yield f"deleted {record.blobs.address(file.sha256, file.suffix)}"
+        for path in [*garbage.unfinished, *unfinished_files(record)]:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             yield f"deleted {path}"
     finally:
@@ -49,7 +44,7 @@ def repair_record(settings: Settings) -> Iterator[str]:
 
 
 def _forget(record: Record, jobs: set[int]) -> list[str]:
-    """Delete jobs with their rows, after everything computed from them; then blobs' rows that nobody names."""
+    """Delete jobs with their rows, after everything computed from them."""
     with record.session() as session:
         children: dict[int, list[int]] = {}
         for child, parent in session.execute(select(JobParent.job_id, JobParent.parent_id)):
@@ -70,7 +65,4 @@ def _forget(record: Record, jobs: set[int]) -> list[str]:
                 f"forgot {s} {k}" for s, k in session.execute(select(Job.stage, Job.key).where(Job.id == job))
             ]
             session.execute(delete(Job).where(Job.id == job))
-        named = union(*(select(column).where(column.is_not(None)) for column in NAMING))
-        if order:
-            session.execute(delete(Blob).where(Blob.sha256.not_in(named)))
     return forgotten

@@ -10,12 +10,12 @@ from jobs.owner import lose_dead, this_process
 from jobs.pipeline import Work
 from jobs.stage import Publish, Unit
 from jobs.worker.patience import patiently
-from tdlens.errors import DatabaseBusy, DiskFull, Unreachable, UserError
+from tdlens.errors import BlobsUnreachable, BlobVanished, DatabaseBusy, DiskFull, Unreachable, UserError
 from tdlens.record import leases
 from tdlens.record.leases import Claim, Superseded
 
-AWAY = (Unreachable, DatabaseBusy)
-"""Errors of the database and not of the unit: it goes back in line, and the process waits."""
+AWAY = (Unreachable, DatabaseBusy, BlobsUnreachable, BlobVanished)
+"""Errors of the place and not of the unit: it goes back in line, and the process waits."""
 
 
 Idle = Literal["planning", "waiting"]

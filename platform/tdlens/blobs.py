@@ -12,7 +12,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-_RESTORE = (
+RESTORE = (
     "Run `tdlens doctor --repair`, which forgets what was computed from it, and then the study, which computes it "
     "again; or restore the file from a backup."
 )
@@ -36,6 +36,18 @@ class StoredBlob:
     sha256: str
     suffix: str
     bytes: int
+
+
+@dataclass(frozen=True)
+class StoredFile(StoredBlob):
+    """A published file as it lies in the store."""
+
+    modified: float
+    """When it was published, in seconds since 1970 by the store's clock."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.sha256}.{self.suffix}"
 
 
 @dataclass(frozen=True)
@@ -87,10 +99,10 @@ class BlobStore:
         try:
             found = _hash(path)
         except FileNotFoundError:
-            raise MissingBlob(f"The blob {path} is missing.", _RESTORE) from None
+            raise MissingBlob(f"The blob {path} is missing.", RESTORE) from None
         if found != sha256:
             size = path.stat().st_size
-            raise CorruptBlob(f"The blob {path} is corrupt: its {size} bytes have the SHA-256 {found}.", _RESTORE)
+            raise CorruptBlob(f"The blob {path} is corrupt: its {size} bytes have the SHA-256 {found}.", RESTORE)
         return path
 
     def read(self, sha256: str, suffix: str) -> bytes:
@@ -122,19 +134,42 @@ class BlobStore:
 
         return pd.read_parquet(self.verified(sha256, "parquet"))
 
-    def files(self) -> Iterator[Path]:
-        """All published files."""
-        yield from sorted((self.root / "sha256").glob("??/*"))
+    def address(self, sha256: str, suffix: str) -> str:
+        """The blob's place as an URL, for people and other programs."""
+        return self.path(sha256, suffix).as_uri()
 
-    def orphans(self, known: Iterable[str]) -> list[Path]:
+    def size(self, sha256: str, suffix: str) -> int | None:
+        """Bytes of a published blob, or None when there is none."""
+        try:
+            return self.path(sha256, suffix).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def stored(self) -> Iterator[StoredFile]:
+        """All published files."""
+        for path in sorted((self.root / "sha256").glob("??/*")):
+            with suppress(FileNotFoundError):
+                about = path.stat()
+                yield StoredFile(path.stem, path.suffix[1:], about.st_size, about.st_mtime)
+
+    def delete(self, sha256: str, suffix: str) -> None:
+        """Removes a published file; none is no error."""
+        self.path(sha256, suffix).unlink(missing_ok=True)
+
+    def orphans(self, known: Iterable[str]) -> list[StoredFile]:
         """Published files whose SHA-256 isn't among the `known` ones: harmless leavings of a killed job."""
         rows = set(known)
-        return [path for path in self.files() if path.stem not in rows]
+        return [file for file in self.stored() if file.sha256 not in rows]
 
     def unfinished(self, older_than: float = 3600.0) -> list[Path]:
         """Files begun more than `older_than` seconds ago and never published: leavings of a killed job."""
         horizon = time.time() - older_than
-        return sorted(path for path in self._temporaries.glob("*") if path.stat().st_mtime < horizon)
+        found = []
+        for path in sorted(self._temporaries.glob("*")):
+            with suppress(FileNotFoundError):  # published since it was listed
+                if path.stat().st_mtime < horizon:
+                    found.append(path)
+        return found
 
     @property
     def _temporaries(self) -> Path:

@@ -39,3 +39,11 @@ class CorruptBlob(UserError):
 
 class MissingBlob(UserError):
     """The record names a blob whose file isn't there."""
+
+
+class BlobsUnreachable(UserError):
+    """The place of the blobs can't be opened or doesn't answer."""
+
+
+class BlobVanished(UserError):
+    """A blob was collected as an orphan before the rows that name it were there: its unit must be computed again."""

@@ -26,9 +26,12 @@ class Settings:
     database_url: str
     """SQLAlchemy address of the record (TDLENS_DATABASE_URL, default SQLite in `home`), password included."""
 
+    blobs_url: str = ""
+    """fsspec address of the blobs (TDLENS_BLOBS), such as s3://bucket/folder; empty: a folder in `home`."""
+
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
-        """Settings from TDLENS_HOME and TDLENS_DATABASE_URL; an unset or empty variable means the default.
+        """Settings from TDLENS_HOME, TDLENS_DATABASE_URL and TDLENS_BLOBS; unset or empty means the default.
 
         Raises:
             UserError: the database address can't be read, or isn't of SQLite or PostgreSQL.
@@ -36,12 +39,16 @@ class Settings:
         home = Path(environ.get("TDLENS_HOME") or ".tdlens").expanduser().absolute()
         address = environ.get("TDLENS_DATABASE_URL")
         url = _checked(address) if address else URL.create("sqlite", database=str(home / "tdlens.db"))
-        return cls(home, url.render_as_string(hide_password=False))
+        return cls(home, url.render_as_string(hide_password=False), environ.get("TDLENS_BLOBS") or "")
 
     @property
     def environment(self) -> dict[str, str]:
         """Variables that give another process the same settings; the database's password is among them."""
-        return {"TDLENS_HOME": str(self.home), "TDLENS_DATABASE_URL": self.database_url}
+        return {
+            "TDLENS_HOME": str(self.home),
+            "TDLENS_DATABASE_URL": self.database_url,
+            "TDLENS_BLOBS": self.blobs_url,
+        }
 
     @property
     def url(self) -> URL:
@@ -60,7 +67,8 @@ class Settings:
 
     @property
     def blobs(self) -> Path:
-        return self.home / "blobs"
+        """The blobs' folder; where they lie elsewhere, the folder of copies that were read or written here."""
+        return self.home / ("cache" if self.blobs_url else "blobs")
 
     @property
     def mlflow_uri(self) -> str:

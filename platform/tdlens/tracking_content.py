@@ -219,7 +219,7 @@ def captures(record: Record, study: str, stage: str) -> Iterator[Capture]:
         yield Capture(
             name=f"{first.model} {first.key}",
             sha256=digest(list(mine.blob)),
-            source=record.settings.blobs.as_uri(),
+            source=record.settings.blobs_url or record.settings.blobs.as_uri(),
             profile={
                 "rows": int(mine.groupby("block").n_rows.sum().iloc[0]),
                 "blocks": sorted({int(block) for block in mine.block}),

@@ -14,9 +14,9 @@ from rich.progress import Progress
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from jobs.context import Context
-from jobs.worker.inline import Outcome, run_study
 from jobs.reference.vocabulary import build_tokenizer, tokens
 from jobs.study import Study, validate
+from jobs.worker.inline import Outcome, run_study
 from tdlens.record import Record
 from tdlens.record.migrate import upgrade
 from tdlens.settings import Settings

@@ -42,7 +42,7 @@ def make_job(session: Session, identity: str, **changes: Any) -> Job:
     fields: dict[str, Any] = {
         **{"stage": "play", "key": "all", "identity": identity, "state": "leased", "attempt": 1},
         **{"owner": "me", "config": {"n": 3}, "versions": {"torch": "2"}, "device": "cpu"},
-        "lease_until": datetime.now(UTC) + timedelta(minutes=1),
+        **{"started_at": datetime.now(UTC), "lease_until": datetime.now(UTC) + timedelta(minutes=1)},
     }
     job = Job(**(fields | changes))
     session.add(job)

@@ -54,19 +54,25 @@ def test_a_read_only_session_refuses_to_write(record: Record) -> None:
 def test_moments_are_utc_and_need_a_time_zone(record: Record) -> None:
     moment = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
     with record.session() as session:
-        make_job(session, "a", state="done", finished_at=moment)
+        make_job(session, "a", state="done", lease_until=None, finished_at=moment)
     with record.session(read_only=True) as session:
         job = session.scalars(select(Job)).one()
         assert job.finished_at == moment
         assert job.started_at.tzinfo is not None
     with pytest.raises(Exception, match="time zone"), record.session() as session:
-        make_job(session, "b", state="done", finished_at=moment.replace(tzinfo=None))
+        make_job(session, "b", state="done", lease_until=None, finished_at=moment.replace(tzinfo=None))
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"state": "lost"}, {"state": "done"}, {"finished_at": datetime(2026, 1, 1, tzinfo=UTC)}],
-    ids=["unknown state", "done without end", "running with end"],
+    [
+        {"state": "running", "lease_until": None},
+        {"state": "done", "lease_until": None},
+        {"finished_at": datetime(2026, 1, 1, tzinfo=UTC)},
+        {"lease_until": None},
+        {"state": "lost"},
+    ],
+    ids=["unknown state", "done without end", "leased with end", "leased without lease", "lost with lease"],
 )
 def test_a_jobs_state_is_consistent(record: Record, changes: dict[str, Any]) -> None:
     with pytest.raises(IntegrityError), record.session() as session:

@@ -24,6 +24,7 @@ from tdlens.record.migrate import check, current_revision, upgrade
 from tdlens.record.query import query
 from tdlens.record.registry import current_study, find_or_create
 from tdlens.record.signals import LearningSignal, Signal
+from tdlens.remote_blobs import open_blobs
 from tdlens.settings import Settings
 
 __all__ = [
@@ -84,7 +85,7 @@ class Record:
         if current_revision(settings) is None:
             upgrade(settings)
         check(settings)
-        return cls(settings, make_engine(settings), BlobStore(settings.blobs))
+        return cls(settings, make_engine(settings), open_blobs(settings))
 
     @contextmanager
     def session(self, *, read_only: bool = False) -> Iterator[Session]:
@@ -96,6 +97,7 @@ class Record:
             Unreachable, DatabaseBusy, DiskFull: as their names say.
         """
         with open_session(self.engine, self.settings, read_only=read_only) as session:
+            session.info["blobs"] = self.blobs
             yield session
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pd.DataFrame:
