@@ -16,8 +16,12 @@ from jobs.cli.keys import show_keys
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from jobs.executors.slurm import SlurmSettings
     from jobs.study import Study
     from tdlens.record import Record
+
+
+SLURM = "With --executor slurm"
 
 
 class Executor(StrEnum):
@@ -25,6 +29,7 @@ class Executor(StrEnum):
 
     inline = "inline"
     local = "local"
+    slurm = "slurm"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -44,9 +49,31 @@ def run(
     ] = None,
     engine: Annotated[str | None, typer.Option(help="What runs the model; short for --set model.engine=…")] = None,
     executor: Annotated[
-        Executor, typer.Option(help="**inline**: in this process; **local**: by --workers processes on this machine.")
+        Executor,
+        typer.Option(
+            help="**inline**: in this process; **local**: by --workers processes on this machine; **slurm**: by a "
+            "cluster's jobs, which go on when this command has ended."
+        ),
     ] = Executor.inline,
     workers: Annotated[int, typer.Option(min=1, help="Processes of --executor local.")] = 2,
+    array: Annotated[int, typer.Option(min=1, help="Slurm: how many workers.", rich_help_panel=SLURM)] = 1,
+    partition: Annotated[str | None, typer.Option(help="Slurm: where.", rich_help_panel=SLURM)] = None,
+    gpus_per_node: Annotated[
+        int | None, typer.Option(min=0, help="Slurm: GPUs of each worker.", rich_help_panel=SLURM)
+    ] = None,
+    cpus_per_task: Annotated[
+        int | None, typer.Option(min=1, help="Slurm: cores of each worker.", rich_help_panel=SLURM)
+    ] = None,
+    mem: Annotated[
+        float | None, typer.Option(min=0.1, metavar="GB", help="Slurm: memory of each worker.", rich_help_panel=SLURM)
+    ] = None,
+    time_limit: Annotated[
+        str, typer.Option("--time", help="Slurm: after this a job is requeued; 90m, 24h, 2d.", rich_help_panel=SLURM)
+    ] = "24h",
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Any other option of sbatch; may be repeated.", rich_help_panel=SLURM),
+    ] = None,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write the report at the end.")] = True,
     mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Copy the results to MLflow.")] = True,
     keys: Annotated[
@@ -69,6 +96,8 @@ def run(
 
     $ tdlens run studies/two_step_demo.toml --executor local --workers 4
 
+    $ tdlens run studies/two_step_llama3_70b.toml --executor slurm --partition gpu --gpus-per-node 8 --array 4
+
     $ tdlens run studies/two_step_demo.toml --model meta-llama/Meta-Llama-3-8B --set model.dtype=bfloat16
     """
     from jobs.study import load
@@ -88,6 +117,20 @@ def run(
     record = Record.open(settings)
 
     try:
+        if executor == Executor.slurm:
+            from jobs.executors.slurm import SlurmSettings, minutes, pairs
+
+            asked = SlurmSettings(
+                array=array,
+                partition=partition,
+                gpus_per_node=gpus_per_node,
+                cpus_per_task=cpus_per_task,
+                mem_gb=mem,
+                minutes=minutes(time_limit),
+                extra=pairs(slurm or ()),
+            )
+            _submit(study, record, console, asked)
+            return
         computed, found = _compute(study, record, console, executor, workers)
         page = _report(record, study.name, console) if report else None
         if mlflow:
@@ -103,6 +146,23 @@ def run(
         f"tdlens show latents --signal {study.correlate.signals[0]} --study {study.name}",
         'tdlens sql "SELECT * FROM v_intervention_effect"',
         "tdlens ui",
+    ):
+        console.print(f"  {command}", soft_wrap=True)
+
+
+def _submit(study: Study, record: Record, console: Console, asked: SlurmSettings) -> None:
+    from jobs.executors.slurm import job_folder, submit_array
+
+    submission = submit_array(record, study, asked)
+    console.print(
+        f"[bold]{study.name}[/]: submission {submission.id}, Slurm job {submission.scheduler_id}, {asked.array} workers"
+    )
+    console.print(f"Output: {job_folder(record, submission)}", soft_wrap=True)
+    console.print("Next:")
+    for command in (
+        "tdlens status --watch",
+        f"scancel {submission.scheduler_id}      (units in progress go back in line)",
+        f"tdlens report {study.name} && tdlens sync-mlflow      (when it is done)",
     ):
         console.print(f"  {command}", soft_wrap=True)
 
