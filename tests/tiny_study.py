@@ -124,11 +124,14 @@ def copy_of(place: Workplace, home: Path) -> Workplace:
 
 
 def dump(record: Record) -> dict[str, list[tuple[object, ...]]]:
-    """The rows of every view in one order, without keys, moments, attempts and the state of the source."""
-    own = {"rollout", "job", "capture", "created", "started", "finished", "attempt", "git_commit", "git_dirty"}
+    """The rows of every view in one order, without keys, moments, attempts, workers and the state of the source."""
+    own = {"rollout", "job", "capture", "created", "started", "finished", "attempt", "owner", "lease_until"}
+    own |= {"git_commit", "git_dirty"}
     quoted = '"{}"'.format  # "return" is a word of SQL's own
     found = {}
     for view, columns in VIEWS.items():
+        if view in ("v_submission", "v_worker"):  # how it was computed, not what
+            continue
         kept = [column for column in columns if column not in own]
         table = record.query(f"SELECT {', '.join(map(quoted, kept))} FROM {view}")  # noqa: S608
         plain = table.astype(object).where(table.notna(), None)

@@ -127,14 +127,14 @@ def _stages(jobs: pd.DataFrame) -> list[dict[str, Any]]:
     """One line a stage: how many jobs, in which state, over which time, with which seeds."""
     lines = []
     for stage, rows in jobs.groupby("stage", sort=False):
-        finished = pd.to_datetime(rows["finished"]).max()
+        started, finished = pd.to_datetime(rows["started"]).min(), pd.to_datetime(rows["finished"]).max()
         seeds = sorted({int(seed) for seed in rows["seed"].dropna()})
         lines.append(
             {
                 "stage": stage,
                 "jobs": len(rows),
                 "states": ", ".join(f"{n} {state}" for state, n in rows["state"].value_counts().items()),
-                "started": pd.to_datetime(rows["started"]).min(),
+                "started": None if pd.isna(started) else started,
                 "finished": None if pd.isna(finished) else finished,
                 "seeds": f"{seeds[0]}–{seeds[-1]}" if len(seeds) > 1 else "".join(map(str, seeds)),
                 "errors": [str(error) for error in rows["error"].dropna()],

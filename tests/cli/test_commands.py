@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 from typer.testing import CliRunner
 
 from jobs.cli import app
@@ -86,9 +86,9 @@ def test_run_keys_lists_every_key_of_the_demo_study() -> None:
 def test_status(done: Workplace, invoke: Invoke) -> None:
     shown = invoke(done, "status").stdout
     assert "tiny revision 1" in shown and "Tiny [test] study" in shown
-    counts = {line.split()[0]: line.split()[1:] for line in shown.splitlines() if line.startswith("  ")}
-    assert counts["play"] == ["2", "0", "0"]
-    assert counts["correlate"] == ["6", "0", "0"]
+    counts = {line.split()[0]: line.split()[2:] for line in shown.splitlines() if line.startswith("  ")}
+    assert counts["play"] == ["100%", "2", "0", "0", "0", "0"]
+    assert counts["correlate"] == ["100%", "6", "0", "0", "0", "0"]
 
 
 def test_status_without_a_study(fresh: Workplace, invoke: Invoke) -> None:
@@ -196,14 +196,20 @@ def test_doctor_names_leavings_and_repair_deletes_them(copied: Workplace, invoke
 
 def test_doctor_tells_dead_runs_from_live_ones(copied: Workplace, invoke: Invoke) -> None:
     from jobs.owner import this_process
+    from tdlens.record import Job, leases
 
     owner = this_process()
     dead = owner.rsplit(":", 1)[0] + ":1"  # this process's number, started at another time
     record = copied.record()
-    change = text("UPDATE job SET state = 'running', finished_at = NULL, owner = :owner WHERE stage = 'rank'")
-    for one, finding in ((dead, "0 being computed, 3 left"), (owner, "3 being computed, 0 left")):
+    take = update(Job).where(Job.stage == "rank").values(state="leased", finished_at=None)
+    cases = (
+        (dead, 600, "0 being computed, 3 left"),
+        ("elsewhere:1:1", -1, "0 being computed, 3 left"),
+        (owner, 600, "3 being computed, 0 left"),
+    )
+    for one, seconds, finding in cases:
         with record.session() as session:
-            session.execute(change, {"owner": one})
+            session.execute(take.values(owner=one, lease_until=leases.clock(seconds)))
         assert finding in invoke(copied, "doctor").stdout
     assert invoke(copied, "doctor", "--repair").exit_code == 2
     record.close()

@@ -23,7 +23,7 @@ def jobs(place: Workplace) -> dict[str, set[str]]:
     return {str(stage): set(mine.identity) for stage, mine in table.groupby("stage")}
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("view", sorted(VIEWS.keys() - {"v_submission", "v_worker"}))
 def test_every_view_has_rows(done: Workplace, view: str) -> None:
     record = done.record()
     assert len(record.query(f"SELECT * FROM {view} WHERE study = 'tiny' LIMIT 1")) == 1  # noqa: S608

@@ -510,8 +510,7 @@ def test_a_random_direction_moves_the_stream_as_far_as_the_latents_and_elsewhere
     with done.record.session(read_only=True) as session:
         jobs = {job.identity: job.id for job in session.scalars(select(Job))}
     units = {unit.key: unit for unit in plan_study(context).of("intervene")}
-    for unit in units["zero"].parents_of("train_sae"):
-        context.remember(unit, jobs[unit.identity])
+    context.remember(jobs)
     sections = {section.name: section for section in wanted.intervention}
     chosen = Selection(rows.block["zero"], (int(str(rows.latents["zero"]).strip("[]")),), "")
     x = done.activations(chosen.block)

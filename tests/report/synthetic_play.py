@@ -45,6 +45,7 @@ class Writer:
             git_dirty=False,
             versions={"python": "3.11", "numpy": "2"},
             device="cpu",
+            started_at=datetime.now(UTC),
             finished_at=datetime.now(UTC),
         )
         self.session.add(job)

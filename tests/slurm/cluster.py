@@ -1,4 +1,4 @@
-"""A real Slurm of two nodes on this machine, unpacked from Debian's packages: nothing installed, no munge, no container."""
+"""A real Slurm of two nodes on this machine, unpacked from Debian's packages: nothing is installed."""
 
 from __future__ import annotations
 
