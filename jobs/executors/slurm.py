@@ -95,7 +95,7 @@ def submit_array(record: Record, study: Study, settings: SlurmSettings, *, clust
 
     submission = submit(record, study, "slurm", _described(settings))
     folder = job_folder(record, submission)
-    executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+    executor = submitit.AutoExecutor(folder=folder, cluster=cluster, **{f"{cluster}_max_num_timeout": UNLIMITED})
     executor.update_parameters(**parameters(settings, study.name, cluster))
     try:
         with executor.batch():  # one array
@@ -130,7 +130,6 @@ def parameters(settings: SlurmSettings, name: str, cluster: str = "slurm") -> di
         return common
     return common | {
         "slurm_array_parallelism": settings.array,
-        "slurm_max_num_timeout": UNLIMITED,
         "slurm_signal_delay_s": WARNING,
         **({} if settings.partition is None else {"slurm_partition": settings.partition}),
         # preempted jobs come back by themselves, also where the site's default is otherwise
