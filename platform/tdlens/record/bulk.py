@@ -2,7 +2,7 @@
 
 import json
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import psycopg
 from sqlalchemy import JSON as JsonType
-from sqlalchemy import Boolean, Double, Integer, Table, func, select
+from sqlalchemy import BigInteger, Boolean, Double, Integer, Table, func, select
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 from sqlalchemy.types import TypeEngine
 
 from tdlens.record.base import Base
+from tdlens.record.copy_binary import Numbers, encode
 
 
 def insert_rows(session: Session, model: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -36,13 +37,17 @@ def insert_rows(session: Session, model: type[Base], rows: Sequence[Mapping[str,
     insert_columns(session, model, {name: [row[name] for row in rows] for name in names})
 
 
-def insert_columns(session: Session, model: type[Base], columns: Mapping[str, Any]) -> None:
+def insert_columns(session: Session, model: type[Base], columns: Mapping[str, Any], *, into: str | None = None) -> None:
     """Inserts rows given by column: lists, arrays [N] or pandas series, and single values for all rows alike.
 
-    Otherwise as `insert_rows`.
+    Otherwise as `insert_rows`. Where all columns are numbers, PostgreSQL is handed them as they lie in memory.
+
+    Args:
+        into: a table like the model's that isn't part of it yet.
 
     Raises:
-        ValueError: besides, columns of different lengths, or no column at all among single values.
+        ValueError: besides, columns of different lengths, or no column at all among single values; a number that
+            its column can't hold.
     """
     table = _table(model)
     attributes = {attribute.key: attribute.columns[0] for attribute in model.__mapper__.column_attrs}
@@ -55,7 +60,7 @@ def insert_columns(session: Session, model: type[Base], columns: Mapping[str, An
     prepared = [_prepare(column.type, values) for column, values in zip(targets, columns.values(), strict=True)]
     session.flush()
     if lengths != {0}:
-        _write(session, table, [column.name for column in targets], zip(*prepared))  # noqa: B905
+        _write(session, into or table.name, [column.name for column in targets], prepared, lengths.pop())
 
 
 def new_ids(session: Session, model: type[Base], n: int) -> list[int]:
@@ -80,49 +85,73 @@ def _is_column(values: Any) -> bool:
     return isinstance(values, list | tuple | np.ndarray | pd.Series)
 
 
-def _prepare(kind: TypeEngine[Any], values: Any) -> Iterable[Any]:
-    convert = _converter(kind)
-    if not _is_column(values):
-        return repeat(None if values is None else convert(values))
-    items = values.tolist() if isinstance(values, np.ndarray | pd.Series) else values
-    return [None if item is None else convert(item) for item in items]
+Column = Numbers | list[Any]
+"""Numbers, or values as the drivers take them."""
 
 
-def _converter(kind: TypeEngine[Any]) -> Callable[[Any], Any]:
-    """What makes a value fit for both drivers: sqlite3 would store a NumPy integer as a blob."""
+def _prepare(kind: TypeEngine[Any], values: Any) -> Column:
+    given = values if _is_column(values) else [values]
     if isinstance(kind, Double):
-        return _number
-    if isinstance(kind, Boolean):
-        return bool
-    if isinstance(kind, Integer):
-        return operator.index
+        floats = np.asarray(given, dtype=np.float64)
+        return Numbers(floats, np.isnan(floats))
+    if isinstance(kind, Boolean | Integer):
+        return _whole(kind, given)
     if isinstance(kind, JsonType):
-        return lambda value: json.dumps(value, allow_nan=False)
-    return lambda value: value
+        return [None if value is None else json.dumps(value, allow_nan=False) for value in given]
+    return list(given)
 
 
-def _number(value: Any) -> float | None:
-    number = float(value)
-    return None if number != number else number
+def _whole(kind: Boolean | Integer, given: Any) -> Numbers:
+    """Integers or truth values; a fraction isn't rounded to one."""
+    array = given if isinstance(given, np.ndarray) else None
+    null = None
+    if array is None or array.dtype.kind not in "biu":
+        convert = bool if isinstance(kind, Boolean) else operator.index
+        null = np.array([value is None for value in given])
+        array = np.array([0 if value is None else convert(value) for value in given])
+    wide = np.bool_ if isinstance(kind, Boolean) else np.int64 if isinstance(kind, BigInteger) else np.int32
+    narrow = array.astype(wide)
+    if wide is not np.bool_ and not np.array_equal(narrow, array):
+        raise ValueError(f"a number between {array.min()} and {array.max()} doesn't fit into {kind!r}")
+    return Numbers(narrow, null)
 
 
-def _write(session: Session, table: Table, names: list[str], rows: Iterator[tuple[Any, ...]]) -> None:
+def _write(session: Session, table: str, names: list[str], columns: list[Column], n: int) -> None:
     connection = session.connection()
     quote = connection.dialect.identifier_preparer.quote
-    target = f"{quote(table.name)} ({', '.join(map(quote, names))})"
+    target = f"{quote(table)} ({', '.join(map(quote, names))})"
     if connection.dialect.name == "sqlite":
         marks = ", ".join("?" * len(names))
-        connection.exec_driver_sql(f"INSERT INTO {target} VALUES ({marks})", list(rows))  # noqa: S608
+        connection.exec_driver_sql(f"INSERT INTO {target} VALUES ({marks})", list(_rows(columns, n)))  # noqa: S608
         return
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)
-    statement = f"COPY {target} FROM STDIN"
+    numbers = [column for column in columns if isinstance(column, Numbers)]
+    binary = len(numbers) == len(columns)
+    statement = f"COPY {target} FROM STDIN" + (" (FORMAT BINARY)" if binary else "")
     try:
         with driver.cursor() as cursor, cursor.copy(statement.encode()) as copy:
-            for row in rows:
-                copy.write_row(row)
+            if binary:
+                for part in encode(numbers, n):
+                    copy.write(part)
+            else:
+                for row in _rows(columns, n):
+                    copy.write_row(row)
     except psycopg.Error as error:
         raise _wrapped(error)(statement, None, error) from error
+
+
+def _rows(columns: Sequence[Column], n: int) -> Iterator[tuple[Any, ...]]:
+    """Plain Python values: sqlite3 would store a NumPy integer as a blob."""
+    plain = [_plain(column) if isinstance(column, Numbers) else column for column in columns]
+    return zip(*(repeat(one[0], n) if len(one) == 1 else one for one in plain), strict=True)
+
+
+def _plain(column: Numbers) -> list[Any]:
+    values: list[Any] = column.values.tolist()
+    for row in [] if column.null is None else np.flatnonzero(column.null).tolist():
+        values[row] = None
+    return values
 
 
 def _wrapped(error: psycopg.Error) -> type[DBAPIError]:
