@@ -189,8 +189,10 @@ class CorrelateSection(_Section):
     """Permutations of whole rollouts that make the null distribution."""
     alpha: float = Field(0.05, gt=0, lt=1)
     """Family-wise error rate and one minus the confidence level."""
-    top: int = Field(64, ge=1)
-    """Correlations kept in SQL per block and signal; the whole matrix is kept as a parquet blob."""
+    top: int = Field(256, ge=1)
+    """So many of the strongest correlations of a block and signal go into SQL; all of them into a parquet blob."""
+    cutoff: float = Field(0.5, ge=0, le=1)
+    """And every other with at least this |r|."""
     traced: Distinct[str] = ("td_error",)
     """Signals whose best latent's activation at every decision is kept in SQL, for each autoencoder."""
     controls: Distinct[Literal["raw", "pca", "untrained", "shuffled"]] = (

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import inspect, make_url, text
 
 from tdlens.record import Base, Record
 from tdlens.record.migrate import upgrade
+from tdlens.record.partitions import PARTITION
 from tdlens.settings import Settings
 
 SERVER = make_url(os.environ.get("TDLENS_TEST_POSTGRES") or "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
@@ -92,6 +93,8 @@ def record(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Record]:
     else:
         opened = Record.open(Settings(tmp_path / "home", request.getfixturevalue("migrated_postgres")))
         with opened.engine.begin() as connection:
+            for name in filter(PARTITION.fullmatch, inspect(connection).get_table_names()):
+                connection.execute(text(f"DROP TABLE {name}"))
             tables = ", ".join(f'"{table}"' for table in Base.metadata.tables)
             connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY"))
     yield opened

@@ -25,9 +25,10 @@ from tdlens.record import (
     Artifact,
     Coverage,
     LatentActivation,
-    LatentCorrelation,
     SaeCheckpoint,
+    insert_analysis,
     insert_columns,
+    insert_rows,
 )
 
 NAME = "rank"
@@ -46,10 +47,11 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
     for source, sae in sources(context):
         blocks = [u for u in plan.of("correlate") if (u.config["source"], u.config["sae"]) == (source, sae)]
         trained = [u for u in plan.of("train_sae") if u.config["name"] == sae]
-        config: dict[str, Any] = {"source": source, "sae": sae, "top": context.study.correlate.top}
+        correlate = context.study.correlate
+        config: dict[str, Any] = {"source": source, "sae": sae, "top": correlate.top, "cutoff": correlate.cutoff}
         parents = (*blocks, *trained, plan.of("signals")[0])
         if source == "sae":
-            config["traced"] = list(context.study.correlate.traced)
+            config["traced"] = list(correlate.traced)
             parents = (*parents, *plan.of("play"))
         yield Unit(NAME, f"{source}{':' + sae if sae else ''}", config, parents)
 
@@ -61,10 +63,9 @@ def run(context: Context, unit: Unit) -> Publish:
     for other in others:
         family.merge(other)
     threshold = family.threshold_z(study.correlate.alpha)
-    table = matrix_of(context, unit)
-    table["p_familywise"], table["q_value"] = family.p_familywise(table["z"]), family.q_value(table["z"])
-    table["threshold"] = table["null_mean"].abs() + threshold * table["null_sd"]
-    found = [_trace(context, unit, table, signal) for signal in unit.config.get("traced", ())]
+    cuts = [_cut(context, unit, block, family, threshold) for block in blocks]
+    kept = pd.concat([cut.kept for cut in cuts], ignore_index=True)
+    found = [_trace(context, unit, kept, signal) for signal in unit.config.get("traced", ())]
     n_rollouts = study.task.rollouts * len(study.task.variants)
 
     def publish(session: Session, job_id: int) -> None:
@@ -81,31 +82,25 @@ def run(context: Context, unit: Unit) -> Publish:
             alpha=study.correlate.alpha,
             threshold_z=threshold,
             covariates=list(study.correlate.covariates),
+            top=unit.config["top"],
+            cutoff=unit.config["cutoff"],
         )
-        session.add(analysis)
-        session.flush()
         known = signal_ids(session, context.job_id(unit.parents_of("signals")[0]), study.correlate.signals)
         checkpoints = _checkpoints(session, context, unit)
-        for block in blocks:
-            number, blob = block.config["block"], _artifact(session, context, block, MATRIX)
-            for signal in study.correlate.signals:
-                tested = table[(table["block"] == number) & (table["signal"] == signal)].dropna(subset=["r"])
-                kept = strongest(tested, unit.config["top"])
-                where: dict[str, Any] = {"analysis_id": analysis.id, "block": number, "signal_id": known[signal]}
-                sizes = {"n": analysis.n, "n_rollouts": n_rollouts, "sae_id": checkpoints.get(number)}
-                columns: dict[str, Any] = {name: kept[name].to_numpy() for name in ("latent", *KEPT)}
-                insert_columns(session, LatentCorrelation, where | sizes | columns)
-                session.add(
-                    Coverage(
-                        **where,
-                        n_latents=_width(context, unit),
-                        n_live=len(tested),
-                        n_kept=len(kept),
-                        min_abs_r_kept=float(kept["r"].abs().nlargest(unit.config["top"]).min()) if len(kept) else None,
-                        r_threshold=float(tested["threshold"].max()) if len(tested) else None,
-                        blob=blob,
-                    )
-                )
+        columns: dict[str, Any] = {name: kept[name].to_numpy() for name in ("block", "latent", *KEPT)}
+        columns |= {
+            "signal_id": kept["signal"].map(known).to_numpy(),
+            "sae_id": [checkpoints.get(block) for block in kept["block"]],
+            "n": analysis.n,
+            "n_rollouts": n_rollouts,
+        }
+        insert_analysis(session, analysis, columns)
+        coverage = [
+            {"analysis_id": analysis.id, "block": cut.block, "signal_id": known[signal], "blob": cut.blob, **about}
+            for cut in cuts
+            for signal, about in cut.coverage.items()
+        ]
+        insert_rows(session, Coverage, coverage)
         for trace in filter(None, found):
             keys = {"job_id": job_id, "sae_id": checkpoints[trace.block], "signal_id": known[trace.signal]}
             values = {"latent": trace.latent, "step_id": trace.step_ids, "value": trace.values}
@@ -114,11 +109,50 @@ def run(context: Context, unit: Unit) -> Publish:
     return publish
 
 
-def strongest(tested: pd.DataFrame, top: int) -> pd.DataFrame:
-    """The ``top`` features by |r|, and the highest and lowest ``top`` by r on the selection half, which chooses."""
-    by_r = tested["r"].abs().sort_values(ascending=False, kind="stable").index[:top]
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """What of one block goes into SQL."""
+
+    block: int
+    blob: str
+    """The whole matrix."""
+    kept: pd.DataFrame
+    coverage: dict[str, dict[str, Any]]
+    """Columns of each signal's row that says what was kept."""
+
+
+def _cut(context: Context, unit: Unit, block: Unit, family: FamilyNull, threshold: float) -> Cut:
+    with context.record.session(read_only=True) as session:
+        blob = _artifact(session, context, block, MATRIX)
+    table = context.record.blobs.load_table(blob)
+    table["p_familywise"], table["q_value"] = family.p_familywise(table["z"]), family.q_value(table["z"])
+    table["threshold"] = table["null_mean"].abs() + threshold * table["null_sd"]
+    parts, coverage = [], {}
+    for signal in context.study.correlate.signals:
+        tested = table[table["signal"] == signal].dropna(subset=["r"])
+        part, bound = strongest(tested, unit.config["top"], unit.config["cutoff"])
+        parts.append(part)
+        coverage[signal] = {
+            "n_latents": _width(context, unit),
+            "n_live": len(tested),
+            "n_kept": len(part),
+            "min_abs_r_kept": bound,
+            "r_threshold": float(tested["threshold"].max()) if len(tested) else None,
+        }
+    return Cut(block.config["block"], blob, pd.concat(parts), coverage)
+
+
+def strongest(tested: pd.DataFrame, top: int, cutoff: float) -> tuple[pd.DataFrame, float | None]:
+    """The features that go into SQL, and the |r| above which none is missing (None: there are none).
+
+    The ``top`` features by |r|, all others with |r| of at least ``cutoff``, and the highest and lowest ``top`` by r on
+    the selection half, which chooses.
+    """
+    size = tested["r"].abs().sort_values(ascending=False, kind="stable")
+    by_r = size.index[: max(top, int((size >= cutoff).sum()))]
     by_selection = tested["r_selection"].dropna().sort_values(kind="stable").index
-    return tested.loc[by_r.union(by_selection[:top]).union(by_selection[-top:])]
+    kept = tested.loc[by_r.union(by_selection[:top]).union(by_selection[-top:])]
+    return kept, float(size[by_r].min()) if len(by_r) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,9 +166,9 @@ class Trace:
     values: NDArray[np.float64]
 
 
-def _trace(context: Context, unit: Unit, table: pd.DataFrame, signal: str) -> Trace | None:
+def _trace(context: Context, unit: Unit, kept: pd.DataFrame, signal: str) -> Trace | None:
     """The latent that follows a signal best on the selection half, over all blocks; None where none varies."""
-    candidates = table[table["signal"] == signal].dropna(subset=["r_selection"])
+    candidates = kept[kept["signal"] == signal].dropna(subset=["r_selection"])
     if candidates.empty:
         return None
     best = candidates.iloc[int(candidates["r_selection"].to_numpy().argmax())]

@@ -27,6 +27,7 @@ from tdlens.maintenance import alone
 from tdlens.record import Base, Record
 from tdlens.record.engine import clear_errors
 from tdlens.record.migrate import check, current_revision, upgrade
+from tdlens.record.partitions import PARENT, add_missing_partitions
 from tdlens.remote_blobs import open_blobs
 from tdlens.settings import Settings
 
@@ -204,6 +205,8 @@ def _load_postgresql(settings: Settings, folder: Path, tables: list[str]) -> Non
     names = json.loads((folder / "columns.json").read_text())
     with clear_errors(settings), _connect(settings) as connection, connection.cursor() as cursor:
         for table in tables:
+            if table == PARENT:
+                add_missing_partitions(cursor)
             columns = sql.SQL(", ").join(map(sql.Identifier, names[table]))
             query = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table), columns)
             with cursor.copy(query) as copy, (folder / f"{table}.copy").open("rb") as file:

@@ -21,7 +21,6 @@ from tdlens.record import (
     Job,
     JobParent,
     LatentActivation,
-    LatentCorrelation,
     LearningSignal,
     Model,
     Rollout,
@@ -34,6 +33,7 @@ from tdlens.record import (
     Task,
     Worker,
     current_study,
+    insert_analysis,
 )
 
 
@@ -106,7 +106,9 @@ def fill(session: Session) -> None:
         job_id=analyse.id, task="two_step", model_id=model.id, source="sae", sae_name="topk", n=2,
         n_rollouts=1, family_size=8, n_permutations=100, alpha=0.05, threshold_z=3.0, covariates=["step"],
     )  # fmt: skip
-    session.add_all([capture, analysis])
+    session.add(capture)
+    correlations = {"block": 1, "signal_id": signal.id, "latent": [3], "sae_id": sae.id, "r": -0.8, "n": 2}
+    insert_analysis(session, analysis, correlations | {"n_rollouts": 1})
     session.flush()
     session.add_all(
         [
@@ -118,10 +120,6 @@ def fill(session: Session) -> None:
             CaptureRow(capture_id=capture.id, row=0, step_id=steps[0].id),
             ActivationShard(
                 capture_id=capture.id, block=1, blob=shard.sha256, first_row=0, n_rows=2, d=4, dtype="float32"
-            ),
-            LatentCorrelation(
-                analysis_id=analysis.id, block=1, signal_id=signal.id, latent=3, sae_id=sae.id, r=-0.8, n=2,
-                n_rollouts=1,
             ),
             Coverage(
                 analysis_id=analysis.id, block=1, signal_id=signal.id, n_latents=8, n_live=5, n_kept=1,

@@ -16,13 +16,13 @@ from tdlens.record import (
     Intervention,
     InterventionEffect,
     LatentActivation,
-    LatentCorrelation,
     LearningSignal,
     Rollout,
     SaeCheckpoint,
     SaeMetric,
     Signal,
     Step,
+    insert_analysis,
     insert_columns,
     insert_rows,
 )
@@ -125,8 +125,6 @@ def write_correlations(w: Writer, models: dict[str, int], saes: dict[tuple[str, 
             threshold_z=4.1,
             covariates=["step"],
         )  # type: ignore[call-arg]
-        w.session.add(analysis)
-        w.session.flush()
         rows, coverage = [], []
         for block in BLOCKS:
             for name in SIGNALS:
@@ -137,7 +135,6 @@ def write_correlations(w: Writer, models: dict[str, int], saes: dict[tuple[str, 
                 for latent in range(8):
                     rows.append(
                         {
-                            "analysis_id": analysis.id,
                             "block": block,
                             "signal_id": ids[name],
                             "latent": latent,
@@ -163,7 +160,6 @@ def write_correlations(w: Writer, models: dict[str, int], saes: dict[tuple[str, 
                     )
                 coverage.append(
                     {
-                        "analysis_id": analysis.id,
                         "block": block,
                         "signal_id": ids[name],
                         "n_latents": 128,
@@ -174,8 +170,8 @@ def write_correlations(w: Writer, models: dict[str, int], saes: dict[tuple[str, 
                         "blob": None,
                     }
                 )
-        insert_rows(w.session, LatentCorrelation, rows)
-        insert_rows(w.session, Coverage, coverage)
+        insert_analysis(w.session, analysis, {name: [row[name] for row in rows] for name in rows[0]})
+        insert_rows(w.session, Coverage, [{"analysis_id": analysis.id} | row for row in coverage])
 
 
 def write_interventions(

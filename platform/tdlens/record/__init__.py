@@ -21,6 +21,7 @@ from tdlens.record.experience import Episode, Model, Rollout, Step, Task
 from tdlens.record.interventions import Intervention, InterventionEffect
 from tdlens.record.ledger import Artifact, Blob, Job, JobParent, Study, StudyJob, Submission, Worker
 from tdlens.record.migrate import check, current_revision, upgrade
+from tdlens.record.partitions import insert_analysis
 from tdlens.record.query import query
 from tdlens.record.registry import current_study, find_or_create
 from tdlens.record.signals import LearningSignal, Signal
@@ -59,6 +60,7 @@ __all__ = [
     "Worker",
     "current_study",
     "find_or_create",
+    "insert_analysis",
     "insert_columns",
     "insert_rows",
     "new_ids",

@@ -37,17 +37,27 @@ class Analysis(Base):
     threshold_z: Mapped[float | None] = mapped_column(default=None)
     """The statistic that the null's maximum exceeds with probability alpha."""
     covariates: Mapped[JsonList]
+    top: Mapped[int | None] = mapped_column(default=None)
+    """So many of the strongest correlations of each block and signal are in SQL, …"""
+    cutoff: Mapped[float | None] = mapped_column(default=None)
+    """… and every other with at least this |r|."""
 
 
 class LatentCorrelation(Base):
-    """The correlation of a latent (or dimension, or component) with a signal; the strongest are kept."""
+    """The correlation of a latent (or dimension, or component) with a signal; the strongest are kept.
+
+    On PostgreSQL each analysis has a partition of its own: see `tdlens.record.partitions`, which inserts them.
+    """
 
     __tablename__ = "latent_correlation"
-    __table_args__ = (Index(None, "signal_id"), Index(None, "sae_id"), {"sqlite_with_rowid": False})
+    __table_args__ = (
+        Index(None, "sae_id"),
+        {"sqlite_with_rowid": False, "postgresql_partition_by": "LIST (analysis_id)"},
+    )
 
     analysis_id: Mapped[BigInt] = mapped_column(ForeignKey("analysis.id", ondelete="CASCADE"), primary_key=True)
-    block: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     signal_id: Mapped[BigInt] = mapped_column(ForeignKey("signal.id"), primary_key=True)
+    block: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     latent: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     sae_id: Mapped[BigInt | None] = mapped_column(ForeignKey("sae_checkpoint.id"), default=None)
     r: Mapped[float]

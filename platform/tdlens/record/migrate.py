@@ -17,12 +17,20 @@ from tdlens.errors import SchemaMismatch, Unreachable, UserError
 from tdlens.provenance import source_root
 from tdlens.record.base import Base
 from tdlens.record.engine import READ_ONLY, clear_errors, make_engine
+from tdlens.record.partitions import PARTITION
 from tdlens.settings import Settings
 
 VERSION_TABLE = "tdlens_version"
 """Not Alembic's own name, which MLflow uses for its database."""
 
+
+def _whole_table(name: str | None, kind: str, parents: Any) -> bool:
+    """Whether Alembic should compare it: partitions come and go without migrations."""
+    return kind != "table" or name is None or PARTITION.fullmatch(name) is None
+
+
 OPTIONS: dict[str, Any] = {
+    "include_name": _whole_table,
     "target_metadata": Base.metadata,
     "version_table": VERSION_TABLE,
     "render_as_batch": True,

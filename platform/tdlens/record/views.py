@@ -39,7 +39,7 @@ VIEWS: dict[str, tuple[str, ...]] = {
         ),
         "v_coverage": (
             "study task model source sae block signal n_latents n_live n_kept min_abs_r_kept r_threshold "
-            "n n_rollouts family_size n_permutations alpha threshold_z covariates blob"
+            "n n_rollouts family_size n_permutations alpha threshold_z covariates top cutoff blob"
         ),
         "v_intervention": (
             "study model intervention control sae block latents operation value target_signal description"
