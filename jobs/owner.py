@@ -15,13 +15,10 @@ from sqlalchemy.orm import Session
 from tdlens.identity import digest
 from tdlens.record import Job, leases
 
-CLOCK_SLACK = 2.0
-"""Seconds by which a process's start may seem to move when the machine's clock is set."""
-
 
 def this_process() -> str:
     """Place, process number and start: told apart from a later process with the same number."""
-    return f"{_place()}:{os.getpid()}:{int(psutil.Process().create_time())}"
+    return f"{_place()}:{os.getpid()}:{_start(psutil.Process())}"
 
 
 def dead(owner: str) -> bool:
@@ -32,9 +29,17 @@ def dead(owner: str) -> bool:
     try:
         process = psutil.Process(int(pid))
         gone = process.status() == psutil.STATUS_ZOMBIE  # killed, but its parent hasn't noticed
-        return gone or abs(process.create_time() - int(started)) >= CLOCK_SLACK
+        return gone or _start(process) != int(started)
     except psutil.NoSuchProcess:
         return True
+
+
+def _start(process: psutil.Process) -> int:
+    """When a process began: ticks since the machine did, where it tells, as its clock may be set meanwhile."""
+    with suppress(OSError):
+        stat = Path(f"/proc/{process.pid}/stat").read_text()
+        return int(stat.rpartition(")")[2].split()[19])
+    return int(process.create_time())
 
 
 @cache

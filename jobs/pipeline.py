@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from jobs.context import Context
 from jobs.stage import Plan, Stage, Unit
 from jobs.stages import behaviour, correlate, harvest, intervene, play, published, rank, signals, train_sae
+from tdlens.errors import UserError
 from tdlens.provenance import provenance
 from tdlens.record import Job, StudyJob, leases
 
@@ -51,6 +52,10 @@ class Progress:
         return self.done + self.failed + self.leased + self.open
 
 
+class Replanned(UserError):
+    """Another version of tdlens, or of the model, has planned the study anew: this process doesn't know its units."""
+
+
 class Work:
     """A study whose units are in the ledger: what a process claims from and computes."""
 
@@ -65,7 +70,16 @@ class Work:
             context.remember(leases.enqueue(session, study_id, [_planned(unit) for unit in self.plan.units]))
 
     def unit(self, claim: leases.Claim) -> Unit:
-        """The unit that was claimed."""
+        """The unit that was claimed.
+
+        Raises:
+            Replanned: it isn't of this plan.
+        """
+        if claim.identity not in self._units:
+            raise Replanned(
+                f"Another tdlens, or another copy of the model, has planned {self.context.study.name} anew meanwhile.",
+                "Use the same version and model on every machine, or run the study again with this one: tdlens run.",
+            )
         return self._units[claim.identity]
 
     def stage(self, unit: Unit) -> Stage:

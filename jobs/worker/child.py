@@ -2,7 +2,7 @@
 
 Its standard output carries one JSON object a line; whatever libraries print goes to standard error. A line ``stop`` on
 its standard input asks it to claim nothing more, and the input's end means that the supervisor is gone: it exits at
-once, as nobody renews its leases any more.
+once, as nobody renews its leases any more. All this holds before the heavy libraries are imported, which takes seconds.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ import sys
 import threading
 import time
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobs.cli.console import say_error
 from jobs.cli.threads import use_available_cores
-from jobs.stage import Unit
 from jobs.worker.assignment import Assignment
-from jobs.worker.loop import Idle
-from jobs.worker.serve import Server
 from tdlens.errors import UserError
 from tdlens.record import Record
 from tdlens.record.leases import Claim
 from tdlens.settings import Settings
+
+if TYPE_CHECKING:
+    from jobs.stage import Unit
+    from jobs.worker.loop import Idle
 
 ORPHANED = 70
 """Exit code of a process whose supervisor is gone."""
@@ -97,6 +98,8 @@ def main(assignment: Assignment, channel: Channel) -> int:
     stop = threading.Event()
     threading.Thread(target=obey, args=(stop,), daemon=True).start()
     use_available_cores()
+    from jobs.worker.serve import Server
+
     try:
         record = Record.open(Settings.from_environment())
         try:

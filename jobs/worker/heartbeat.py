@@ -15,8 +15,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from tdlens.errors import UserError
 from tdlens.record import Record, leases
@@ -30,12 +32,9 @@ DELAY = 2.0
 
 
 def renew(record: Record, claim: Claim, lease: float) -> None:
-    """One heartbeat; a database that is away is asked again at the next."""
-    try:
-        with record.session() as session:
-            leases.renew(session, claim, lease=lease)
-    except UserError:
-        return
+    """One heartbeat; a database that is away, or has something against it, is asked again at the next."""
+    with suppress(UserError, SQLAlchemyError), record.session() as session:
+        leases.renew(session, claim, lease=lease)
 
 
 @dataclass(eq=False)
@@ -125,7 +124,7 @@ def main(lease: float) -> None:
         if claim is not None:
             renew(record, claim, lease)
     if claim is not None:
-        with record.session() as session:
+        with suppress(UserError, SQLAlchemyError), record.session() as session:
             leases.lose(session, claim, "the process that computed it is gone")
 
 

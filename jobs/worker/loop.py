@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Literal, Protocol
 
 from jobs.owner import lose_dead, this_process
-from jobs.pipeline import Work
+from jobs.pipeline import Replanned, Work
 from jobs.stage import Publish, Unit
 from jobs.worker.patience import patiently
 from tdlens.errors import BlobsUnreachable, BlobVanished, DatabaseBusy, DiskFull, Unreachable, UserError
@@ -48,6 +48,7 @@ def compute_next(work: Work, watch: Watch, *, lease: float = leases.LEASE, stop_
 
     Raises:
         DiskFull: the unit is back in line. With ``stop_on_error`` also whatever a unit raised; it is marked as failed.
+        Replanned: the study's units aren't those of `work` any more.
         Unreachable, DatabaseBusy: the database was away for longer than is waited.
     """
     record = work.context.record
@@ -60,7 +61,11 @@ def compute_next(work: Work, watch: Watch, *, lease: float = leases.LEASE, stop_
     claim = patiently(take, watch.note)
     if claim is None:
         return False
-    unit = work.unit(claim)
+    try:
+        unit = work.unit(claim)
+    except Replanned:
+        patiently(lambda: _give_up(work, claim, None), watch.note)
+        raise
     watch.claimed(claim, unit)
     try:
         _publish(work, claim, work.stage(unit).run(work.context, unit), watch)
@@ -112,13 +117,18 @@ def drain(work: Work, watch: Watch, stopped: Stopped, *, lease: float, stop_on_e
     Raises:
         UserError: as ``compute_next``.
     """
+
+    def unsettled() -> bool:
+        with work.context.record.session(read_only=True) as session:
+            return leases.unsettled(session, work.study_id)
+
     pause = 0.1
     while not stopped(0):
         if compute_next(work, watch, lease=lease, stop_on_error=stop_on_error):
             pause = 0.1
             continue
-        if not any(stage.leased for stage in patiently(work.progress, watch.note).values()):
-            return  # what is open waits for a unit that failed
+        if not patiently(unsettled, watch.note):
+            return
         watch.idle("waiting", work.study_id)
         if stopped(pause):
             return

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import time
 
-from sqlalchemy import and_, exists, or_, select
-from sqlalchemy.orm import aliased
+from sqlalchemy import exists, or_, select
 
 from jobs.context import Context, ProgressBars
-from jobs.pipeline import Work, plan_study
+from jobs.pipeline import Replanned, Work, plan_study
 from jobs.stage import Plan
 from jobs.study import validate
 from jobs.worker.assignment import Assignment
 from jobs.worker.loop import Stopped, Watch, drain
 from jobs.worker.patience import patiently
 from tdlens.errors import UserError
-from tdlens.record import Job, JobParent, Record, Study, StudyJob, leases
+from tdlens.record import Job, Record, Study, StudyJob, leases
 
 POLL = 2.0
 """Seconds between two looks for new work."""
@@ -33,7 +32,6 @@ class Server:
         self._watch = watch
         self._work: Work | None = None
         self._shunned: dict[int, float] = {}
-        self._told: dict[int, str] = {}
 
     def run(self, stopped: Stopped) -> int:
         """Compute until all is done, or until it is asked to stop.
@@ -67,10 +65,17 @@ class Server:
         try:
             work = self._plan(study_id)
         except UserError as error:
-            self._shunned[study_id] = time.monotonic() + SHUN
-            self._watch.note(f"Study {study_id} can't be computed here: {error}")
+            self._shun(study_id, error)
             return
-        drain(work, self._watch, stopped, lease=self._assignment.lease)
+        try:
+            drain(work, self._watch, stopped, lease=self._assignment.lease)
+        except Replanned as error:
+            self._shun(study_id, error)
+
+    def _shun(self, study_id: int, why: UserError) -> None:
+        self._work = None
+        self._shunned[study_id] = time.monotonic() + SHUN
+        self._watch.note(f"Study {study_id} can't be computed here: {why}")
 
     def _plan(self, study_id: int) -> Work:
         self._watch.idle("planning", study_id)
@@ -99,16 +104,7 @@ class Server:
 
     def _needy(self) -> int | None:
         """A current study that has a unit to claim, or that nobody has planned yet."""
-        parent = aliased(Job)
-        waits = exists().where(JobParent.job_id == Job.id, parent.id == JobParent.parent_id, parent.state != "done")
-        claimable = exists().where(
-            StudyJob.study_id == Study.id,
-            Job.id == StudyJob.job_id,
-            or_(
-                and_(Job.state.in_(("pending", "lost")), ~waits),
-                and_(Job.state == "leased", Job.lease_until < leases.clock(0.0)),
-            ),
-        )
+        claimable = exists().where(StudyJob.study_id == Study.id, Job.id == StudyJob.job_id, leases.claimable())
         unplanned = ~exists().where(StudyJob.study_id == Study.id)
         now = time.monotonic()
         shunned = [study_id for study_id, until in self._shunned.items() if until > now]

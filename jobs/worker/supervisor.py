@@ -15,12 +15,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from types import FrameType
 from typing import Any
 
 from sqlalchemy import delete, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from jobs.owner import this_process
@@ -36,6 +37,10 @@ FORGET = 7 * 24 * 3600.0
 """Seconds after which a worker that is gone is taken off the list."""
 CRASHES = 5
 """Times that the computing process may die in a row with nothing published before the worker gives up."""
+SIGN = 15.0
+"""Seconds between two signs of life at most, however long the lease is: people look at them."""
+NEWS = 1.0
+"""Seconds between two words to the record about what a worker does; units may be shorter."""
 AGAIN = 2.0
 """Seconds within which a second signal is the same one, sent to the whole group and by its leader."""
 
@@ -43,7 +48,12 @@ AGAIN = 2.0
 def start_process(assignment: Assignment) -> subprocess.Popen[bytes]:
     """The computing process of an assignment."""
     command = [sys.executable, "-m", "jobs.worker.child", json.dumps(asdict(assignment))]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    # blocked in the new process too: an interrupt of the whole group must not end it before it can ignore that
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 @dataclass(eq=False)
@@ -67,6 +77,8 @@ class Supervisor:
     _stop_at: float | None = None
     _told: str = ""
     _about: dict[str, Any] = field(default_factory=lambda: {"state": "starting"})
+    _news: bool = False
+    _wrote: float = 0.0
     _published: int = 0
 
     def run(self) -> int:
@@ -75,47 +87,46 @@ class Supervisor:
         Returns:
             0 done or stopped; 1 units failed, or the computing process keeps dying; 2 something to be put right.
         """
-        waker, woken = socket.socketpair()
-        waker.setblocking(False)
-        signal.set_wakeup_fd(waker.fileno())
-        for number in SIGNALS:
-            signal.signal(number, self._asked_to_stop)
-        self._register()
-        try:
-            while True:
-                code = self._supervise(woken)
-                if code in (0, 1, 2) or self._stop_at is not None:
-                    return max(code, 0) if code in (0, 1, 2) else 0
-                self._crashes += 1
-                if self._crashes >= CRASHES:
-                    self.say(f"The computing process died {CRASHES} times with nothing published: giving up.")
-                    return 1
-        finally:
-            self._describe(state="stopped", job_id=None, activity=None, progress=None)
-            self._beat()
+        with _signals() as woken:
+            self._register()
+            try:
+                while True:
+                    code = self._supervise(woken)
+                    if self._stop_at is not None:
+                        return 2 if code == 2 else 0
+                    if code in (0, 1, 2):
+                        return code
+                    self._crashes += 1
+                    if self._crashes >= CRASHES:
+                        self.say(f"The computing process died {CRASHES} times with nothing published: giving up.")
+                        return 1
+            finally:
+                self._describe(state="stopped", job_id=None, activity=None, progress=None)
+                self._beat()
 
     def _supervise(self, woken: socket.socket) -> int:
         """One computing process from its start to its end; its exit code."""
         process = self.start(self.assignment)
         assert process.stdin is not None and process.stdout is not None
-        rest, told, beat = b"", False, 0.0
+        rest, told, killed = b"", False, False
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
             selector.register(woken, selectors.EVENT_READ)
             while True:
-                if time.monotonic() >= beat:
+                if time.monotonic() >= self._next_beat():
                     self._beat()
-                    beat = time.monotonic() + self.assignment.lease / BEATS
                 if self._stop_at is not None and not told:
                     told = True
                     self._describe(state="stopping")
                     _tell(process, b"stop\n")
-                if self._stop_at is not None and time.monotonic() > self._stop_at:
+                if self._stop_at is not None and not killed and time.monotonic() >= self._stop_at:
+                    killed = True
                     process.kill()
-                wait = beat if self._stop_at is None else min(beat, self._stop_at)
+                wait = self._next_beat() if self._stop_at is None or killed else min(self._next_beat(), self._stop_at)
                 ready = [key.fileobj for key, _ in selector.select(max(0.0, wait - time.monotonic()))]
                 if woken in ready:
-                    woken.recv(64)
+                    for number in woken.recv(64):
+                        self._signalled(number)
                 if process.stdout in ready:
                     read = os.read(process.stdout.fileno(), 65536)
                     if not read:
@@ -123,13 +134,17 @@ class Supervisor:
                     *lines, rest = (rest + read).split(b"\n")
                     for line in lines:
                         self._hear(json.loads(line))
+                elif process.poll() is not None:
+                    break  # something that it started holds its output open
         process.stdin.close()
         code = process.wait()
         process.stdout.close()
         self._bury(code)
         return code
 
-    def _asked_to_stop(self, number: int, frame: FrameType | None) -> None:
+    def _signalled(self, number: int) -> None:
+        if number not in SIGNALS:
+            return
         now = time.monotonic()
         if self._stop_at is None:
             self._stop_at = now + self.grace
@@ -166,14 +181,16 @@ class Supervisor:
     def _bury(self, code: int) -> None:
         """After the computing process: what it held is anybody's, unless it died of it too often."""
         held, self._claim = self._claim, None
+        how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
         if held is None:
+            if code not in (0, 1, 2) and self._stop_at is None:
+                self.say(f"The computing process died with {how} and is started again.")
             return
         if self._stop_at is not None:
             self.say(f"{self._unit} goes back in line.")
             self._in_record(lambda session: leases.release(session, held))
             return
         self._died_of[held.job_id] += 1
-        how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
         why = f"the process that computed it died with {how}"
         if code == -signal.SIGKILL:
             why += "; out of memory?"
@@ -185,10 +202,16 @@ class Supervisor:
             self._in_record(lambda session: leases.lose(session, held, why))
 
     def _describe(self, **changes: Any) -> None:
+        self._news = self._news or (self._about | changes != self._about)
         self._about |= changes
+
+    def _next_beat(self) -> float:
+        interval = min(SIGN, self.assignment.lease / BEATS)
+        return self._wrote + (min(NEWS, interval) if self._news else interval)
 
     def _beat(self) -> None:
         """Renew the lease, and tell the record how this worker is."""
+        self._news, self._wrote = False, time.monotonic()
         if self._claim is not None:
             renew(self.record, self._claim, self.assignment.lease)
         mine = update(Worker).where(Worker.owner == this_process())
@@ -218,14 +241,32 @@ class Supervisor:
             )
 
     def _in_record(self, action: Callable[[Session], object]) -> None:
-        """A word to the record that may be lost with the database's connection: leases run out by themselves."""
+        """A word to the record that may be lost, whatever the database has against it: leases run out by themselves."""
         try:
             with self.record.session() as session:
                 action(session)
-        except UserError as error:
-            if error.message != self._told:
-                self._told = error.message
-                self.say(error.message)
+        except (UserError, SQLAlchemyError) as error:
+            why = str(error).splitlines()[0]
+            if why != self._told:
+                self._told = why
+                self.say(why)
+
+
+@contextmanager
+def _signals() -> Iterator[socket.socket]:
+    """A socket that gives the number of each signal, one a byte, instead of what it would do; also of a child's end."""
+    waker, woken = socket.socketpair()
+    waker.setblocking(False)
+    before = {number: signal.signal(number, lambda *_: None) for number in (*SIGNALS, signal.SIGCHLD)}
+    descriptor = signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+    try:
+        yield woken
+    finally:
+        signal.set_wakeup_fd(descriptor)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        waker.close()
+        woken.close()
 
 
 def _tell(process: subprocess.Popen[bytes], word: bytes) -> None:

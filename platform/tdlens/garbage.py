@@ -1,6 +1,5 @@
 """Deleting what nothing names: blobs without a row, rows of blobs that nothing refers to, unfinished files."""
 
-import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,11 +8,13 @@ from pathlib import Path
 from sqlalchemy import delete, func, select, text, union
 from sqlalchemy.orm import Session
 
-from tdlens.blobs import StoredFile
+from tdlens.blobs import BlobStore, StoredFile
 from tdlens.maintenance import alone
 from tdlens.record import ActivationShard, Artifact, Blob, Coverage, Job, Record, SaeCheckpoint
 from tdlens.record.leases import clock
 
+COARSE = 2.0
+"""Seconds by which an object store may round the moment of a file."""
 NAMING = (Artifact.blob, ActivationShard.blob, SaeCheckpoint.blob, Coverage.blob)
 """Columns that name a blob."""
 
@@ -46,8 +47,10 @@ def collect(record: Record, *, grace: float, dry_run: bool = False) -> Garbage:
     """
     found = Garbage()
     with alone(record):
+        # before the ages are asked for: what is published meanwhile must look younger, not older
+        now, now_here = record.blobs.clock(), BlobStore(record.blobs.root).clock()
         with record.session() as session:
-            horizon = _horizon(session, grace)
+            age = _age(session, grace)
             named = union(*(select(column).where(column.is_not(None)) for column in NAMING))
             unnamed = select(Blob.sha256).where(Blob.sha256.not_in(named)).order_by(Blob.sha256)
             found.rows = list(session.scalars(unnamed))
@@ -58,20 +61,20 @@ def collect(record: Record, *, grace: float, dry_run: bool = False) -> Garbage:
                 session.execute(text("LOCK TABLE blob IN SHARE ROW EXCLUSIVE MODE"))
             known = set(session.scalars(select(Blob.sha256))) - set(found.rows)
             for file in record.blobs.orphans(known):
-                if file.modified >= horizon:
+                if file.modified > now - age:
                     found.kept += 1
                     continue
                 found.files.append(file)
                 found.bytes += file.bytes
                 if not dry_run:
                     record.blobs.delete(file.sha256, file.suffix)
-        for path in record.blobs.unfinished(older_than=time.time() - horizon):
+        for path in record.blobs.unfinished(older_than=age):
             with suppress(FileNotFoundError):
                 found.bytes += path.stat().st_size
                 found.unfinished.append(path)
                 if not dry_run:
                     path.unlink()
-        for path in _copies(record, horizon):
+        for path in _copies(record, now_here - age):
             found.copies.append(path)
             found.bytes += path.stat().st_size
             if not dry_run:
@@ -79,17 +82,14 @@ def collect(record: Record, *, grace: float, dry_run: bool = False) -> Garbage:
     return found
 
 
-def _horizon(session: Session, grace: float) -> float:
-    """Files older than this moment (seconds since 1970) may go."""
-    oldest = _oldest_lease(session)
-    horizon = time.time() - grace
-    return horizon if oldest is None else min(horizon, oldest.timestamp())
-
-
-def _oldest_lease(session: Session) -> datetime | None:
-    """When the unit that has been computed for longest was begun, or None."""
+def _age(session: Session, grace: float) -> float:
+    """Seconds after which a file may go. A span: database and files are dated by clocks that may differ."""
     live = (Job.state == "leased", Job.lease_until > clock(0.0))
-    return session.scalar(select(func.min(Job.started_at)).where(*live))
+    oldest = session.scalar(select(func.min(Job.started_at)).where(*live))
+    if oldest is None:
+        return grace
+    now: datetime = session.scalars(select(clock(0.0))).one()
+    return max(grace, (now - oldest).total_seconds() + COARSE)
 
 
 def _copies(record: Record, horizon: float) -> list[Path]:

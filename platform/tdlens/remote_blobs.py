@@ -49,7 +49,7 @@ class RemoteBlobStore(BlobStore):
         blob = super().put_file(write, suffix, size=size)
         target = self._place(blob.sha256, suffix)
         with self._errors() as files:
-            if self.url.split("://")[0] in ATOMIC:  # they have no folders: making one would make a bucket
+            if self._atomic:  # they have no folders: making one would make a bucket
                 files.put_file(str(self.path(blob.sha256, suffix)), target)
             else:
                 temporary = f"{self._base}/unfinished/{uuid.uuid4().hex}"
@@ -91,6 +91,17 @@ class RemoteBlobStore(BlobStore):
             except FileNotFoundError:
                 return None
 
+    def clock(self) -> float:
+        probe = f"{self._base}/unfinished/{uuid.uuid4().hex}"
+        with self._errors() as files:
+            if not self._atomic:
+                files.makedirs(f"{self._base}/unfinished", exist_ok=True)
+            files.pipe_file(probe, b"what time is it?")
+            try:
+                return _modified(files.info(probe))
+            finally:
+                files.rm_file(probe)
+
     def stored(self) -> Iterator[StoredFile]:
         with self._errors() as files:
             try:
@@ -105,6 +116,10 @@ class RemoteBlobStore(BlobStore):
         super().delete(sha256, suffix)
         with self._errors() as files, suppress(FileNotFoundError):
             files.rm_file(self._place(sha256, suffix))
+
+    @property
+    def _atomic(self) -> bool:
+        return self.url.split("://")[0] in ATOMIC
 
     @property
     def _base(self) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, exists, select, text, update
+from sqlalchemy import ColumnElement, and_, delete, exists, or_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session, aliased
@@ -125,7 +125,9 @@ def retry_failed(session: Session, study_id: int) -> int:
 
 def reap(session: Session) -> int:
     """Declares units whose lease has run out lost; how many there were."""
-    expired = update(Job).where(Job.state == "leased", Job.lease_until < clock(0.0))
+    # one that is locked is being published, renewed or reaped at this moment: nobody waits for that
+    late = select(Job.id).where(_expired()).order_by(Job.id).with_for_update(skip_locked=True)
+    expired = update(Job).where(Job.id.in_(late))
     return _changed(session, expired.values(state="lost", lease_until=None, error="its worker gave no sign of life"))
 
 
@@ -140,12 +142,10 @@ def claim(
         provenance: git_commit, git_dirty, versions and device of that process.
     """
     reap(session)
-    parent = aliased(Job)
-    waits = exists().where(JobParent.job_id == Job.id, parent.id == JobParent.parent_id, parent.state != "done")
     first = (
         select(Job.id, Job.identity, Job.attempt)
         .join(StudyJob, and_(StudyJob.job_id == Job.id, StudyJob.study_id == study_id))
-        .where(Job.state.in_(("pending", "lost")), ~waits)
+        .where(claimable())
         .order_by(Job.id)
         .limit(1)
         .with_for_update(of=Job, skip_locked=True)
@@ -169,6 +169,19 @@ def claim(
         )
     )
     return claimed
+
+
+def claimable() -> ColumnElement[bool]:
+    """Of a row of `job`: nobody has it, or its lease has run out, and all that it reads is done."""
+    parent = aliased(Job)
+    waits = exists().where(JobParent.job_id == Job.id, parent.id == JobParent.parent_id, parent.state != "done")
+    return and_(or_(Job.state.in_(("pending", "lost")), _expired()), ~waits)
+
+
+def unsettled(session: Session, study_id: int) -> bool:
+    """Whether somebody computes a unit of the study, or could: what else is open waits for units that failed."""
+    mine = select(Job.id).join(StudyJob, and_(StudyJob.job_id == Job.id, StudyJob.study_id == study_id))
+    return session.scalar(mine.where(or_(Job.state == "leased", claimable())).limit(1)) is not None
 
 
 def renew(session: Session, held: Claim, *, lease: float = LEASE) -> bool:
@@ -213,6 +226,10 @@ def lose(session: Session, held: Claim, error: str) -> bool:
     """Records that the unit's process is gone, so that others needn't wait for the lease to run out."""
     values = {"state": "lost", "lease_until": None, "error": error[:ERROR_LENGTH]}
     return _changed(session, update(Job).where(_still(held)).values(**values)) == 1
+
+
+def _expired() -> ColumnElement[bool]:
+    return and_(Job.state == "leased", Job.lease_until < clock(0.0))
 
 
 def _still(held: Claim) -> ColumnElement[bool]:
