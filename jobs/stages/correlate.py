@@ -95,7 +95,9 @@ def run(context: Context, unit: Unit) -> Publish:
         confidence=1 - study.correlate.alpha,
     )
     blobs = {
-        MATRIX: context.record.blobs.put_table(_long(result, table, study.correlate.signals, block)),
+        MATRIX: context.record.blobs.put_table(
+            _long(result, table, study.correlate.signals, block), group=max(1, len(table))
+        ),
         NULL: context.record.blobs.put_tensors(result.family.to_tensors()),
     }
 
@@ -151,7 +153,7 @@ def signals_of(context: Context, unit: Unit, names: tuple[str, ...]) -> NDArray[
 
 
 def _long(result: RolloutCorrelation, about: pd.DataFrame, signals: tuple[str, ...], block: int) -> pd.DataFrame:
-    """One row for each feature and signal."""
+    """One row for each feature and signal: signal after signal, each from its strongest correlation on."""
     n_features, n_signals = result.r.shape
     columns: dict[str, Any] = {
         "block": block,
@@ -176,4 +178,6 @@ def _long(result: RolloutCorrelation, about: pd.DataFrame, signals: tuple[str, .
         "z",
     ):
         columns[name] = getattr(result, name).ravel()
-    return pd.DataFrame({**columns, "n": result.n, "n_rollouts": result.n_rollouts})
+    order = np.lexsort((-np.abs(columns["r"]), np.tile(np.arange(n_signals), n_features)))
+    table = pd.DataFrame({**columns, "n": result.n, "n_rollouts": result.n_rollouts})
+    return table.iloc[order].reset_index(drop=True)

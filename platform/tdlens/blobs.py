@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tdlens.errors import CorruptBlob, DiskFull, MissingBlob
 
@@ -132,7 +132,7 @@ class BlobStore:
         size = int(table.memory_usage(deep=True).sum())
         # Bytes of equal weight side by side: so measured numbers shrink, which have no repetitions to name.
         floats = [name for name, kind in table.dtypes.items() if kind.kind == "f"]
-        options = {
+        options: dict[str, Any] = {
             "compression": "zstd",
             "row_group_size": group,
             "use_byte_stream_split": floats,

@@ -26,7 +26,7 @@ BLOCKS, WIDTH, ROLLOUTS, EPISODES, FORCED = 3, 16, 6, 8, 2
 VARIANTS = ("standard", "transition_disruption")
 SIGNALS = ("td_error", "td_error_full", "q_left", "q_right", "q_chosen", "q_difference", "myopic_error", "step")
 COVARIATES = ("step", "is_second_pick", "last_reward")
-TOP = 5
+TOP, CUTOFF = 5, 0.6
 QUICK: dict[str, Any] = {
     "name": "quick",
     "seed": 3,
@@ -54,7 +54,7 @@ WHOLE: dict[str, Any] = copy.deepcopy(QUICK) | {
         {"name": "random_direction", "sae": "topk", "control": "random_direction"},
     ],
 }
-WHOLE["correlate"] |= {"controls": ["raw", "pca", "untrained", "shuffled"], "top": TOP}
+WHOLE["correlate"] |= {"controls": ["raw", "pca", "untrained", "shuffled"], "top": TOP, "cutoff": CUTOFF}
 """Every stage, two autoencoders, all controls, five interventions."""
 
 

@@ -77,6 +77,7 @@ def identities(base: Path) -> Callable[..., dict[str, dict[str, str]]]:
         ("", "name", "another", set()),
         ("model", "batch_size", 7, set()),
         ("correlate", "top", 3, LATE),
+        ("correlate", "cutoff", 0.9, LATE),
         ("correlate", "permutations", 19, {"correlate", *LATE}),
         ("correlate", "alpha", 0.1, {"correlate", *LATE}),
         ("", "bootstrap", 200, {"behaviour", "intervene"}),

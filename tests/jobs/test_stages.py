@@ -32,6 +32,7 @@ from tdlens.record import Job, Record
 from tests.jobs.small_study import (
     BLOCKS,
     COVARIATES,
+    CUTOFF,
     EPISODES,
     FORCED,
     ROLLOUTS,
@@ -339,7 +340,13 @@ def test_coverage_has_every_block_signal_and_source(done: Finished) -> None:
     for row, key in zip(found.itertuples(), keys, strict=True):
         rows = by_key.get_group(key)
         assert row.n_kept == len(rows) >= min(TOP, row.n_live)
-        assert row.min_abs_r_kept == pytest.approx(rows.r.abs().nlargest(TOP).min())
+        assert (row.top, row.cutoff) == (TOP, CUTOFF)
+        matrix = done.record.blobs.load_table(row.blob)
+        size = matrix[matrix.signal == row.signal].set_index("latent").r.abs()
+        assert size.is_monotonic_decreasing and len(size) == row.n_live
+        promised = set(size.index[:TOP]) | set(size.index[size >= CUTOFF])
+        assert row.min_abs_r_kept == size[list(promised)].min()
+        assert set(size.index[size >= row.min_abs_r_kept]) == promised <= set(rows.latent)
         assert row.n_latents == (2 * WIDTH if key[1] else WIDTH)
         assert row.n_live <= row.n_latents and row.r_threshold > 0
         assert row.family_size <= BLOCKS * len(SIGNALS) * row.n_latents
