@@ -3,9 +3,8 @@
 from alembic import context
 from sqlalchemy import Connection
 
-from tdlens.errors import UserError
 from tdlens.record.engine import make_engine
-from tdlens.record.migrate import OPTIONS
+from tdlens.record.migrate import LOCK, OPTIONS
 from tdlens.settings import Settings
 
 
@@ -15,12 +14,30 @@ def migrate(connection: Connection) -> None:
         context.run_migrations()
 
 
-if context.is_offline_mode():
-    raise UserError("Migrations as an SQL script aren't supported.", "Let tdlens migrate: tdlens db upgrade")
+def render(dialect: str) -> None:
+    """As SQL: `alembic upgrade --sql`. The script must do by itself what tdlens.record.migrate does around it."""
+    context.configure(
+        dialect_name=dialect,
+        dialect_opts={"paramstyle": "named"},  # the drivers' own would double each percent sign
+        literal_binds=True,
+        transactional_ddl=True,
+        **OPTIONS,
+    )
+    if dialect == "sqlite":  # where a table is rebuilt, others refer to nothing meanwhile
+        context.execute("PRAGMA foreign_keys = OFF")
+    with context.begin_transaction():
+        if dialect == "postgresql":
+            context.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
+        context.run_migrations()
+    if dialect == "sqlite":
+        context.execute("PRAGMA foreign_keys = ON")
 
-given = context.config.attributes.get("connection")
-if given is not None:
-    migrate(given)
+
+given = context.config.attributes
+if context.is_offline_mode():
+    render(given.get("dialect") or Settings.from_environment().url.get_backend_name())
+elif "connection" in given:
+    migrate(given["connection"])
 else:
     with make_engine(Settings.from_environment(), foreign_keys=False).begin() as own:
         migrate(own)

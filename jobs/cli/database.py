@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
 from jobs.cli.console import messages
+from tdlens.errors import UserError
+
+if TYPE_CHECKING:
+    from tdlens.record.migration_script import Dialect
+    from tdlens.settings import Settings
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -45,3 +52,45 @@ def check() -> None:
 
     settings = Settings.from_environment()
     messages().print(f"{settings.database}: schema {check(settings)}, as tdlens needs it")
+
+
+@commands.command()
+def script(
+    steps: Annotated[
+        str,
+        typer.Argument(metavar="[FROM:TO]", help="From what the record has now to the newest, unless given."),
+    ] = "",
+    dialect: Annotated[str, typer.Option(help="sqlite or postgresql. [default: the record's]")] = "",
+) -> None:
+    """
+    Print the SQL that **tdlens db upgrade** would run: for whoever must review it, or must run it instead.
+
+    It is one transaction, under the lock that tdlens takes itself; its first lines say how to run it so that an
+    error leaves the record as it was. FROM and TO are revisions, **base** (no schema yet) or **head** (the newest),
+    and then no database is asked. With TO before FROM it is the way back.
+
+    **Examples**
+
+    $ tdlens db script > upgrade.sql
+
+    $ tdlens db script base:head --dialect postgresql > new.sql
+
+    $ tdlens db script head:0002 > back.sql
+    """
+    from tdlens.record.migration_script import render
+    from tdlens.settings import Settings
+
+    settings = Settings.from_environment()
+    start, colon, end = (steps or _what_is_missing(settings)).partition(":")
+    if not colon:
+        raise UserError(f"{steps!r} isn't FROM:TO.", "Name two revisions: tdlens db script base:head")
+    chosen: Dialect = dialect or settings.url.get_backend_name()  # type: ignore[assignment]  # render checks it
+    typer.echo(render(chosen, start, end), nl=False)
+
+
+def _what_is_missing(settings: Settings) -> str:
+    from tdlens.record.migrate import current_revision, refuse_newer
+
+    found = current_revision(settings)
+    refuse_newer(found, settings)
+    return f"{found or 'base'}:head"

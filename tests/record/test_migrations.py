@@ -110,7 +110,7 @@ def test_migrators_at_once(settings: Settings) -> None:
 def test_a_failed_migration_leaves_nothing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     upgrade(settings)
     with monkeypatch.context() as patch:
-        patch.setattr("tdlens.record.migrate._refuse_newer", lambda *_: None)
+        patch.setattr("tdlens.record.migrate.refuse_newer", lambda *_: None)
         patch.setattr("alembic.operations.Operations.drop_table", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             downgrade(settings, "base")

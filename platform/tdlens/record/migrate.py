@@ -39,7 +39,7 @@ OPTIONS: dict[str, Any] = {
 }
 """How Alembic compares and migrates, here and in migrations/env.py."""
 
-_LOCK = 7_445_010_801
+LOCK = 7_445_010_801
 """Key of the PostgreSQL advisory lock that migrations hold; any number that no other program uses."""
 
 
@@ -53,14 +53,14 @@ def upgrade(settings: Settings, revision: str = "head") -> None:
     """
     with _migrating(settings) as (connection, config):
         _refuse_foreign(connection, settings)
-        _refuse_newer(_revision(connection), settings)
+        refuse_newer(_revision(connection), settings)
         command.upgrade(config, revision)
 
 
 def downgrade(settings: Settings, revision: str) -> None:
     """Takes the schema back to `revision` (`base`: no tables at all); what only newer tables hold is lost."""
     with _migrating(settings) as (connection, config):
-        _refuse_newer(_revision(connection), settings)
+        refuse_newer(_revision(connection), settings)
         command.downgrade(config, revision)
 
 
@@ -72,7 +72,7 @@ def check(settings: Settings) -> str:
         Unreachable: the database can't be opened.
     """
     found = current_revision(settings)
-    _refuse_newer(found, settings)
+    refuse_newer(found, settings)
     head = _scripts().get_current_head()
     if found is None:
         raise SchemaMismatch(f"There is no record at {settings.database}.", "Make it: tdlens db upgrade")
@@ -112,15 +112,21 @@ def migrations_folder() -> Path:
     return root / "migrations" if root is not None else Path(__file__).resolve().parents[1] / "migrations"
 
 
-def _config() -> Config:
+def alembic_config() -> Config:
+    """Alembic's configuration, for its own commands on the environment's record."""
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
 
 
+def revisions() -> list[str]:
+    """All revisions of the schema, the oldest first."""
+    return [script.revision for script in _scripts().walk_revisions()][::-1]
+
+
 def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(_config())
+    return ScriptDirectory.from_config(alembic_config())
 
 
 @contextmanager
@@ -133,8 +139,8 @@ def _migrating(settings: Settings) -> Iterator[tuple[Connection, Config]]:
         with clear_errors(settings), engine.begin() as connection:
             # SQLite's BEGIN IMMEDIATE is such a lock already.
             if settings.sqlite_path is None:
-                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-            config = _config()
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
+            config = alembic_config()
             config.attributes["connection"] = connection
             yield connection, config
             if settings.sqlite_path is not None:
@@ -163,8 +169,9 @@ def _revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection, opts=options).get_current_revision()
 
 
-def _refuse_newer(found: str | None, settings: Settings) -> None:
-    if found is not None and found not in {script.revision for script in _scripts().walk_revisions()}:
+def refuse_newer(found: str | None, settings: Settings) -> None:
+    """Raises SchemaMismatch if a database's revision is one that this tdlens doesn't know."""
+    if found is not None and found not in revisions():
         raise SchemaMismatch(
             f"The record at {settings.database} has schema {found}, made by a newer version than this tdlens "
             f"{tdlens.__version__}.",
