@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 STATES = {"done": "default", "leased": "cyan", "pending": "default", "lost": "yellow", "failed": "red"}
 """A unit's states and their colours."""
 SILENT = 60
-"""Seconds without a heartbeat after which a worker is shown as gone."""
+"""Seconds without a heartbeat, of which there are four in that time, after which a worker is shown as gone."""
+FORGOTTEN = 3600
+"""Seconds after which it isn't shown any more."""
+
+SPAN = {
+    "sqlite": "((julianday({to}) - julianday({since})) * 86400)",
+    "postgresql": "extract(epoch FROM {to} - {since})",
+}
+"""Seconds between two moments; the present is the database's, as are all moments it holds."""
+NOW = {"sqlite": "'now'", "postgresql": "clock_timestamp()"}
 
 STAGES = """
 SELECT study, stage, min(job) AS first, count(*) AS units,
@@ -28,12 +37,15 @@ SELECT study, stage, min(job) AS first, count(*) AS units,
     sum(CASE WHEN state = 'pending' THEN 1 ELSE 0 END) AS pending,
     sum(CASE WHEN state = 'lost' THEN 1 ELSE 0 END) AS lost,
     sum(CASE WHEN state = 'failed' THEN 1 ELSE 0 END) AS failed,
-    max(COALESCE(finished, started)) AS last
+    max(COALESCE(finished, started)) AS last,
+    avg(CASE WHEN state = 'done' THEN {took} END) AS seconds
 FROM v_job GROUP BY study, stage ORDER BY first
 """
 WORKERS = """
-SELECT worker, owner, study, state, stage, key, activity, progress, published, seen FROM v_worker
-WHERE state <> 'stopped' ORDER BY worker
+SELECT v_worker.*, {silent} AS silent, {running} AS running FROM v_worker
+JOIN worker ON worker.id = v_worker.worker
+LEFT JOIN job ON job.id = worker.job_id AND job.state = 'leased'
+WHERE v_worker.state <> 'stopped' AND {silent} < :forgotten ORDER BY worker
 """
 
 
@@ -51,26 +63,31 @@ def status(
 
     A unit is **pending** until somebody claims it, **leased** while it is computed, then **done** or **failed**
     (**tdlens run** tries it again). **lost** means that its worker died or fell silent; another takes it up.
+    What is left of a stage is estimated from its units so far and the workers that compute it now.
+
+    A unit that runs for far too long may hang: its worker shows that it lives all the same. Stop that worker with
+    SIGTERM (its host and process number are shown), and the unit goes back in line.
     """
     from tdlens.settings import Settings
 
     settings = Settings.from_environment()
     console = output()
     if not watch:
-        console.print(_picture(settings))
+        console.print(Group(*_studies(settings), *_workers(settings)))
         return
-    with Live(console=console, auto_refresh=False) as live:
+    with suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False) as live:
         while True:
-            live.update(_picture(settings), refresh=True)
+            # what doesn't fit on the terminal is cut at the bottom
+            live.update(Group(*_workers(settings), *_studies(settings)), refresh=True)
             time.sleep(every)
 
 
-def _picture(settings: Settings) -> RenderableType:
+def _studies(settings: Settings) -> list[RenderableType]:
     from tdlens.record.query import query
     from tdlens.rows import rows
 
     studies = query(settings, "SELECT study, revision, title, jobs FROM v_study ORDER BY study")
-    stages = query(settings, STAGES)
+    stages = query(settings, STAGES.format(took=_span(settings, "started", "finished")))
     failed = query(settings, "SELECT study, stage, key, error FROM v_job WHERE state = 'failed' ORDER BY job")
     if studies.empty:
         messages().print("No study yet. Try: tdlens run studies/two_step_demo.toml")
@@ -85,29 +102,63 @@ def _picture(settings: Settings) -> RenderableType:
             shown.append(Text("  not planned yet: the first worker does it", "dim"))
         else:
             lines = [
-                (f"  {row.stage}", _bar(row.done / row.units), *(_count(getattr(row, s), STATES[s]) for s in STATES))
+                (
+                    *(f"  {row.stage}", _bar(row.done / row.units)),
+                    *(_count(getattr(row, state), style) for state, style in STATES.items()),
+                    _left(row),
+                )
                 for row in rows(mine)
             ]
-            shown.append(table(("  stage", "", *STATES), lines, numeric=tuple(STATES)))
+            shown.append(table(("  stage", "", *STATES, "left"), lines, numeric=(*STATES, "left")))
         for job in rows(failed[failed.study == study.study]):
             first = ((job.error or "").splitlines() or [""])[0]
             shown.append(Text(f"  {job.stage} {job.key} failed: {first}", "red"))
         shown.append(Text())
-    workers = query(settings, WORKERS)
-    if not workers.empty:
-        lines = [_worker(row) for row in rows(workers)]
-        shown.append(table(("worker", "on", "study", "state", "unit", "", "published", "seen"), lines))
-    return Group(*shown)
+    return shown
+
+
+def _workers(settings: Settings) -> list[RenderableType]:
+    from tdlens.record.query import query
+    from tdlens.rows import rows
+
+    spans = {"silent": _span(settings, "worker.seen_at"), "running": _span(settings, "job.started_at")}
+    workers = query(settings, WORKERS.format(**spans), {"forgotten": FORGOTTEN})
+    if workers.empty:
+        return []
+    columns = ("worker", "on", "study", "state", "unit", "for", "", "published", "seen")
+    return [table(columns, map(_worker, rows(workers)), numeric=("for", "published", "seen")), Text()]
 
 
 def _worker(row: Any) -> tuple[Any, ...]:
-    seen = row.seen if row.seen.tzinfo else row.seen.tz_localize("UTC")
-    ago = max(0.0, (datetime.now(UTC) - seen).total_seconds())
-    state = Text("gone" if ago > SILENT else row.state, "yellow" if ago > SILENT else "default")
-    share = row.progress == row.progress and row.progress is not None
-    unit = f"{row.stage} {row.key}" if isinstance(row.stage, str) else ""
-    bar = _bar(row.progress) if share else Text()
-    return (row.worker, row.owner.split("/")[0], row.study, state, unit, bar, row.published, f"{ago:.0f} s ago")
+    place, process, _ = row.owner.rsplit(":", 2)
+    gone = row.silent > SILENT
+    unit, bar, running = "", Text(), ""
+    if isinstance(row.stage, str):
+        unit = f"{row.stage} {row.key}"
+        running = "" if row.running != row.running or gone else _clock(row.running)
+        bar = Text() if row.progress is None or row.progress != row.progress else _bar(row.progress)
+    state = Text("gone" if gone else row.state, "yellow" if gone else "default")
+    host = f"{place.split('/')[0]}:{process}"
+    return (row.worker, host, row.study, state, unit, running, bar, row.published, f"{max(0.0, row.silent):.0f} s ago")
+
+
+def _span(settings: Settings, since: str, to: str | None = None) -> str:
+    """SQL for the seconds between two columns, or since one."""
+    dialect = "postgresql" if settings.sqlite_path is None else "sqlite"
+    return SPAN[dialect].format(since=since, to=to or NOW[dialect])
+
+
+def _left(row: Any) -> str:
+    """About how long a stage will take that is being computed, once a unit of it is done."""
+    if not row.leased or row.seconds != row.seconds or row.seconds is None:
+        return ""
+    return f"~{_clock((row.units - row.done - row.failed) * row.seconds / row.leased)}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _bar(share: float, width: int = 12) -> Text:

@@ -38,7 +38,7 @@ class LocalWorkers:
     options: tuple[str, ...] = ()
     """Further options of ``tdlens worker``."""
     _running: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
-    _interrupted: int | None = None
+    _interrupts: int = 0
 
     @property
     def logs(self) -> Path:
@@ -62,10 +62,7 @@ class LocalWorkers:
             with Progress(*columns, console=console, transient=True) as progress:
                 return self._watch(progress, console)
         finally:
-            for worker in self._running.values():
-                worker.terminate()
-            for worker in self._running.values():
-                worker.wait()
+            self._end(console)
             for number, handler in handlers.items():
                 signal.signal(number, handler)
 
@@ -76,7 +73,7 @@ class LocalWorkers:
         last, deaths, over = 0, 0, False
         while self._running:
             time.sleep(POLL)
-            if self._interrupted is not None:
+            if self._interrupts:
                 raise KeyboardInterrupt
             states = self._states(console)
             done, total = states.get("done", 0), sum(states.values())
@@ -108,6 +105,12 @@ class LocalWorkers:
             raise UserError(
                 f"{states['failed']} units failed.", "See why: tdlens status. Run the study again to try them again."
             )
+        left = sum(states.values()) - states.get("done", 0)
+        if left or not states:
+            raise UserError(
+                f"The workers have ended, and {left or 'all'} units are left: they were stopped, or died too often.",
+                f"See what they said in {self.logs}, and run the study again: it goes on where it was.",
+            )
         fresh = self._published_since()
         return fresh, states.get("done", 0) - fresh
 
@@ -119,6 +122,17 @@ class LocalWorkers:
             self._running[number] = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
+
+    def _end(self, console: Console) -> None:
+        """Ask the workers to stop, and wait until they have put their units back or published them."""
+        asked = -1
+        while any(worker.poll() is None for worker in self._running.values()):
+            if asked < self._interrupts:
+                asked = self._interrupts
+                for worker in self._running.values():
+                    worker.terminate()
+                console.print("The workers finish their units or put them back. Another interrupt ends them at once.")
+            time.sleep(POLL / 5)
 
     def _log(self, number: int) -> Path:
         return self.logs / f"worker-{number}.log"
@@ -156,4 +170,4 @@ class LocalWorkers:
             return session.scalars(query).one()
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        self._interrupted = number
+        self._interrupts += 1
