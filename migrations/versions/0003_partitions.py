@@ -23,6 +23,8 @@ KEYS = {
     "0002": ("analysis_id", "block", "signal_id", "latent"),
     "0003": ("analysis_id", "signal_id", "block", "latent"),
 }
+INDEXES: dict[str, dict[str, tuple[str, ...]]] = {"0002": {"signal_id": (), "sae_id": ()}, "0003": {"block": ("r",)}}
+"""The first column of each index, and the others."""
 NUMBERS = (
     *("r_selection", "r_heldout", "ci_low", "ci_high", "heldout_low", "heldout_high", "r_partial"),
     *("r_partial_heldout", "partial_low", "partial_high", "null_mean", "null_sd", "p_familywise", "q_value"),
@@ -90,7 +92,7 @@ def _postgresql() -> bool:
 
 
 def _set_aside(revision: str) -> None:
-    for column in ("signal_id", "sae_id") if revision == "0002" else ("sae_id",):
+    for column in INDEXES[revision]:
         op.drop_index(f"ix_latent_correlation_{column}", "latent_correlation")
     op.rename_table("latent_correlation", "latent_correlation_before")
     if _postgresql():  # its name would still be taken
@@ -121,8 +123,8 @@ def _make(revision: str) -> None:
         sqlite_with_rowid=False,
         postgresql_partition_by="LIST (analysis_id)" if revision == "0003" else None,
     )
-    for column in ("signal_id", "sae_id") if revision == "0002" else ("sae_id",):
-        op.create_index(f"ix_latent_correlation_{column}", "latent_correlation", [column])
+    for first, others in INDEXES[revision].items():
+        op.create_index(f"ix_latent_correlation_{first}", "latent_correlation", [first, *others])
 
 
 def _copy() -> None:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 """Signature, flags, and an extension of no bytes."""
 TRAILER = b"\xff\xff"
-CHUNK = 65_536
-"""Rows that are encoded at a time: bounds the memory, and keeps the buffer in the cache."""
+CHUNK = 4096
+"""Rows that are encoded at a time: few enough that the server has something to read meanwhile."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class Numbers:
     """[N] or [1]: where there is no value."""
 
 
-def encode(columns: Sequence[Numbers], n: int) -> Iterator[bytes]:
+def encode(columns: Sequence[Numbers], n: int) -> Iterator[bytes | memoryview]:
     """The bytes that COPY … FROM STDIN (FORMAT BINARY) takes for `n` rows.
 
     A missing value has no bytes, so rows that lack the same columns are written together, and rows may come in
@@ -42,7 +42,7 @@ def _cut(values: NDArray[Any], here: slice) -> NDArray[Any]:
     return values if len(values) == 1 else values[here]
 
 
-def _encode(columns: list[Numbers], n: int) -> Iterator[bytes]:
+def _encode(columns: list[Numbers], n: int) -> Iterator[memoryview]:
     lacking = [number for number, one in enumerate(columns) if one.null is not None and one.null.any()]
     if not lacking:
         yield _records(columns, frozenset(), n)
@@ -57,16 +57,18 @@ def _encode(columns: list[Numbers], n: int) -> Iterator[bytes]:
         yield _records(alike, absent, len(rows))
 
 
-def _records(columns: list[Numbers], absent: frozenset[int], n: int) -> bytes:
+def _records(columns: list[Numbers], absent: frozenset[int], n: int) -> memoryview:
     fields: list[tuple[str, str]] = [("fields", ">i2")]
     for number, one in enumerate(columns):
         fields.append((f"length{number}", ">i4"))
         if number not in absent:
             fields.append((f"value{number}", one.values.dtype.newbyteorder(">").str))
-    records = np.empty(n, dtype=fields)
-    records["fields"] = len(columns)
+    like = np.zeros(1, dtype=fields)
+    like["fields"] = len(columns)
     for number, one in enumerate(columns):
-        records[f"length{number}"] = -1 if number in absent else one.values.dtype.itemsize
+        like[f"length{number}"] = -1 if number in absent else one.values.dtype.itemsize
+    records = np.repeat(like, n)
+    for number, one in enumerate(columns):
         if number not in absent:
             records[f"value{number}"] = one.values
-    return records.tobytes()
+    return records.view(np.uint8).data

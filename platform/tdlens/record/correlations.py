@@ -51,7 +51,7 @@ class LatentCorrelation(Base):
 
     __tablename__ = "latent_correlation"
     __table_args__ = (
-        Index(None, "sae_id"),
+        Index(None, "block", "r"),
         {"sqlite_with_rowid": False, "postgresql_partition_by": "LIST (analysis_id)"},
     )
 

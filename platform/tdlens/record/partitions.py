@@ -42,7 +42,8 @@ def insert_analysis(session: Session, analysis: Analysis, correlations: Mapping[
     insert_columns(session, LatentCorrelation, {"analysis_id": analysis.id} | dict(correlations), into=partition)
     # The check spares ATTACH another look at every row.
     run(f"ALTER TABLE {partition} ADD PRIMARY KEY ({keys}), ADD CONSTRAINT own CHECK (analysis_id = {analysis.id})")
-    run(f"CREATE INDEX ON {partition} (sae_id)")
+    run(f"CREATE INDEX ON {partition} (block, r)")
+    run(f"ANALYZE {partition}")  # the first query shouldn't have to guess what is in it
     # ATTACH locks these to make the foreign keys. Whoever wrote to one of them first would wait for another who did.
     run("LOCK TABLE analysis, sae_checkpoint, signal IN SHARE ROW EXCLUSIVE MODE")
     session.add(analysis)
