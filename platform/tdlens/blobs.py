@@ -81,7 +81,8 @@ class BlobStore:
             target = self.path(sha256, suffix)
             if not target.parent.is_dir():
                 target.parent.mkdir(parents=True, exist_ok=True)
-                _flush(target.parent.parent)
+                for folder in (target.parent.parent, self.root, self.root.parent):  # any of them may be new
+                    _flush(folder)
             length = temporary.stat().st_size
             # Also when it exists already: the new file is whole, the old one may have decayed.
             temporary.replace(target)
