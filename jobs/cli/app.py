@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -92,4 +93,6 @@ def options(
 
 def main() -> None:
     """Entry point of the ``tdlens`` script."""
+    # As an interrupt: a unit in progress goes back in line. By itself process 1 of a container ignores this signal.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     app()

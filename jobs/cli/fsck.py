@@ -39,10 +39,11 @@ def fsck(
 
     record = Record.open(Settings.from_environment())
     try:
-        size, n = record.query("SELECT COALESCE(sum(bytes), 0) AS size, count(*) AS n FROM blob").iloc[0]
+        totals = record.query("SELECT COALESCE(sum(bytes), 0) AS size, count(*) AS n FROM blob").iloc[0]
+        size, n = int(totals["size"]), int(totals["n"])
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
         with Progress(*columns, console=messages(), transient=True) as progress:
-            bar = progress.add_task("Reading" if full else "Comparing", total=int(size))
+            bar = progress.add_task("Reading" if full else "Comparing", total=size)
             found = list(check_blobs(record, full=full, advance=lambda bytes: progress.advance(bar, bytes)))
         made_by = makers(record)
     finally:

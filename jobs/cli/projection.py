@@ -82,7 +82,8 @@ def ui(
     """
     Browse the studies in MLflow's web pages, on this machine only. Ctrl-C ends it.
 
-    With MLFLOW_TRACKING_URI set to a server, that server's own pages have them instead.
+    With MLFLOW_TRACKING_URI set to a server, that server's own pages have them instead. TDLENS_MLFLOW_PAGES says where
+    a browser finds those, if elsewhere.
     """
     from tdlens.errors import UserError
     from tdlens.settings import Settings
@@ -90,7 +91,8 @@ def ui(
 
     settings = Settings.from_environment()
     if tracking_uri(settings) != settings.mlflow_uri:
-        output().print(f"MLFLOW_TRACKING_URI is set: browse {tracking_uri(settings)}")
+        pages = os.environ.get("TDLENS_MLFLOW_PAGES") or tracking_uri(settings)
+        output().print(f"MLFLOW_TRACKING_URI is set: browse {pages}")
         return
     if not (settings.home / "mlflow.db").exists():
         raise UserError(

@@ -30,6 +30,7 @@ from mlflow.entities import (
     RunTag,
 )
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import Engine, event
 
@@ -69,7 +70,12 @@ class Tracking:
         if found is None:
             # a server puts artifacts where it is told to by its own settings
             location = settings.mlartifacts.as_uri() if own else None
-            return cls(client, client.create_experiment(experiment, artifact_location=location))
+            try:
+                return cls(client, client.create_experiment(experiment, artifact_location=location))
+            except MlflowException as error:
+                if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+                    raise
+                found = client.get_experiment_by_name(experiment)  # another process made it meanwhile
         if found.lifecycle_stage == "deleted":
             client.restore_experiment(found.experiment_id)
         return cls(client, found.experiment_id)

@@ -255,6 +255,13 @@ def test_ui_serves_the_runs_on_loopback(done: Workplace) -> None:
     assert f"http://127.0.0.1:{port}" in process.stdout.read().decode()
 
 
+def test_ui_says_where_a_servers_pages_are(fresh: Workplace, invoke: Invoke) -> None:
+    server = {"MLFLOW_TRACKING_URI": "http://mlflow:5000"}
+    assert invoke(fresh, "ui", **server).stdout.endswith("browse http://mlflow:5000\n")
+    outside = invoke(fresh, "ui", TDLENS_MLFLOW_PAGES="http://127.0.0.1:5005", **server)
+    assert outside.stdout.endswith("browse http://127.0.0.1:5005\n")
+
+
 def test_ui_refuses_a_port_in_use_and_a_home_without_runs(done: Workplace, fresh: Workplace, invoke: Invoke) -> None:
     assert "sync-mlflow" in invoke(fresh, "ui").stderr
     with socket.socket() as taken:

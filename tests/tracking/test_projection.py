@@ -314,3 +314,11 @@ def test_flat_settings_lead_back_to_every_leaf(config: dict[str, Any]) -> None:
         for part in key.split("."):
             place = place[part]
         assert value == (place if isinstance(place, str) else json.dumps(place))
+
+
+def test_two_processes_may_make_the_experiment_at_once(copied: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Tracking.open(tracking_uri(copied.settings), copied.settings, "tdlens")
+    look = MlflowClient.get_experiment_by_name
+    answers = iter([None])  # the first look comes before the other process has made it
+    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", lambda client, name: next(answers, look(client, name)))
+    assert Tracking.open(tracking_uri(copied.settings), copied.settings, "tdlens").experiment == made.experiment

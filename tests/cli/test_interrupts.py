@@ -1,0 +1,47 @@
+"""A run that is asked to end gives its unit back, also where the signal would be ignored by itself."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+from tests.tiny_study import Workplace
+
+HELD = "SELECT count(*) AS n FROM job WHERE state = 'leased'"
+
+
+def ignored() -> None:
+    """The first process of a container has no default reaction to signals."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def test_sigterm_puts_the_unit_of_a_run_back_in_line(fresh: Workplace) -> None:
+    fresh.tdlens("db", "upgrade")
+    # enough epochs that a unit is in progress when the signal comes
+    command = ("run", str(fresh.study), "--set", "sae.paper.epochs=100000", "--no-report", "--no-mlflow")
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from jobs.cli import main; main()", *command],
+        env=fresh.environment,
+        cwd=fresh.folder,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=ignored,
+    )
+    record = fresh.record()
+    training = f"{HELD} AND stage = 'train_sae'"
+    try:
+        end = time.monotonic() + 120
+        while record.query(training).n.item() == 0:
+            assert process.poll() is None and time.monotonic() < end
+            time.sleep(0.1)
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130 and "same command goes on" in " ".join(said.split())
+    assert record.query(HELD).n.item() == 0
+    assert record.query("SELECT state, owner FROM job WHERE stage = 'train_sae' ORDER BY id").state[0] == "pending"
+    record.close()
