@@ -32,7 +32,9 @@ ENV PATH=/opt/tdlens/bin:$PATH \
     MPLCONFIGDIR=/tmp/matplotlib \
     PYTHONUNBUFFERED=1 \
     TDLENS_HOME=/data
-COPY studies /srv/studies
+# Readable to that user whatever the checkout's modes are.
+COPY --chmod=755 docker/migrate.py /srv/docker/
+COPY --chmod=755 studies /srv/studies
 WORKDIR /srv
 USER 10001
 CMD ["tdlens", "worker"]
