@@ -23,7 +23,8 @@ container() { docker ps -q --filter "id=${1%%/*}"; }
 # the status of MLflow's answer to a worker that calls it by this name
 status_for() {
   worker python -c "import urllib.request as u, urllib.error as e
-try: print(u.urlopen(u.Request('http://mlflow:5000/version', headers={'Host': '$1'})).status)
+address = 'http://mlflow:5000/api/2.0/mlflow/experiments/search?max_results=1'
+try: print(u.urlopen(u.Request(address, headers={'Host': '$1'})).status)
 except e.HTTPError as refused: print(refused.code)"
 }
 until_true() {
