@@ -267,7 +267,7 @@ def main() -> None:
     signals = [f"signal {number}" for number in range(given.signals)]
     rng = np.random.default_rng(0)
     fine = True
-    with tempfile.TemporaryDirectory() as folder, temporary_database() as address:
+    with tempfile.TemporaryDirectory() as folder, temporary_database(durable=True) as address:
         home = Path(folder)
         records = [Record.open(settings) for settings in (Settings(home, address), sqlite_settings(home))]
         kept, coverage, written, took = [], [], 0, 0.0

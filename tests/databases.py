@@ -44,11 +44,12 @@ def require_postgres() -> None:
 
 
 @contextmanager
-def temporary_database() -> Iterator[str]:
-    """Address of a new PostgreSQL database, dropped at the end."""
+def temporary_database(*, durable: bool = False) -> Iterator[str]:
+    """Address of a new PostgreSQL database, dropped at the end; it waits for the disk only if it must be `durable`."""
     name = f"tdlens_test_{uuid.uuid4().hex[:12]}"
     _administer(f"CREATE DATABASE {name}")
-    _administer(f"ALTER DATABASE {name} SET synchronous_commit = off")  # faster
+    if not durable:
+        _administer(f"ALTER DATABASE {name} SET synchronous_commit = off")
     try:
         yield SERVER.set(database=name).render_as_string(hide_password=False)
     finally:
@@ -85,17 +86,26 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Setting
         yield Settings(tmp_path / "home", address)
 
 
+@contextmanager
+def emptied(settings: Settings) -> Iterator[Record]:
+    """The record on a PostgreSQL database that has the schema, without the rows that were there."""
+    opened = Record.open(settings)
+    with opened.engine.begin() as connection:
+        for name in filter(PARTITION.fullmatch, inspect(connection).get_table_names()):
+            connection.execute(text(f"DROP TABLE {name}"))
+        tables = ", ".join(f'"{table}"' for table in Base.metadata.tables)
+        connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY"))
+    yield opened
+    opened.close()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def record(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Record]:
     """An open record without rows. A test that changes the schema itself takes `settings` instead."""
     if request.param == "sqlite":
         opened = Record.open(sqlite_settings(tmp_path / "home"))
-    else:
-        opened = Record.open(Settings(tmp_path / "home", request.getfixturevalue("migrated_postgres")))
-        with opened.engine.begin() as connection:
-            for name in filter(PARTITION.fullmatch, inspect(connection).get_table_names()):
-                connection.execute(text(f"DROP TABLE {name}"))
-            tables = ", ".join(f'"{table}"' for table in Base.metadata.tables)
-            connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY"))
-    yield opened
-    opened.close()
+        yield opened
+        opened.close()
+        return
+    with emptied(Settings(tmp_path / "home", request.getfixturevalue("migrated_postgres"))) as shared:
+        yield shared

@@ -4,17 +4,34 @@ All moments are the database's: a worker whose clock is wrong neither loses a un
 unit's attempt, and every later word about the unit must name (unit, attempt, owner). So a worker that was given up for
 dead is refused once its unit was given away, and may still publish if nobody took it.
 
-Every function works in the session's transaction; SQLite's is alone, PostgreSQL's skips units that another locks.
+Every function works in the session's transaction; SQLite's is alone, PostgreSQL's skips units that another locks. What
+is said for every unit is put together once, at import: SQLAlchemy takes longer for that than a database to answer.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, exists, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Table,
+    Update,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    text,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
 
@@ -51,6 +68,58 @@ def _clock_sqlite(element: clock, compiler: SQLCompiler, **options: Any) -> str:
     # Written as SQLAlchemy writes a moment there, so that the two compare as text.
     seconds = compiler.process(element.clauses, **options)
     return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', ({seconds}) || ' seconds') || '000')"
+
+
+assert isinstance(Job.__table__, Table)
+_JOB = Job.__table__
+
+_parent = _JOB.alias("parent")
+# OFFSET 0 keeps PostgreSQL from joining all units with all parents: the first that is free is wanted, and is near.
+_WAITS = exists(
+    select(JobParent.parent_id)
+    .join(_parent, _parent.c.id == JobParent.parent_id)
+    .where(JobParent.job_id == _JOB.c.id, _parent.c.state != "done")
+    .offset(0)
+)
+_MINE = exists(
+    select(StudyJob.job_id).where(StudyJob.job_id == _JOB.c.id, StudyJob.study_id == bindparam("study")).offset(0)
+)
+_EXPIRED = and_(_JOB.c.state == "leased", _JOB.c.lease_until < clock(0.0))
+
+
+def _first(state: str) -> Select[Any]:
+    """The first unit in a state that can be claimed; one state each, so that the index on it gives them in order."""
+    found = select(_JOB.c.id).where(_JOB.c.state == state, _MINE, ~_WAITS).order_by(_JOB.c.id).limit(1)
+    return select(found.with_for_update(of=_JOB, skip_locked=True).subquery(state).c.id)
+
+
+# One that is locked is being published, renewed or reaped at this moment: nobody waits for that.
+_late = select(_JOB.c.id).where(_EXPIRED).order_by(_JOB.c.id).with_for_update(skip_locked=True)
+_REAP = (
+    update(_JOB)
+    .where(_JOB.c.id.in_(_late))
+    .values(state="lost", lease_until=None, error="its worker gave no sign of life")
+)
+
+
+@cache
+def _claim(provenance: tuple[str, ...]) -> Any:
+    first = union_all(_first("lost"), _first("pending")).subquery("first")
+    taken = update(_JOB).where(_JOB.c.id == select(func.min(first.c.id)).scalar_subquery())
+    times = {"lease_until": clock(bindparam("seconds")), "started_at": clock(0.0), "finished_at": None}
+    about: dict[str, Any] = {name: bindparam(name) for name in provenance}
+    who = {"state": "leased", "attempt": _JOB.c.attempt + 1, "owner": bindparam("by"), "error": None}
+    return taken.values(who | times | about).returning(_JOB.c.id, _JOB.c.identity, _JOB.c.attempt)
+
+
+_SAME = and_(_JOB.c.id == bindparam("held"), _JOB.c.attempt == bindparam("number"), _JOB.c.owner == bindparam("by"))
+_STATE = select(_JOB.c.state).where(_SAME)
+_held = update(_JOB).where(_SAME, _JOB.c.state.in_(("leased", "lost")))
+_RENEW = _held.values(state="leased", lease_until=clock(bindparam("seconds")), error=None)
+_PUBLISH = _held.values(state="done", lease_until=None, finished_at=clock(0.0), error=None)
+_RELEASE = _held.values(state="pending", owner=None, lease_until=None)
+_FAIL = _held.values(state="failed", lease_until=None, finished_at=clock(0.0), error=bindparam("why"))
+_LOSE = _held.values(state="lost", lease_until=None, error=bindparam("why"))
 
 
 @dataclass(frozen=True)
@@ -119,16 +188,13 @@ def enqueue(session: Session, study_id: int, plan: Sequence[Planned]) -> dict[st
 def retry_failed(session: Session, study_id: int) -> int:
     """Puts a study's failed units back in line; how many there were."""
     mine = select(StudyJob.job_id).where(StudyJob.study_id == study_id)
-    again = update(Job).where(Job.state == "failed", Job.id.in_(mine))
+    again = update(_JOB).where(_JOB.c.state == "failed", _JOB.c.id.in_(mine))
     return _changed(session, again.values(state="pending", owner=None, finished_at=None))
 
 
 def reap(session: Session) -> int:
     """Declares units whose lease has run out lost; how many there were."""
-    # one that is locked is being published, renewed or reaped at this moment: nobody waits for that
-    late = select(Job.id).where(_expired()).order_by(Job.id).with_for_update(skip_locked=True)
-    expired = update(Job).where(Job.id.in_(late))
-    return _changed(session, expired.values(state="lost", lease_until=None, error="its worker gave no sign of life"))
+    return _changed(session, _REAP)
 
 
 def claim(
@@ -141,53 +207,32 @@ def claim(
         lease: seconds until it counts as lost, unless renewed.
         provenance: git_commit, git_dirty, versions and device of that process.
     """
+    if session.get_bind().dialect.name == "postgresql":
+        # A claim that dies with the server costs one computation, as its unit is free again: no wait for the disk.
+        session.execute(text("SET LOCAL synchronous_commit = off"))
     reap(session)
-    first = (
-        select(Job.id, Job.identity, Job.attempt)
-        .join(StudyJob, and_(StudyJob.job_id == Job.id, StudyJob.study_id == study_id))
-        .where(claimable())
-        .order_by(Job.id)
-        .limit(1)
-        .with_for_update(of=Job, skip_locked=True)
-    )
-    row = session.execute(first).first()
-    if row is None:
-        return None
-    claimed = Claim(row.id, row.identity, row.attempt + 1, owner)
-    session.execute(
-        update(Job)
-        .where(Job.id == row.id)
-        .values(
-            state="leased",
-            attempt=claimed.attempt,
-            owner=owner,
-            lease_until=clock(lease),
-            started_at=clock(0.0),
-            finished_at=None,
-            error=None,
-            **provenance,
-        )
-    )
-    return claimed
+    taken = session.execute(
+        _claim(tuple(provenance)), {"study": study_id, "by": owner, "seconds": lease, **provenance}
+    ).first()
+    return None if taken is None else Claim(taken.id, taken.identity, taken.attempt, owner)
 
 
 def claimable() -> ColumnElement[bool]:
     """Of a row of `job`: nobody has it, or its lease has run out, and all that it reads is done."""
-    parent = aliased(Job)
-    waits = exists().where(JobParent.job_id == Job.id, parent.id == JobParent.parent_id, parent.state != "done")
-    return and_(or_(Job.state.in_(("pending", "lost")), _expired()), ~waits)
+    return and_(or_(_JOB.c.state.in_(("pending", "lost")), _EXPIRED), ~_WAITS)
+
+
+_UNSETTLED = select(_JOB.c.id).where(_MINE, or_(_JOB.c.state == "leased", claimable())).limit(1)
 
 
 def unsettled(session: Session, study_id: int) -> bool:
     """Whether somebody computes a unit of the study, or could: what else is open waits for units that failed."""
-    mine = select(Job.id).join(StudyJob, and_(StudyJob.job_id == Job.id, StudyJob.study_id == study_id))
-    return session.scalar(mine.where(or_(Job.state == "leased", claimable())).limit(1)) is not None
+    return session.scalar(_UNSETTLED, {"study": study_id}) is not None
 
 
 def renew(session: Session, held: Claim, *, lease: float = LEASE) -> bool:
     """Holds a unit for another `lease` seconds, also one that was declared lost but that nobody took; False if gone."""
-    longer = update(Job).where(_still(held)).values(state="leased", lease_until=clock(lease), error=None)
-    return _changed(session, longer) == 1
+    return _change_held(session, _RENEW, held, seconds=lease)
 
 
 def publish(session: Session, held: Claim) -> None:
@@ -196,8 +241,7 @@ def publish(session: Session, held: Claim) -> None:
     Raises:
         Superseded: it was given to another worker; the transaction must be rolled back.
     """
-    done = update(Job).where(_still(held)).values(state="done", lease_until=None, finished_at=clock(0.0), error=None)
-    if _changed(session, done) != 1:
+    if not _change_held(session, _PUBLISH, held):
         raise Superseded(
             f"Unit {held.job_id} was given to another worker meanwhile; this result is dropped.",
             "Nothing is lost: the other worker's result counts.",
@@ -206,45 +250,34 @@ def publish(session: Session, held: Claim) -> None:
 
 def published(session: Session, held: Claim) -> bool:
     """Whether this very attempt was published: asked when a commit's answer was lost with the connection."""
-    mine = (Job.id == held.job_id, Job.attempt == held.attempt, Job.owner == held.owner)
-    return session.scalar(select(Job.state).where(*mine)) == "done"
+    return session.scalar(_STATE, _named(held)) == "done"
 
 
 def release(session: Session, held: Claim) -> bool:
     """Gives an unfinished unit back; False if it was somebody else's already."""
-    back = update(Job).where(_still(held)).values(state="pending", owner=None, lease_until=None)
-    return _changed(session, back) == 1
+    return _change_held(session, _RELEASE, held)
 
 
 def fail(session: Session, held: Claim, error: str) -> bool:
     """Records that the unit's code raised; a later `tdlens run` tries again."""
-    values = {"state": "failed", "lease_until": None, "finished_at": clock(0.0), "error": error[:ERROR_LENGTH]}
-    return _changed(session, update(Job).where(_still(held)).values(**values)) == 1
+    return _change_held(session, _FAIL, held, why=error[:ERROR_LENGTH])
 
 
 def lose(session: Session, held: Claim, error: str) -> bool:
     """Records that the unit's process is gone, so that others needn't wait for the lease to run out."""
-    values = {"state": "lost", "lease_until": None, "error": error[:ERROR_LENGTH]}
-    return _changed(session, update(Job).where(_still(held)).values(**values)) == 1
+    return _change_held(session, _LOSE, held, why=error[:ERROR_LENGTH])
 
 
-def _expired() -> ColumnElement[bool]:
-    return and_(Job.state == "leased", Job.lease_until < clock(0.0))
+def _named(held: Claim) -> dict[str, Any]:
+    return {"held": held.job_id, "number": held.attempt, "by": held.owner}
 
 
-def _still(held: Claim) -> ColumnElement[bool]:
-    return and_(
-        Job.id == held.job_id,
-        Job.attempt == held.attempt,
-        Job.owner == held.owner,
-        Job.state.in_(("leased", "lost")),
-    )
+def _change_held(session: Session, statement: Update, held: Claim, **values: Any) -> bool:
+    return _changed(session, statement, **_named(held), **values) == 1
 
 
-def _changed(session: Session, statement: Any) -> int:
-    # The session's own objects may be stale afterwards; nobody keeps them over such a change.
-    result = session.execute(statement, execution_options={"synchronize_session": False})
-    return int(result.rowcount)  # type: ignore[attr-defined]
+def _changed(session: Session, statement: Update, **values: Any) -> int:
+    return int(session.execute(statement, values).rowcount)  # type: ignore[attr-defined]
 
 
 def _ids(session: Session, identities: Iterable[str]) -> dict[str, int]:

@@ -53,7 +53,7 @@ class Job(Base):
         CheckConstraint("(state IN ('done', 'failed')) = (finished_at IS NOT NULL)", name="finished"),
         CheckConstraint("(state = 'leased') = (lease_until IS NOT NULL)", name="leased"),
         Index(None, "stage"),
-        Index(None, "state"),
+        Index(None, "state", "id"),
     )
 
     id: Mapped[BigInt] = mapped_column(primary_key=True, init=False)

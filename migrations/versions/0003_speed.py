@@ -1,4 +1,4 @@
-"""Correlations: a partition for each analysis on PostgreSQL; which are kept stands beside them
+"""Speed: a partition for each analysis's correlations on PostgreSQL; which are kept stands beside them; units in order
 
 Revision: 0003, after 0002
 """
@@ -58,6 +58,8 @@ FOR EACH ROW EXECUTE FUNCTION tdlens_drop_correlations()
 
 
 def upgrade() -> None:
+    op.drop_index("ix_job_state", "job")
+    op.create_index("ix_job_state", "job", ["state", "id"])
     drop_views(OLD, *VIEWS)
     op.add_column("analysis", sa.Column("top", sa.Integer(), nullable=True))
     op.add_column("analysis", sa.Column("cutoff", sa.Double(), nullable=True))
@@ -85,6 +87,8 @@ def downgrade() -> None:
     op.drop_column("analysis", "cutoff")
     op.drop_column("analysis", "top")
     make_views(OLD, *VIEWS)
+    op.drop_index("ix_job_state", "job")
+    op.create_index("ix_job_state", "job", ["state"])
 
 
 def _postgresql() -> bool:
@@ -92,8 +96,8 @@ def _postgresql() -> bool:
 
 
 def _set_aside(revision: str) -> None:
-    for column in INDEXES[revision]:
-        op.drop_index(f"ix_latent_correlation_{column}", "latent_correlation")
+    for name in _indexes(revision):
+        op.drop_index(name, "latent_correlation")
     op.rename_table("latent_correlation", "latent_correlation_before")
     if _postgresql():  # its name would still be taken
         op.execute("ALTER INDEX pk_latent_correlation RENAME TO pk_latent_correlation_before")
@@ -123,8 +127,13 @@ def _make(revision: str) -> None:
         sqlite_with_rowid=False,
         postgresql_partition_by="LIST (analysis_id)" if revision == "0003" else None,
     )
-    for first, others in INDEXES[revision].items():
-        op.create_index(f"ix_latent_correlation_{first}", "latent_correlation", [first, *others])
+    for name, columns in _indexes(revision).items():
+        op.create_index(name, "latent_correlation", columns)
+
+
+def _indexes(revision: str) -> dict[str, list[str]]:
+    found = [[first, *others] for first, others in INDEXES[revision].items()]
+    return {f"ix_latent_correlation_{'_'.join(columns)}": columns for columns in found}
 
 
 def _copy() -> None:
