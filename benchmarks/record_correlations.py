@@ -52,11 +52,7 @@ from tdlens.settings import Settings
 from tests.databases import sqlite_settings, temporary_database
 
 TOP, CUTOFF = 256, 0.5
-QUERY = """
-SELECT sae, latent, r, ci_low, ci_high, q_value FROM v_latent_correlation
-WHERE task = 'two_step' AND signal = 'signal 0' AND block = 7 AND r > 0.7
-"""
-"""Latents of one block with r > 0.7 with a signal on two-step, with intervals."""
+QUERY = (Path(__file__).parents[1] / "docs/queries/latents_of_a_block.sql").read_text()
 
 
 def matrix(rng: np.random.Generator, block: int, signals: list[str], latents: int) -> pd.DataFrame:
@@ -264,7 +260,7 @@ def main() -> None:
     for name, default in (("blocks", 80), ("latents", 65_536), ("signals", 20), ("rounds", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
     given = parser.parse_args()
-    signals = [f"signal {number}" for number in range(given.signals)]
+    signals = ["td_error", *(f"signal {number}" for number in range(1, given.signals))]
     rng = np.random.default_rng(0)
     fine = True
     with tempfile.TemporaryDirectory() as folder, temporary_database(durable=True) as address:

@@ -34,7 +34,9 @@ def sql(
     query: Annotated[
         str,
         typer.Argument(
-            metavar="SELECT", help="One SELECT. The database refuses to change anything.", show_default=False
+            metavar="SELECT",
+            help="One SELECT, or a file (.sql) that holds one. The database refuses to change anything.",
+            show_default=False,
         ),
     ],
     format: Annotated[Format, typer.Option(help="How rows are written.")] = Format.table,
@@ -57,6 +59,8 @@ def sql(
     $ tdlens sql "SELECT * FROM v_latent_correlation WHERE signal = 'td_error' AND r > 0.7" --format csv
 
     $ tdlens sql "SELECT * FROM v_step" --format parquet --output steps.parquet
+
+    $ tdlens sql docs/queries/latents_of_a_block.sql
     """
     from tdlens.errors import UserError
     from tdlens.record.query import query as ask
@@ -64,13 +68,24 @@ def sql(
 
     if format is Format.parquet and output_file is None and sys.stdout.isatty():
         raise UserError("Parquet can't be shown on a terminal.", "Add --output FILE.parquet, or pipe it.")
-    rows = ask(Settings.from_environment(), query)
+    rows = ask(Settings.from_environment(), _question(query))
     try:
         _write(rows, format, output_file)
     except (FileNotFoundError, IsADirectoryError, PermissionError, NotADirectoryError) as error:
         raise UserError(
             f"{output_file} can't be written: {error.strerror}.", "Give --output a file in a folder of yours."
         ) from None
+
+
+def _question(given: str) -> str:
+    from tdlens.errors import UserError
+
+    if not given.endswith(".sql"):
+        return given
+    try:
+        return Path(given).read_text().rstrip().removesuffix(";")
+    except OSError as error:
+        raise UserError(f"{given} can't be read: {error.strerror}.", "Give a file with one SELECT, or one.") from None
 
 
 def _write(rows: pd.DataFrame, format: Format, path: Path | None) -> None:

@@ -1,0 +1,47 @@
+"""The queries under docs/ answer on both databases."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from typer.testing import CliRunner
+
+from jobs.cli import app
+from tdlens.record import Record
+from tdlens.testing.rows import fill
+
+QUERIES = sorted((Path(__file__).parents[2] / "docs" / "queries").glob("*.sql"))
+
+
+@pytest.fixture
+def filled(record: Record) -> Record:
+    with record.session() as session:
+        fill(session)
+        session.execute(text("UPDATE latent_correlation SET r = 0.8, block = 3, ci_low = 0.75"))
+    return record
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=lambda path: path.stem)
+def test_a_query_answers(filled: Record, query: Path) -> None:
+    asked = CliRunner().invoke(app, ["sql", str(query), "--format", "csv"], env=filled.settings.environment)
+    assert asked.exit_code == 0, asked.stderr
+    assert len(asked.stdout.splitlines()) > 1, "no row was found"
+
+
+def test_latents_of_a_block_and_not_the_weak_ones(filled: Record) -> None:
+    query = next(path for path in QUERIES if path.stem == "latents_of_a_block").read_text()
+    (row,) = filled.query(query).to_dict("records")
+    assert (row["latent"], row["r"], row["ci_low"]) == (3, 0.8, 0.75)
+    for change in ("r = 0.7", "r = -0.8", "r = 0.8, block = 4"):
+        with filled.session() as session:
+            session.execute(text(f"UPDATE latent_correlation SET {change}"))  # noqa: S608
+        assert filled.query(query).empty
+
+
+def test_a_file_may_end_with_a_semicolon_or_not_be_there(filled: Record, tmp_path: Path) -> None:
+    (tmp_path / "q.sql").write_text("SELECT study FROM v_study;\n")
+    environment = filled.settings.environment
+    asked = CliRunner().invoke(app, ["sql", str(tmp_path / "q.sql"), "--format", "csv"], env=environment)
+    assert asked.stdout.split() == ["study", "demo"]
+    asked = CliRunner().invoke(app, ["sql", "nothing.sql"], env=environment)
+    assert asked.exit_code == 2 and "nothing.sql can't be read" in asked.stderr
