@@ -15,12 +15,8 @@ from envs.agents.agent import SignalSource
 from envs.game import Step as GameStep
 from jobs.inference.base import Engine
 from jobs.inference.play import Played
-from tdlens.blobs import BlobStore, StoredBlob
-from tdlens.errors import BlobVanished
 from tdlens.identity import digest
 from tdlens.record import (
-    Artifact,
-    Blob,
     Episode,
     LearningSignal,
     Model,
@@ -36,28 +32,6 @@ from tdlens.record import Task as TaskRow
 
 INDEX_BITS = 16
 """A step's (and an episode's) key is its rollout's key shifted by these bits, plus its index in the rollout."""
-
-
-def record_blob(session: Session, blob: StoredBlob) -> str:
-    """The blob's row; gives its key.
-
-    Raises:
-        BlobVanished: the file was deleted meanwhile, as nothing named it yet.
-    """
-    row = find_or_create(session, Blob, {"sha256": blob.sha256}, suffix=blob.suffix, bytes=blob.bytes)
-    # From here on `tdlens gc`, which deletes under a lock that this insertion waits for, sees the row.
-    store: BlobStore = session.info["blobs"]
-    if store.size(blob.sha256, blob.suffix) is None:
-        raise BlobVanished(
-            f"The blob {blob.sha256} was deleted before it was recorded.",
-            "Its unit is computed again; run gc with a longer --grace.",
-        )
-    return row.sha256
-
-
-def record_artifact(session: Session, job_id: int, name: str, blob: StoredBlob) -> None:
-    """Name a blob as one of a job's outputs."""
-    session.add(Artifact(job_id=job_id, name=name, blob=record_blob(session, blob)))
 
 
 def record_model(session: Session, name: str, source: str, engine: Engine) -> int:

@@ -11,9 +11,8 @@ from sqlalchemy.orm import Session
 from torch import Tensor
 
 from jobs.context import Context
-from jobs.recording import record_blob
 from tdlens.blobs import StoredBlob
-from tdlens.record import ActivationShard, Capture, CaptureRow, insert_columns
+from tdlens.record import ActivationShard, Capture, CaptureRow, insert_columns, record_blob
 
 
 def write_shards(context: Context, activations: Mapping[int, Tensor]) -> dict[int, StoredBlob]:

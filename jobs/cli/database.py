@@ -10,7 +10,6 @@ from jobs.cli.console import messages
 from tdlens.errors import UserError
 
 if TYPE_CHECKING:
-    from tdlens.record.migration_script import Dialect
     from tdlens.settings import Settings
 
 commands = typer.Typer(
@@ -84,8 +83,7 @@ def script(
     start, colon, end = (steps or _what_is_missing(settings)).partition(":")
     if not colon:
         raise UserError(f"{steps!r} isn't FROM:TO.", "Name two revisions: tdlens db script base:head")
-    chosen: Dialect = dialect or settings.url.get_backend_name()  # type: ignore[assignment]  # render checks it
-    typer.echo(render(chosen, start, end), nl=False)
+    typer.echo(render(dialect or settings.url.get_backend_name(), start, end), nl=False)
 
 
 def _what_is_missing(settings: Settings) -> str:

@@ -18,7 +18,6 @@ from sqlalchemy.orm import Session
 
 from jobs.context import Context
 from jobs.reading import read_signals
-from jobs.recording import record_artifact
 from jobs.stage import Plan, Publish, Unit
 from jobs.stages.signals import rollouts_of
 from jobs.stages.train_sae import activations_of
@@ -28,7 +27,7 @@ from sae.metrics import evaluate
 from sae.permutation_null import rollout_permutations
 from sae.principal_components import principal_components
 from sae.rollout_statistics import RolloutCorrelation, correlate_rollouts, split_halves
-from tdlens.record import Blob, SaeCheckpoint
+from tdlens.record import Blob, SaeCheckpoint, record_artifact
 
 NAME = "correlate"
 DESCRIPTION = "all live latents × all signals, with controls, intervals and a null that permutes whole rollouts"

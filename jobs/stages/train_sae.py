@@ -11,13 +11,13 @@ from sqlalchemy.orm import Session
 
 from jobs.context import Context
 from jobs.reading import read_activations
-from jobs.recording import record_artifact, record_blob, record_model
+from jobs.recording import record_model
 from jobs.stage import Plan, Publish, Unit
 from jobs.study import SAESection
 from sae.checkpoint import to_bytes
 from sae.metrics import evaluate
 from sae.training import train
-from tdlens.record import SaeCheckpoint, SaeMetric, insert_rows
+from tdlens.record import SaeCheckpoint, SaeMetric, insert_rows, record_artifact, record_blob
 
 NAME = "train_sae"
 DESCRIPTION = "sparse autoencoders, one a block, on the decision tokens of all variants"

@@ -23,7 +23,6 @@ from jobs.inference.play import Played
 from jobs.reading import Rollouts, read_activations, read_rollouts, read_signals, signal_ids
 from jobs.recording import (
     Replayed,
-    record_artifact,
     record_model,
     record_rollouts,
     record_signals,
@@ -34,9 +33,9 @@ from jobs.shards import record_capture, write_shards
 from jobs.study import validate
 from tdlens.blobs import BlobStore
 from tdlens.errors import CorruptBlob, MissingBlob
-from tdlens.record import Artifact, Blob, LearningSignal, Record, Signal, insert_columns
+from tdlens.record import Artifact, Blob, LearningSignal, Record, Signal, insert_columns, record_artifact
+from tdlens.testing.rows import make_job
 from tests.inference.tiny import tiny_engine
-from tests.record.rows import make_job
 
 ENGINE = tiny_engine("llama")
 CONFIG = TwoStepConfig(Variant.REWARD_DISRUPTION, episodes=6, random_episodes=2, change_episode=3)

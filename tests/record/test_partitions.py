@@ -19,7 +19,7 @@ from tdlens.record import (
     new_ids,
 )
 from tdlens.record.partitions import PARTITION
-from tests.record.rows import make_job
+from tdlens.testing.rows import make_job
 
 pytestmark = pytest.mark.parametrize("record", ["postgresql"], indirect=True)
 SIGNALS, BLOCKS, LATENTS = 3, 2, 50
@@ -99,7 +99,7 @@ def test_a_partition_has_the_keys_and_constraints_of_the_whole(partitioned: Reco
     assert {tuple(key["constrained_columns"]) for key in inspector.get_foreign_keys(name)} == {
         ("analysis_id",), ("signal_id",), ("sae_id",),
     }  # fmt: skip
-    assert [index["column_names"] for index in inspector.get_indexes(name)] == [["sae_id"]]
+    assert [index["column_names"] for index in inspector.get_indexes(name)] == [["block", "r"]]
     assert inspector.get_check_constraints(name) == []
 
 

@@ -23,7 +23,7 @@ from tdlens.record.ledger import Artifact, Blob, Job, JobParent, Study, StudyJob
 from tdlens.record.migrate import check, current_revision, upgrade
 from tdlens.record.partitions import insert_analysis
 from tdlens.record.query import query
-from tdlens.record.registry import current_study, find_or_create
+from tdlens.record.registry import current_study, find_or_create, record_artifact, record_blob
 from tdlens.record.signals import LearningSignal, Signal
 from tdlens.remote_blobs import open_blobs
 from tdlens.settings import Settings
@@ -64,6 +64,8 @@ __all__ = [
     "insert_columns",
     "insert_rows",
     "new_ids",
+    "record_artifact",
+    "record_blob",
 ]
 
 

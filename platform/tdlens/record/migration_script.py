@@ -1,7 +1,6 @@
 """Migrations as SQL, for whoever must read it before it runs, or run it without tdlens."""
 
 import io
-from typing import Literal, get_args
 
 from alembic import command
 
@@ -9,29 +8,28 @@ import tdlens
 from tdlens.errors import UserError
 from tdlens.record.migrate import alembic_config, revisions
 
-Dialect = Literal["sqlite", "postgresql"]
-
 PROGRAMS = {
     "sqlite": "sqlite3 -bail tdlens.db < SCRIPT",
     "postgresql": "psql --set ON_ERROR_STOP=1 --file SCRIPT DATABASE",
 }
-"""How a script is run so that it stops at the first error and changes nothing."""
+"""Of each dialect: how a script is run so that it stops at the first error and changes nothing."""
 
 
-def render(dialect: Dialect, start: str, end: str) -> str:
+def render(dialect: str, start: str, end: str) -> str:
     """The SQL of all migrations between two revisions, in one transaction; no database is asked.
 
     It holds the lock that `tdlens db upgrade` holds, and leaves the same schema.
 
     Args:
+        dialect: sqlite or postgresql.
         start: the revision that the database has; `base` where it is empty.
         end: the one that it will have; `head` is the newest. An earlier one than `start` gives the way back.
 
     Raises:
         UserError: no such dialect or revision, or two that are one.
     """
-    if dialect not in get_args(Dialect):
-        raise UserError(f"There is no dialect {dialect!r}.", f"Choose one of: {', '.join(get_args(Dialect))}.")
+    if dialect not in PROGRAMS:
+        raise UserError(f"There is no dialect {dialect!r}.", f"Choose one of: {', '.join(PROGRAMS)}.")
     known = ["base", *revisions()]
     start, end = (known[-1] if name == "head" else name for name in (start, end))
     for name in (start, end):

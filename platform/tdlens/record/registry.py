@@ -6,9 +6,11 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from tdlens.blobs import BlobStore, StoredBlob
+from tdlens.errors import BlobVanished
 from tdlens.identity import digest
 from tdlens.record.base import Base
-from tdlens.record.ledger import Study
+from tdlens.record.ledger import Artifact, Blob, Study
 
 Row = TypeVar("Row", bound=Base)
 
@@ -53,3 +55,25 @@ def current_study(session: Session, *, name: str, title: str, config: dict[str, 
     study.title, study.is_current = title, True
     session.flush()
     return study
+
+
+def record_blob(session: Session, blob: StoredBlob) -> str:
+    """The blob's row; gives its key.
+
+    Raises:
+        BlobVanished: the file was deleted meanwhile, as nothing named it yet.
+    """
+    row = find_or_create(session, Blob, {"sha256": blob.sha256}, suffix=blob.suffix, bytes=blob.bytes)
+    # From here on `tdlens gc`, which deletes under a lock that this insertion waits for, sees the row.
+    store: BlobStore = session.info["blobs"]
+    if store.size(blob.sha256, blob.suffix) is None:
+        raise BlobVanished(
+            f"The blob {blob.sha256} was deleted before it was recorded.",
+            "Its unit is computed again; run gc with a longer --grace.",
+        )
+    return row.sha256
+
+
+def record_artifact(session: Session, job_id: int, name: str, blob: StoredBlob) -> None:
+    """Name a blob as one of a job's outputs."""
+    session.add(Artifact(job_id=job_id, name=name, blob=record_blob(session, blob)))

@@ -1,0 +1,146 @@
+"""Bulk inserts and the keys of their rows."""
+
+import time
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from tdlens.record import (
+    Episode,
+    LearningSignal,
+    Record,
+    Signal,
+    Step,
+    insert_columns,
+    insert_rows,
+    new_ids,
+)
+from tdlens.testing.backend import Backend
+from tdlens.testing.rows import fill, make_job
+
+
+def steps(session: Session, ids: list[int]) -> dict[str, Any]:
+    """Columns of more steps of some episode, with numbers of NumPy's types."""
+    episode = session.scalars(select(Episode)).first()
+    assert episode is not None
+    n = len(ids)
+    return {
+        **{
+            "id": ids,
+            "episode_id": episode.id,
+            "rollout_id": episode.rollout_id,
+            "index": np.arange(n) + 100,
+        },
+        **{
+            "state": 0,
+            "action": 0,
+            "reward": np.float32(1.5),
+            "next_state": -1,
+            "done": True,
+            "forced": False,
+        },
+    }
+
+
+def learning_signals(session: Session, n: int) -> dict[str, Any]:
+    """Columns of `n` learning signals of steps that were just inserted."""
+    fill(session)
+    job = make_job(session, "signals")
+    signal = session.scalars(select(Signal)).one()
+    ids = new_ids(session, Step, n)
+    arrays = {"action": np.zeros(n, np.int32), "done": np.ones(n, bool)}
+    insert_columns(session, Step, steps(session, ids) | arrays | {"action_probabilities": [[0.25, 0.75]] * n})
+    return {
+        "job_id": job.id,
+        "signal_id": signal.id,
+        "step_id": np.array(ids),
+        "value": np.linspace(-1, 1, n),
+    }
+
+
+class BulkInsertTests(Backend):
+    """Rows by the column."""
+
+    def test_bulk_inserts_store_plain_values(self, record: Record) -> None:
+        with record.session() as session:
+            columns = learning_signals(session, 1000)
+            insert_columns(session, LearningSignal, columns)
+        with record.session(read_only=True) as session:
+            step = session.scalars(select(Step).order_by(Step.id.desc())).first()
+            assert step is not None
+            assert (step.action, step.reward, step.done, step.forced) == (0, 1.5, True, False)
+            assert step.action_probabilities == [0.25, 0.75]
+            assert step.p_chosen is None
+            values = session.scalars(
+                select(LearningSignal.value).where(LearningSignal.job_id == columns["job_id"]).order_by("step_id")
+            )
+            np.testing.assert_array_equal(list(values), columns["value"])
+
+    def test_rows_and_columns_store_the_same(self, record: Record) -> None:
+        with record.session() as session:
+            columns = learning_signals(session, 3)
+            ids = list(map(int, columns["step_id"]))
+            shared = {"job_id": columns["job_id"], "signal_id": columns["signal_id"]}
+            values = [np.float32(0.5), float("nan"), None]
+            insert_rows(
+                session,
+                LearningSignal,
+                [{**shared, "step_id": np.int64(s), "value": v} for s, v in zip(ids, values, strict=True)],
+            )
+            stored = select(LearningSignal.value).where(LearningSignal.job_id == columns["job_id"]).order_by("step_id")
+            assert session.scalars(stored).all() == [0.5, None, None]
+            session.execute(text("DELETE FROM learning_signal"))
+            series = pd.Series([0.5, np.nan, None])
+            insert_columns(session, LearningSignal, {**shared, "step_id": ids, "value": series})
+            assert session.scalars(stored).all() == [0.5, None, None]
+
+    def test_bulk_inserts_refuse_mistakes(self, record: Record) -> None:
+        with record.session() as session:
+            columns = learning_signals(session, 3)
+            with pytest.raises(ValueError, match="LearningSignal has no valeu"):
+                insert_columns(session, LearningSignal, {"valeu": [1.0]})
+            with pytest.raises(ValueError, match="one length"):
+                insert_columns(session, LearningSignal, columns | {"value": [1.0, 2.0]})
+            with pytest.raises(ValueError, match="one length"):
+                insert_columns(session, LearningSignal, columns | {"step_id": 1, "value": 1.0})
+            with pytest.raises(ValueError, match="same keys"):
+                insert_rows(session, LearningSignal, [{"value": 1.0}, {"job_id": 2}])
+            with pytest.raises(TypeError):
+                insert_columns(session, LearningSignal, columns | {"step_id": [1.5, 2.5, 3.5]})
+            insert_rows(session, LearningSignal, [])
+            insert_columns(session, LearningSignal, {"step_id": [], "value": np.array([])})
+
+    @pytest.mark.parametrize("changes", [{"step_id": [10**6]}, {"job_id": None, "step_id": [1]}])
+    def test_bulk_inserts_keep_constraints(self, record: Record, changes: dict[str, Any]) -> None:
+        with pytest.raises(IntegrityError), record.session() as session:
+            columns = learning_signals(session, 1)
+            insert_columns(session, LearningSignal, columns | changes)
+
+    def test_new_ids_are_nobody_elses(self, record: Record) -> None:
+        with record.session() as session:
+            fill(session)
+            taken = set(session.scalars(select(Step.id)))
+            first, second = new_ids(session, Step, 50), new_ids(session, Step, 0)
+            assert len(set(first) - taken) == 50 and first == sorted(first) and second == []
+            more = steps(session, first)
+            insert_columns(session, Step, more)
+            by_database = Step(**{name: value for name, value in more.items() if name != "id"} | {"index": 99})
+            session.add(by_database)
+            session.flush()
+            assert by_database.id not in {*first, *taken}
+
+    def test_bulk_insert_speed(self, record: Record) -> None:
+        """A floor far below what a quiet machine does, so that only a change of method can break it."""
+        n = 50_000
+        with record.session() as session:
+            columns = learning_signals(session, n)
+            began = time.process_time(), time.perf_counter()
+            insert_columns(session, LearningSignal, columns)
+            rate = n / (time.perf_counter() - began[1])
+            print(f"{record.engine.dialect.name}: {rate:,.0f} rows/s")
+        assert rate > 20_000

@@ -1,0 +1,243 @@
+"""Several at once: migrators, planners, workers, publishers and the collector of garbage."""
+
+import multiprocessing
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from sqlalchemy import func, select, text
+
+from tdlens.errors import BlobVanished
+from tdlens.garbage import collect
+from tdlens.record import (
+    Artifact,
+    JobParent,
+    Record,
+    Signal,
+    current_study,
+    find_or_create,
+    leases,
+    record_artifact,
+)
+from tdlens.record.leases import Claim, Superseded
+from tdlens.record.migrate import check, drift, upgrade
+from tdlens.settings import Settings
+from tdlens.testing.backend import Backend
+from tdlens.testing.rows import make_job
+from tdlens.testing.units import claim, claimed, insert, let_expire, mark, plan, publish, published, states, unit
+
+
+def at_once(*actions: Callable[[], object]) -> None:
+    """Runs them in threads that begin together; raises what one of them raised."""
+    barrier = threading.Barrier(len(actions))
+    errors: list[BaseException] = []
+
+    def run(action: Callable[[], object]) -> None:
+        try:
+            barrier.wait(60)
+            action()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(action,)) for action in actions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+def _upgrade(settings: Settings, barrier: Any) -> None:
+    barrier.wait()
+    upgrade(settings)
+
+
+def _find(settings: Settings, barrier: Any, ids: Any) -> None:
+    record = Record.open(settings)
+    barrier.wait()
+    with record.session() as session:
+        current_study(session, name="demo", title="", config={})
+        found = find_or_create(
+            session,
+            Signal,
+            {"name": "td_error", "parameters_hash": "h"},
+            agent="q",
+            parameters={},
+            description="",
+        )
+        time.sleep(0.1)
+        ids.put(found.id)
+
+
+def _work(settings: Settings, study_id: int, owner: str, taken: Any) -> None:
+    """A worker in a process of its own: claims and publishes until nothing is left."""
+    record = Record.open(settings)
+    while (held := claim(record, study_id, owner)) is not None:
+        publish(record, held)
+        taken.put((held.identity, owner))
+    taken.put(None)
+    record.close()
+
+
+class ConcurrencyTests(Backend):
+    """Whoever comes first, the end is the same."""
+
+    def test_migrators_at_once(self, settings: Settings) -> None:
+        context = multiprocessing.get_context("spawn")
+        barrier = context.Barrier(2)
+        processes = [context.Process(target=_upgrade, args=(settings, barrier)) for _ in range(2)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        assert [process.exitcode for process in processes] == [0] * 2
+        check(settings)
+        assert drift(settings) == []
+
+    def test_shared_rows_are_made_once(self, record: Record) -> None:
+        context = multiprocessing.get_context("spawn")
+        barrier, ids = context.Barrier(2), context.Queue()
+        processes = [context.Process(target=_find, args=(record.settings, barrier, ids)) for _ in range(2)]
+        for process in processes:
+            process.start()
+        found = {ids.get(timeout=60) for _ in processes}
+        for process in processes:
+            process.join()
+        assert [process.exitcode for process in processes] == [0, 0]
+        assert len(found) == 1
+        assert record.query("SELECT revision FROM v_study").revision.tolist() == [1]
+
+    def test_processes_never_get_the_same_unit(self, record: Record) -> None:
+        units = [unit(f"{number:03}") for number in range(60)]
+        study_id = plan(record, *units)
+        context = multiprocessing.get_context("spawn")
+        taken = context.Queue()
+        owners = ("one", "two")
+        processes = [context.Process(target=_work, args=(record.settings, study_id, owner, taken)) for owner in owners]
+        for process in processes:
+            process.start()
+        said = [taken.get(timeout=120) for _ in range(len(units) + len(owners))]
+        for process in processes:
+            process.join()
+        won = [one for one in said if one is not None]
+        assert sorted(identity for identity, _ in won) == [one.identity for one in units]
+        assert {identity: published(record, identity) for identity, _ in won} == {
+            identity: [f"{owner}/1"] for identity, owner in won
+        }
+
+    def test_threads_never_get_the_same_unit(self, record: Record) -> None:
+        """More of them than processors, each on a connection of its own, with children that wait for parents."""
+        roots = [unit(f"{number:03}") for number in range(60)]
+        units = [*roots, *(unit(f"child of {one.identity}", one.identity) for one in roots)]
+        study_id = plan(record, *units)
+        won: list[Claim] = []
+
+        def work(owner: str) -> None:
+            own = Record.open(record.settings)
+            while set(states(own).values()) != {"done"}:
+                if (held := claim(own, study_id, owner)) is not None:
+                    publish(own, held)
+                    won.append(held)
+            own.close()
+
+        at_once(*(lambda owner=owner: work(owner) for owner in ("one", "two", "three", "four")))
+        assert Counter(held.identity for held in won) == Counter(one.identity for one in units)
+        assert {held.identity: published(record, held.identity) for held in won} == {
+            held.identity: [mark(held)] for held in won
+        }
+        assert {held.attempt for held in won} == {1}
+
+    def test_planners_at_once(self, record: Record) -> None:
+        """Two studies that share units, planned again and again, once in either order."""
+        units = [unit("0"), *(unit(str(number), "0") for number in range(1, 40))]
+        others = [Record.open(record.settings) for _ in range(4)]
+
+        def many(own: Record, study: str) -> None:
+            order = [units[0], *(units[1:] if study == "one" else units[:0:-1])]
+            for size in (20, 40, 30, 40):
+                plan(own, *order[:size], study=study)
+
+        at_once(*(lambda own=own, n=n: many(own, ("one", "other")[n % 2]) for n, own in enumerate(others)))
+        for own in others:
+            own.close()
+        assert set(states(record)) == {one.identity for one in units} and len(states(record)) == 40
+        assert record.query("SELECT study_id, count(*) AS n FROM study_job GROUP BY study_id").n.tolist() == [40, 40]
+        with record.session(read_only=True) as session:
+            assert session.scalar(select(func.count()).select_from(JobParent)) == 39
+
+    def test_a_unit_that_is_being_published_is_not_given_away(self, record: Record) -> None:
+        """Its lease has run out, and the transaction isn't over yet: nobody may take it, nor fail for it."""
+        study_id = plan(record, unit("a"), unit("b"))
+        late = claimed(record, study_id, "late")
+        let_expire(record, late)
+        other = Record.open(record.settings)
+        got: list[Claim | None] = []
+        thread = threading.Thread(target=lambda: got.append(claim(other, study_id, "other")))
+        with record.session() as session:
+            leases.publish(session, late)
+            insert(session, late)
+            thread.start()
+            time.sleep(0.3)  # meanwhile PostgreSQL passes the unit over; SQLite's claim waits for us
+        thread.join()
+        other.close()
+        assert [held and held.identity for held in got] == ["b"]
+        assert states(record) == {"a": "done", "b": "leased"} and published(record, "a") == ["late/1"]
+
+    def test_a_late_worker_and_its_successor_at_once(self, record: Record) -> None:
+        """The one publishes while the other claims: one of them wins, never both."""
+        for number in range(25):
+            name = f"{number:02}"
+            study_id = plan(record, unit(name), study=name)
+            late = claimed(record, study_id, "late")
+            let_expire(record, late)
+            own = Record.open(record.settings)
+            refused: list[Superseded] = []
+
+            def come_late(late: Claim = late, refused: list[Superseded] = refused) -> None:
+                try:
+                    publish(record, late)
+                except Superseded as error:
+                    refused.append(error)
+
+            def succeed(own: Record = own, study_id: int = study_id) -> None:
+                if (held := claim(own, study_id, "other")) is not None:
+                    publish(own, held)
+
+            at_once(come_late, succeed)
+            own.close()
+            assert published(record, name) == (["other/2"] if refused else ["late/1"])
+            assert states(record)[name] == "done"
+
+    def test_publishers_and_gc_at_once_never_leave_a_row_without_its_file(self, record: Record) -> None:
+        with record.session() as session:
+            job_id = make_job(session, "j").id
+        over = threading.Event()
+
+        def publish() -> None:
+            for number in range(40):
+                with suppress(FileNotFoundError, BlobVanished):  # both are noticed, and the unit computed again
+                    blob = record.blobs.put_bytes(b"%d" % (number % 4), "bin")
+                    os.utime(record.blobs.path(blob.sha256, "bin"), (0, 0))  # as an old orphan that is put again
+                    with record.session() as session:
+                        record_artifact(session, job_id, str(number), blob)
+            over.set()
+
+        def forget() -> None:
+            while not over.is_set():
+                with record.session() as session:
+                    session.execute(text("UPDATE job SET state = 'lost', lease_until = NULL"))
+                collect(record, grace=0)
+
+        threads = [threading.Thread(target=publish), threading.Thread(target=forget)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with record.session(read_only=True) as session:
+            named = set(session.scalars(select(Artifact.blob)))
+        assert named and all(record.blobs.size(sha256, "bin") is not None for sha256 in named)

@@ -1,0 +1,137 @@
+"""SQL by users: what it answers, and that it can't change anything."""
+
+import time
+from datetime import UTC
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from sqlalchemy import func, inspect, select
+
+from tdlens.errors import BadQuery
+from tdlens.record import Record, Step
+from tdlens.record.views import VIEWS
+from tdlens.testing.backend import Backend
+from tdlens.testing.rows import make_job
+
+CHANGES = [
+    "DELETE FROM step",
+    "INSERT INTO study_job (study_id, job_id) VALUES (1, 1)",
+    "UPDATE step SET reward = 99",
+    "DROP TABLE step",
+    "DROP VIEW v_step",
+    "CREATE TABLE mine (x INTEGER)",
+    "CREATE TEMPORARY TABLE mine (x INTEGER)",
+    "SELECT 1; DELETE FROM step",
+    "COMMIT; DROP TABLE step CASCADE",
+    "SELECT 1; COMMIT; DROP TABLE step CASCADE",
+    "END; BEGIN; DELETE FROM step; COMMIT",
+    "WITH gone AS (DELETE FROM step RETURNING id) SELECT * FROM gone",
+    "WITH x AS (SELECT 1) DELETE FROM step",
+    "SELECT 1 /* ; */ ; -- \n DELETE FROM step",
+    "COMMIT",
+    "ROLLBACK",
+]
+SQLITE_CHANGES = [
+    "PRAGMA query_only = OFF",
+    "PRAGMA user_version = 7",
+    "ATTACH DATABASE '{folder}/other.db' AS other",
+    "VACUUM INTO '{folder}/copy.db'",
+    "VACUUM",
+    "SELECT load_extension('{folder}/evil.so')",
+]
+POSTGRESQL_CHANGES = [
+    "SET TRANSACTION READ WRITE",
+    "SELECT set_config('transaction_read_only', 'off', false)",
+    "SELECT nextval('step_id_seq')",
+    "SELECT * INTO mine FROM step",
+    "COPY step TO '{folder}/step.csv'",
+    "COPY (SELECT 1) TO PROGRAM 'touch {folder}/touched'",
+    "DO $$ BEGIN DELETE FROM step; END $$",
+    "PREPARE x AS DELETE FROM step",
+    "EXPLAIN ANALYZE DELETE FROM step",
+]
+
+
+def fingerprint(record: Record) -> tuple[object, ...]:
+    with record.session(read_only=True) as session:
+        count, total = session.execute(select(func.count(), func.sum(Step.reward))).one()
+    return count, total, len(record.query("SELECT * FROM v_step"))
+
+
+class QueryTests(Backend):
+    """What `Record.query` answers and refuses."""
+
+    @pytest.mark.parametrize("view", VIEWS)
+    def test_views_have_their_documented_columns_and_rows(self, filled: Record, view: str) -> None:
+        rows = filled.query(f"SELECT * FROM {view}")  # noqa: S608
+        assert tuple(rows.columns) == VIEWS[view]
+        assert len(rows) >= 1
+        assert set(rows.study) == {"demo"}
+
+    def test_every_view_is_documented(self, filled: Record) -> None:
+        assert set(inspect(filled.engine).get_view_names()) == {*VIEWS, "v_study_job"}
+
+    def test_values_look_alike_on_both_databases(self, filled: Record) -> None:
+        steps = filled.query("SELECT * FROM v_step WHERE intervention = 'none' ORDER BY step")
+        assert list(steps.done) == [False, True] and steps.done.dtype == bool
+        assert list(steps.reward) == [0.0, 8.0] and steps.reward.dtype == float
+        assert steps.p_chosen.isna().tolist() == [False, True]
+        job = filled.query("SELECT * FROM v_job WHERE stage = 'play'").iloc[0]
+        assert job.config == '{"n": 3}'
+        assert job.started.tzinfo is not None and job.started.utcoffset() == pd.Timedelta(0)
+        assert abs(time.time() - job.started.astimezone(UTC).timestamp()) < 600
+        assert job.finished is None or pd.isna(job.finished)
+        mean = filled.query("SELECT avg(reward) AS mean, sum(action) AS n FROM v_step")
+        assert mean["mean"].dtype == float and mean["mean"].item() == 4.0
+
+    def test_an_intervention_has_its_rollouts_and_their_task(self, filled: Record) -> None:
+        returns = filled.query("SELECT intervention, return FROM v_episode ORDER BY intervention")
+        assert returns.values.tolist() == [["none", 8.0], ["zero td", 8.0]]
+        effect = filled.query("SELECT task, difference FROM v_intervention_effect").iloc[0]
+        assert effect.tolist() == ["two_step", -1.0]
+
+    def test_metrics_become_columns(self, filled: Record) -> None:
+        sae = filled.query("SELECT * FROM v_sae").iloc[0]
+        assert sae.explained_variance == 0.9
+        assert pd.isna(sae.dead)
+
+    def test_parameters_are_bound(self, filled: Record) -> None:
+        sql = "SELECT count(*) AS n FROM v_step WHERE study = :study AND reward > :low AND study <> ':study %s'"
+        assert filled.query(sql, {"study": "demo", "low": 1.0}).n.item() == 2
+        assert filled.query(sql, {"study": "x' OR '1'='1", "low": 0.0}).n.item() == 0
+
+    def test_percent_signs_and_colons_are_plain_text_without_parameters(self, filled: Record) -> None:
+        assert filled.query("SELECT 7 % 4 AS rest, ' :x' AS colon").values.tolist() == [[3, " :x"]]
+        assert len(filled.query("SELECT * FROM v_step WHERE study LIKE 'de%'; ")) == 4
+
+    def test_nothing_can_be_changed(self, filled: Record, tmp_path: Path) -> None:
+        before = fingerprint(filled)
+        folder = tmp_path / "out"
+        folder.mkdir()
+        folder.chmod(0o777)
+        own = SQLITE_CHANGES if filled.settings.sqlite_path else POSTGRESQL_CHANGES
+        for change in CHANGES + own:
+            with pytest.raises(BadQuery):
+                print(change, filled.query(change.format(folder=folder)))
+        assert fingerprint(filled) == before
+        assert list(folder.iterdir()) == []
+
+    def test_unknown_view_lists_the_views(self, record: Record) -> None:
+        with pytest.raises(BadQuery, match="v_stepp") as caught:
+            record.query("SELECT * FROM v_stepp")
+        assert "v_latent_correlation" in caught.value.remedy
+
+    @pytest.mark.parametrize("sql", ["SELEC 1", "", "SELECT nothing FROM v_step", "SELECT 1 FROM", "SELECT :x"])
+    def test_mistakes_are_named(self, record: Record, sql: str) -> None:
+        with pytest.raises(BadQuery, match=r"The database refused the query: .+"):
+            record.query(sql)
+
+    def test_missing_parameter(self, record: Record) -> None:
+        with pytest.raises(BadQuery, match="x"):
+            record.query("SELECT 1 AS one WHERE 1 = :x", {"y": 1})
+
+    def test_reading_does_not_wait_for_a_writer(self, filled: Record) -> None:
+        with filled.session() as session:
+            make_job(session, "unpublished")
+            assert "unpublished" not in set(filled.query("SELECT identity FROM job").identity)
