@@ -70,6 +70,10 @@ def fsck(
 def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
     grace: Annotated[float, typer.Option(min=0.0, metavar="HOURS", help="Spare what is younger than this.")] = 24.0,
+    old_revisions: Annotated[
+        bool,
+        typer.Option("--old-revisions", help="Also forget what no study's current revision asks for."),
+    ] = False,
 ) -> None:
     """
     Delete blobs that nothing in the record names, and unfinished files. Runs may go on meanwhile.
@@ -77,11 +81,15 @@ def gc(
     A unit in progress writes its files before its rows: whatever is younger than the oldest of them is spared too.
     Local copies of remote blobs (TDLENS_BLOBS) go after the same time.
 
+    Results of earlier revisions stay, so that going back to them costs nothing, until --old-revisions.
+
     **Examples**
 
     $ tdlens gc --dry-run
 
     $ tdlens gc --grace 0
+
+    $ tdlens gc --old-revisions --dry-run
     """
     from tdlens.garbage import collect
     from tdlens.record import Record
@@ -90,18 +98,19 @@ def gc(
     record = Record.open(Settings.from_environment())
     try:
         with messages().status("Looking"):
-            found = collect(record, grace=grace * 3600, dry_run=dry_run)
-        lines: list[tuple[str, str, object]] = [
-            ("file", record.blobs.address(file.sha256, file.suffix), file.bytes) for file in found.files
-        ]
+            found = collect(record, grace=grace * 3600, old_revisions=old_revisions, dry_run=dry_run)
+        lines: list[tuple[str, str, object]] = [("unit", job, "") for job in found.jobs]
+        lines += [("file", record.blobs.address(file.sha256, file.suffix), file.bytes) for file in found.files]
     finally:
         record.close()
     lines += [("unfinished", str(path), "") for path in found.unfinished]
     lines += [("copy", str(path), "") for path in found.copies]
     if lines:
-        output().print(table(("kind", "path", "bytes"), lines, numeric=("bytes",)))
+        output().print(table(("kind", "what", "bytes"), lines, numeric=("bytes",)))
     done = "would be freed" if dry_run else "freed"
+    units = f"{len(found.jobs)} units, " if old_revisions else ""
     messages().print(
-        f"{len(lines)} files and {len(found.rows)} rows of blobs, {found.bytes / 1e6:.1f} MB {done};"
+        f"{units}{len(lines) - len(found.jobs)} files and {len(found.rows)} rows of blobs,"
+        f" {found.bytes / 1e6:.1f} MB {done};"
         f" {found.kept} files without a row spared: too young, or a unit in progress may name them"
     )

@@ -1,16 +1,19 @@
-"""Deleting what nothing names: blobs without a row, rows of blobs that nothing refers to, unfinished files."""
+"""Deleting what nothing names: blobs without a row, rows of blobs that nothing refers to, unfinished files.
+
+And, if asked to, the results that only earlier revisions of studies asked for.
+"""
 
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import delete, func, select, text, union
+from sqlalchemy import delete, func, or_, select, text, union
 from sqlalchemy.orm import Session
 
 from tdlens.blobs import BlobStore, StoredFile
 from tdlens.maintenance import alone
-from tdlens.record import ActivationShard, Artifact, Blob, Coverage, Job, Record, SaeCheckpoint
+from tdlens.record import ActivationShard, Artifact, Blob, Coverage, Job, Record, SaeCheckpoint, Study, StudyJob
 from tdlens.record.leases import clock
 
 COARSE = 2.0
@@ -23,6 +26,8 @@ NAMING = (Artifact.blob, ActivationShard.blob, SaeCheckpoint.blob, Coverage.blob
 class Garbage:
     """What was found, and is gone unless it was only looked for."""
 
+    jobs: list[str] = field(default_factory=list)
+    """Units whose results no current revision asks for."""
     rows: list[str] = field(default_factory=list)
     """Hashes of blobs that no row names any more."""
     files: list[StoredFile] = field(default_factory=list)
@@ -35,12 +40,15 @@ class Garbage:
     """Space that the files take, or took."""
 
 
-def collect(record: Record, *, grace: float, dry_run: bool = False) -> Garbage:
+def collect(record: Record, *, grace: float, old_revisions: bool = False, dry_run: bool = False) -> Garbage:
     """Deletes garbage that is older than `grace` seconds and than every unit in progress.
 
     A unit publishes its files first and its rows later, so a file that is younger than the oldest live lease may be
     about to be named. While files are deleted no blob's row can be inserted, and whoever inserts one looks
     afterwards whether its file is still there: so no row is ever left without its file.
+
+    Args:
+        old_revisions: also forget what only earlier revisions of studies asked for, unless it is being computed.
 
     Raises:
         UserError: the record is being backed up or cleaned by somebody else.
@@ -49,13 +57,15 @@ def collect(record: Record, *, grace: float, dry_run: bool = False) -> Garbage:
     with alone(record):
         # before the ages are asked for: what is published meanwhile must look younger, not older
         now, now_here = record.blobs.clock(), BlobStore(record.blobs.root).clock()
-        with record.session() as session:
+        with record.session() as session, session.begin_nested() as changes:
             age = _age(session, grace)
+            found.jobs = _forget_old(session) if old_revisions else []
             named = union(*(select(column).where(column.is_not(None)) for column in NAMING))
             unnamed = select(Blob.sha256).where(Blob.sha256.not_in(named)).order_by(Blob.sha256)
             found.rows = list(session.scalars(unnamed))
-            if not dry_run:
-                session.execute(delete(Blob).where(Blob.sha256.in_(found.rows)))
+            session.execute(delete(Blob).where(Blob.sha256.in_(found.rows)))
+            if dry_run:
+                changes.rollback()
         with record.session() as session:
             if session.get_bind().dialect.name == "postgresql":
                 session.execute(text("LOCK TABLE blob IN SHARE ROW EXCLUSIVE MODE"))
@@ -80,6 +90,21 @@ def collect(record: Record, *, grace: float, dry_run: bool = False) -> Garbage:
             if not dry_run:
                 path.unlink(missing_ok=True)
     return found
+
+
+def _forget_old(session: Session) -> list[str]:
+    """Deletes the jobs of earlier revisions and of no study, children first, with the rows that they made."""
+    if session.get_bind().dialect.name == "postgresql":
+        # A study may be planned at this moment, with results that are about to go.
+        session.execute(text("LOCK TABLE study_job IN SHARE ROW EXCLUSIVE MODE"))
+    computed = select(StudyJob.study_id).join(Job, Job.id == StudyJob.job_id).where(Job.state == "leased")
+    studies = select(Study.id).where(or_(Study.is_current, Study.id.in_(computed)))
+    kept = select(StudyJob.job_id).where(StudyJob.study_id.in_(studies))
+    old = select(Job.id, Job.stage, Job.key).where(Job.id.not_in(kept), Job.state != "leased")
+    gone = session.execute(old.order_by(Job.id.desc())).all()  # parents were there first
+    for job in gone:
+        session.execute(delete(Job).where(Job.id == job.id))
+    return [f"{job.stage} {job.key}" for job in reversed(gone)]
 
 
 def _age(session: Session, grace: float) -> float:
