@@ -52,7 +52,8 @@ def run(
         Executor,
         typer.Option(
             help="**inline**: in this process; **local**: by --workers processes on this machine; **slurm**: by a "
-            "cluster's jobs, which go on when this command has ended."
+            "cluster's jobs, which go on when this command has ended. They need the record on PostgreSQL, and "
+            "TDLENS_HOME in a folder that all nodes share."
         ),
     ] = Executor.inline,
     workers: Annotated[int, typer.Option(min=1, help="Processes of --executor local.")] = 2,
@@ -72,7 +73,11 @@ def run(
     ] = "24h",
     slurm: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Any other option of sbatch; may be repeated.", rich_help_panel=SLURM),
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Any other option of sbatch, such as account=lab or exclusive; may be repeated.",
+            rich_help_panel=SLURM,
+        ),
     ] = None,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write the report at the end.")] = True,
     mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Copy the results to MLflow.")] = True,
@@ -161,6 +166,7 @@ def _submit(study: Study, record: Record, console: Console, asked: SlurmSettings
     console.print("Next:")
     for command in (
         "tdlens status --watch",
+        f"squeue --job {submission.scheduler_id}      (which of its workers wait, and what for)",
         f"scancel {submission.scheduler_id}      (units in progress go back in line)",
         f"tdlens report {study.name} && tdlens sync-mlflow      (when it is done)",
     ):

@@ -7,14 +7,19 @@ ledger and never of the scheduler, whose accounting may be switched off.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from jobs.executors.submission import submit
 from jobs.study import Study
@@ -25,6 +30,10 @@ DAY = 24 * 60
 """Minutes; submitit's own limits are minutes long, and no unit should meet one by default."""
 WARNING = 90
 """Seconds before the time limit at which Slurm sends USR2, and a worker claims nothing more."""
+GRACE = 900.0
+"""Seconds after SIGTERM in which Slurm is expected to end a job; partitions have grace times of minutes."""
+POLL = 2.0
+"""Seconds between two questions whether it has."""
 UNLIMITED = 1_000_000
 """Times that a job may reach its time limit and be requeued: a study ends when its units are done."""
 
@@ -43,8 +52,8 @@ class SlurmSettings:
     """Time limit of a job; at its end the job is requeued."""
     worker: tuple[str, ...] = ()
     """Further options of ``tdlens worker``."""
-    extra: dict[str, str] = field(default_factory=dict)
-    """Further options of sbatch, without their dashes."""
+    extra: dict[str, str | bool] = field(default_factory=dict)
+    """Further options of sbatch, without their dashes; True for one that takes no value."""
 
 
 @dataclass(frozen=True)
@@ -60,17 +69,47 @@ class WorkerJob:
         Raises:
             RuntimeError: units failed, or there is something to be put right; its output says what.
         """
-        command = [sys.executable, "-m", "jobs.cli", "worker", "--job", str(self.submission), *self.options]
-        # submitit keeps SIGTERM from its own process; the worker, in the same group, hears it and gives its unit back
-        code = subprocess.run(command, check=False).returncode
+        told = []
+        # Slurm signals all processes of a job: the worker hears SIGTERM too, and finishes its unit or gives it back
+        signal.signal(signal.SIGTERM, lambda number, frame: told.append(number))
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "jobs.cli", "worker", "--job", str(self.submission), *self.options]
+        )
+        _await(worker.pid)
+        code = worker.wait()
+        end = time.monotonic() + GRACE
+        while told and time.monotonic() < end and _counts_as_running():
+            # A job that ends by itself in the grace time before preemption counts as done and isn't requeued.
+            time.sleep(POLL)
         if code != 0:
             raise RuntimeError(f"the worker ended with code {code}")
 
     def checkpoint(self) -> Any:
-        """What to run when the time limit comes: the same again."""
+        """What to run when the time limit comes: the same again. Slurm requeues the job as soon as this returns."""
         from submitit.helpers import DelayedSubmission
 
+        for worker in psutil.Process().children():
+            worker.terminate()
+            _await(worker.pid)
         return DelayedSubmission(self)
+
+
+def _await(child: int) -> None:
+    """Until a child has ended. It is left to be asked for its exit code: a signal's handler may wait beside others."""
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+
+
+def _counts_as_running() -> bool:
+    """Whether Slurm hasn't ended this job in its books; False outside of Slurm."""
+    from submitit import JobEnvironment
+
+    job = JobEnvironment()
+    if job.cluster != "slurm":
+        return False
+    asked = subprocess.run(
+        ["squeue", "--noheader", f"--job={job.job_id}", "--format=%T"], capture_output=True, text=True, check=False
+    )
+    return asked.returncode != 0 or asked.stdout.strip() == "RUNNING"
 
 
 def submit_array(record: Record, study: Study, settings: SlurmSettings, *, cluster: str = "slurm") -> Submission:
@@ -94,16 +133,17 @@ def submit_array(record: Record, study: Study, settings: SlurmSettings, *, clust
     from submitit.core.utils import FailedJobError
 
     submission = submit(record, study, "slurm", _described(settings))
-    folder = job_folder(record, submission)
-    executor = submitit.AutoExecutor(folder=folder, cluster=cluster, **{f"{cluster}_max_num_timeout": UNLIMITED})
+    allowed = {f"{cluster}_max_num_timeout": UNLIMITED}
+    executor = submitit.AutoExecutor(folder=job_folder(record, submission), cluster=cluster, **allowed)
     executor.update_parameters(**parameters(settings, study.name, cluster))
     try:
         with executor.batch():  # one array
             jobs = [executor.submit(WorkerJob(submission.id, settings.worker)) for _ in range(settings.array)]
-    except (FailedJobError, subprocess.CalledProcessError) as error:
-        said = str(getattr(error, "stderr", None) or error).strip().splitlines()
+    except FailedJobError as error:
+        with record.session() as session:
+            session.delete(session.get_one(Submission, submission.id))
         raise UserError(
-            f"Slurm refuses: {said[-1] if said else error}",
+            f"Slurm refuses: {_reason(str(error))}",
             "Correct --partition, --gpus-per-node, --mem, --time or --slurm; see sinfo for what there is.",
         ) from error
     with record.session() as session:
@@ -128,13 +168,18 @@ def parameters(settings: SlurmSettings, name: str, cluster: str = "slurm") -> di
     common |= {key: value for key, value in asked.items() if value is not None}
     if cluster != "slurm":
         return common
-    return common | {
+    slurm: dict[str, Any] = {
         "slurm_array_parallelism": settings.array,
         "slurm_signal_delay_s": WARNING,
-        **({} if settings.partition is None else {"slurm_partition": settings.partition}),
         # preempted jobs come back by themselves, also where the site's default is otherwise
         "slurm_additional_parameters": {"requeue": True, **settings.extra},
     }
+    if settings.partition is not None:
+        slurm["slurm_partition"] = settings.partition
+    if settings.cpus_per_task is not None:
+        # since Slurm 22.05 srun doesn't take this from sbatch, and would bind the worker to one core
+        slurm["slurm_srun_args"] = [f"--cpus-per-task={settings.cpus_per_task}"]
+    return common | slurm
 
 
 def minutes(text: str) -> int:
@@ -149,19 +194,27 @@ def minutes(text: str) -> int:
     return int(match[1]) * {"m": 1, "h": 60, "d": DAY}[match[2]]
 
 
-def pairs(given: Iterable[str]) -> dict[str, str]:
-    """KEY=VALUE options of sbatch.
+def pairs(given: Iterable[str]) -> dict[str, str | bool]:
+    """Options of sbatch from KEY=VALUE, or from KEY where it takes no value.
 
     Raises:
-        UserError: one isn't of that form.
+        UserError: one is of neither form.
     """
-    found = {}
+    found: dict[str, str | bool] = {}
     for one in given:
-        key, separator, value = one.lstrip("-").partition("=")
-        if not separator or not key:
-            raise UserError(f"--slurm {one}: that isn't KEY=VALUE.", "Write it as --slurm account=lab.")
-        found[key] = value
+        match = re.fullmatch(r"(?:--)?([a-z][a-z-]*)(?:=(.+))?", one)
+        if match is None:
+            raise UserError(
+                f"--slurm {one}: that isn't KEY=VALUE.", "Write it as --slurm account=lab, or --slurm exclusive."
+            )
+        found[match[1]] = match[2] or True
     return found
+
+
+def _reason(said: str) -> str:
+    """What sbatch complains of, in one line."""
+    lines = [line.removeprefix("sbatch: ").removeprefix("error: ") for line in said.splitlines()]
+    return "; ".join(line for line in lines if line and not line.startswith('Try "'))
 
 
 def _described(settings: SlurmSettings) -> dict[str, Any]:

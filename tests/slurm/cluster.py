@@ -1,24 +1,27 @@
-"""A real Slurm of two nodes on this machine, unpacked from Debian's packages: nothing is installed."""
+"""A real Slurm of two nodes on this machine, unpacked from Debian's packages: nothing is installed.
+
+Each node has a host name and process numbers of its own, as another machine would: nobody can look from one at the
+processes of the other, and it dies as a whole.
+"""
 
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
-import psutil
-
+NODES = ("n1", "n2")
 CONF = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={port}
-SlurmUser={user}
+SlurmUser=root
 SlurmdUser=root
 AuthType=auth/none
 CredType=cred/none
@@ -42,15 +45,28 @@ ReturnToService=2
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 JobRequeue=1
-KillWait=5
+KillWait=30
 SlurmdTimeout=8
 MinJobAge=300
-LaunchParameters=use_interactive_step
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={n1} CPUs=2 RealMemory=4000
-NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={n2} CPUs=2 RealMemory=4000
-PartitionName=low Nodes=n1,n2 Default=YES PriorityTier=1 PreemptMode=REQUEUE MaxTime=INFINITE OverSubscribe=NO
-PartitionName=high Nodes=n1,n2 PriorityTier=10 PreemptMode=OFF MaxTime=INFINITE OverSubscribe=NO
+NodeName=n1 NodeAddr=127.0.0.1 Port={n1} CPUs=2 RealMemory=4000
+NodeName=n2 NodeAddr=127.0.0.1 Port={n2} CPUs=2 RealMemory=4000
+PartitionName=low Nodes=n1,n2 Default=YES PriorityTier=1 PreemptMode=REQUEUE MaxTime=INFINITE
+PartitionName=grace Nodes=n1,n2 PriorityTier=1 PreemptMode=REQUEUE GraceTime=5 MaxTime=INFINITE
+PartitionName=high Nodes=n1,n2 PriorityTier=10 PreemptMode=OFF MaxTime=INFINITE
 """
+ALONE = ("setpriv", "--pdeathsig", "KILL")
+"""Before a command: it ends with these tests, however they end."""
+NODE = (*ALONE, "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--uts", "sh", "-c")
+"""Before a shell's script: it is the first process of a machine of its own."""
+
+
+def problem(folder: Path) -> str | None:
+    """Why no cluster can run here from the packages unpacked in the folder, or None."""
+    if not (folder / "unpacked").exists():
+        return f"no Slurm in {folder}: tests/slurm/fetch.sh {folder} unpacks it"
+    if subprocess.run([*NODE, "hostname n1"], capture_output=True, check=False).returncode != 0:
+        return "Slurm's nodes need process numbers of their own (unshare --pid), which only root can make"
+    return None
 
 
 def _free_ports(n: int) -> list[int]:
@@ -65,19 +81,19 @@ def _free_ports(n: int) -> list[int]:
 
 @dataclass
 class Cluster:
-    """slurmctld and two slurmd."""
+    """slurmctld, and a slurmd on each of two nodes."""
 
     root: Path
     folder: Path
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def environment(self) -> dict[str, str]:
         """Variables that make Slurm's commands speak to this cluster."""
-        libraries = self.root / "usr/lib/x86_64-linux-gnu"
+        (libraries,) = (self.root / "usr/lib").glob("*-linux-gnu")
         return {
-            "PATH": f"{self.root}/usr/bin:{self.folder}/sbin:{os.environ['PATH']}",
-            "LD_LIBRARY_PATH": f"{libraries}:{libraries}/slurm-wlm:{self.root}/lib/x86_64-linux-gnu",
+            "PATH": f"{self.root}/usr/bin:{os.environ['PATH']}",
+            "LD_LIBRARY_PATH": f"{libraries}:{libraries}/slurm-wlm:{self.root}/lib/{libraries.name}",
             "SLURM_CONF": f"{self.folder}/slurm.conf",
         }
 
@@ -90,69 +106,81 @@ class Cluster:
     def start(self) -> None:
         """Start the daemons, and wait until both nodes are idle."""
         (self.folder / "state").mkdir(parents=True)
+        (plugins,) = (self.root / "usr/lib").glob("*-linux-gnu/slurm-wlm")
         port, n1, n2 = _free_ports(3)
-        conf = CONF.format(
-            host=socket.gethostname().split(".")[0], port=port, n1=n1, n2=n2, folder=self.folder, user="root",
-            plugins=self.root / "usr/lib/x86_64-linux-gnu/slurm-wlm",
-        )  # fmt: skip
+        host = socket.gethostname().split(".")[0]
+        conf = CONF.format(host=host, port=port, n1=n1, n2=n2, folder=self.folder, plugins=plugins)
         (self.folder / "slurm.conf").write_text(conf)
-        self._daemon("slurmctld", "slurmctld-wlm", "-D")
-        for node in ("n1", "n2"):
+        self._daemon("slurmctld", *ALONE, str(self.root / "usr/sbin/slurmctld-wlm"), "-D")
+        for node in NODES:
             self.start_node(node)
-        self.wait_for(lambda: sorted(self.nodes().values()) == ["idle", "idle"], "two idle nodes")
+        self.clear()
 
     def start_node(self, node: str) -> None:
-        """Start a node's daemon."""
-        self._daemon(node, "slurmd-wlm", "-D", "-N", node, "-d", str(self.root / "usr/sbin/slurmstepd-wlm"))
+        """Switch a node on."""
+        programs = self.root / "usr/sbin"
+        slurmd = f"'{programs}/slurmd-wlm' -D -N {node} -d '{programs}/slurmstepd-wlm'"
+        # the shell stays, to bury what slurmd's children leave behind
+        self._daemon(node, *NODE, f"hostname {node} && {slurmd} & wait")
 
-    def _daemon(self, name: str, program: str, *arguments: str) -> None:
+    def _daemon(self, name: str, *command: str) -> None:
         with (self.folder / f"{name}.out").open("ab") as out:
             self.processes[name] = subprocess.Popen(
-                [str(self.root / "usr/sbin" / program), *arguments],
-                env=os.environ | self.environment, stdout=out, stderr=out, start_new_session=True,
-            )  # fmt: skip
+                command, env=os.environ | self.environment, stdout=out, stderr=out, start_new_session=True
+            )
 
     def nodes(self) -> dict[str, str]:
         """State of each node."""
         with suppress(AssertionError):
-            lines = self.run("sinfo", "--Node", "--noheader", "--partition=low", "--format=%N %T").split("\n")
-            return dict(line.split() for line in lines if line)
+            lines = self.run("sinfo", "--Node", "--noheader", "--partition=low", "--format=%N %T").splitlines()
+            return dict(line.split() for line in lines)
         return {}
 
     def jobs(self) -> list[str]:
         """Running and waiting jobs: number, state, node."""
         return self.run("squeue", "--noheader", "--array", "--format=%i %T %N").splitlines()
 
+    def submit(self, *options: str) -> str:
+        """Number of a job that has nothing to do with the tests' study."""
+        return self.run("sbatch", "--parsable", "--output=/dev/null", *options).strip()
+
+    def ended(self) -> set[str]:
+        """Numbers of jobs that have come to their end."""
+        lines = self.run("squeue", "--noheader", "--states=all", "--format=%A %T").splitlines()
+        return {number for number, state in map(str.split, lines) if state in ("COMPLETED", "CANCELLED", "FAILED")}
+
+    def release_requeued(self) -> None:
+        """Have requeued jobs start now; Slurm makes each wait for two minutes."""
+        self.wait_for(lambda: all("PENDING" in job for job in self.jobs()), "end of what was requeued")
+        for job in self.jobs():
+            self.run("scontrol", "update", f"JobId={job.split()[0]}", "StartTime=now")
+
     def kill_node(self, node: str) -> None:
-        """The machine dies: its daemon, and everything that it started there."""
+        """The machine dies, and everything on it."""
         daemon = self.processes.pop(node)
-        spool = f"spool-{node}"
-        doomed = [daemon.pid]
-        for process in psutil.process_iter(["pid", "environ", "cmdline"]):
-            environment = process.info["environ"] or {}
-            if environment.get("SLURMD_NODENAME") == node or spool in " ".join(process.info["cmdline"] or ()):
-                doomed.append(process.info["pid"])
-        for pid in doomed:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        daemon.kill()
         daemon.wait()
 
+    def clear(self) -> None:
+        """Back to two idle nodes and no jobs."""
+        for node in NODES:
+            if node not in self.processes:
+                self.start_node(node)
+        self.wait_for(lambda: len(self.nodes()) == len(NODES), "answer of slurmctld")
+        self.run("scancel", "--signal=KILL", "--full", "--user=root")
+        self.run("scancel", "--user=root")
+        self.wait_for(lambda: set(self.nodes().values()) == {"idle"} and not self.jobs(), "two idle nodes")
+
     def stop(self) -> None:
-        """End the daemons and what they run."""
-        with suppress(AssertionError):
-            self.run("scancel", "--signal=KILL", "--full", "--user=root")
-            self.run("scancel", "--user=root")
-        for node in ("n1", "n2"):
-            if node in self.processes:
-                self.kill_node(node)
+        """Switch everything off."""
         for process in self.processes.values():
             process.kill()
             process.wait()
 
-    def wait_for(self, condition: object, what: str, seconds: float = 60) -> None:
+    def wait_for(self, condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
         """Until the condition holds."""
         end = time.monotonic() + seconds
-        while not condition():  # type: ignore[operator]
+        while not condition():
             assert time.monotonic() < end, f"no {what} within {seconds} s: {self.nodes()} {self.jobs()}"
             time.sleep(0.2)
 

@@ -7,19 +7,62 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from tests.slurm.cluster import Cluster, running
+from jobs.study import load
+from jobs.worker.inline import run_study
+from tdlens.record import Record
+from tdlens.settings import Settings
+from tests.databases import emptied, migrated_postgres, sqlite_settings
+from tests.slurm.cluster import Cluster, problem, running
+from tests.slurm.site import Rows, Site
+from tests.tiny_study import dump, model_and_study, workplace
+
+__all__ = ["migrated_postgres"]
 
 FOLDER = Path(os.environ.get("TDLENS_SLURM") or Path(__file__).parents[2] / ".slurm")
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    """Two idle nodes."""
-    if not (FOLDER / "unpacked").exists() or os.geteuid() != 0:
-        reason = f"no Slurm in {FOLDER} (tests/slurm/fetch.sh unpacks it there), or not root"
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two nodes; shared by the tests."""
+    reason = problem(FOLDER)
+    if reason is not None:
         if os.environ.get("TDLENS_REQUIRE_SLURM") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
-    with running(FOLDER / "root", tmp_path / "slurm") as cluster:
+    with running(FOLDER / "root", tmp_path_factory.mktemp("slurm") / "cluster") as cluster:
         yield cluster
+
+
+@pytest.fixture
+def site(
+    slurm: Cluster,
+    migrated_postgres: str,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Site]:
+    """The cluster with two idle nodes, an empty record, and this process on its login node."""
+    slurm.clear()
+    place = workplace(tmp_path_factory.getbasetemp(), tmp_path / "home")
+    with emptied(Settings(place.home, migrated_postgres)) as record:
+        made = Site(slurm, place, record, tmp_path / "python")
+        made.prepare()
+        for name in set(os.environ) - set(made.environment):
+            monkeypatch.delenv(name)
+        for name, value in made.environment.items():
+            monkeypatch.setenv(name, value)
+        yield made
+        slurm.clear()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Rows:
+    """The rows of an inline run."""
+    _, study = model_and_study(tmp_path_factory.getbasetemp())
+    record = Record.open(sqlite_settings(tmp_path_factory.mktemp("undisturbed")))
+    run_study(load(study, []), record, Console(quiet=True))
+    rows = dump(record)
+    record.close()
+    return rows
