@@ -51,10 +51,14 @@ def _place() -> str:
     return f"{socket.gethostname()}/{digest(marks)[:8]}"
 
 
-def lose_dead(session: Session) -> None:
-    """Declare units lost whose process on this machine is gone: whoever runs a study again needn't wait a minute."""
+def lose_dead(session: Session, *, idle: bool = False) -> None:
+    """Declare units lost whose process on this machine is gone: whoever runs a study again needn't wait a minute.
+
+    Args:
+        idle: this process computes no unit now; what it holds it claimed unknowingly, as the answer was lost.
+    """
     held = select(Job.id, Job.identity, Job.attempt, Job.owner).where(Job.state == "leased", Job.owner.is_not(None))
     for job_id, identity, attempt, owner in session.execute(held).all():
-        if owner is not None and dead(owner):
+        if owner is not None and (dead(owner) or (idle and owner == this_process())):
             claim = leases.Claim(job_id, identity, attempt, owner)
             leases.lose(session, claim, "the process that computed it is gone")

@@ -52,6 +52,7 @@ def worker(
     $ TDLENS_DATABASE_URL=postgresql+psycopg://me@db/tdlens tdlens worker
     """
     from jobs.worker.assignment import Assignment
+    from jobs.worker.patience import patiently
     from jobs.worker.supervisor import Supervisor
     from tdlens.errors import UserError
     from tdlens.record import Record
@@ -64,7 +65,8 @@ def worker(
     def say(line: str) -> None:
         console.print(Text(f"{datetime.now():%H:%M:%S} {line}"), soft_wrap=True)
 
-    record = Record.open(Settings.from_environment())
+    settings = Settings.from_environment()
+    record = patiently(lambda: Record.open(settings), say)
     try:
         assignment = Assignment(tuple(studies or ()), job, lease)
         code = Supervisor(record, assignment, grace=grace, retries=retries, say=say).run()

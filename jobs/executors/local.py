@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -22,6 +24,7 @@ from jobs.worker.patience import patiently
 from tdlens.errors import UserError
 from tdlens.record import Job, Record, StudyJob, Submission
 
+T = TypeVar("T")
 POLL = 0.5
 """Seconds between two looks at the workers and the ledger."""
 DEATHS = 3
@@ -111,7 +114,7 @@ class LocalWorkers:
                 f"The workers have ended, and {left or 'all'} units are left: they were stopped, or died too often.",
                 f"See what they said in {self.logs}, and run the study again: it goes on where it was.",
             )
-        fresh = self._published_since()
+        fresh = self._published_since(console)
         return fresh, states.get("done", 0) - fresh
 
     def _start(self, number: int) -> None:
@@ -155,9 +158,9 @@ class LocalWorkers:
             with self.record.session(read_only=True) as session:
                 return {state: n for state, n in session.execute(query)}
 
-        return patiently(read, lambda line: console.print(Text(line, "yellow"), soft_wrap=True))
+        return self._patiently(read, console)
 
-    def _published_since(self) -> int:
+    def _published_since(self, console: Console) -> int:
         """Units that were done after the submission."""
         query = (
             select(func.count())
@@ -166,8 +169,15 @@ class LocalWorkers:
             .join(Submission, Submission.id == self.submission.id)
             .where(StudyJob.study_id == self.submission.study_id, Job.finished_at >= Submission.submitted_at)
         )
-        with self.record.session(read_only=True) as session:
-            return session.scalars(query).one()
+
+        def read() -> int:
+            with self.record.session(read_only=True) as session:
+                return session.scalars(query).one()
+
+        return self._patiently(read, console)
+
+    def _patiently(self, read: Callable[[], T], console: Console) -> T:
+        return patiently(read, lambda line: console.print(Text(line, "yellow"), soft_wrap=True))
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self._interrupts += 1

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.cli.console import say_error
 from jobs.cli.threads import use_available_cores
 from jobs.worker.assignment import Assignment
+from jobs.worker.patience import patiently
 from tdlens.errors import UserError
 from tdlens.record import Record
 from tdlens.record.leases import Claim
@@ -101,7 +102,7 @@ def main(assignment: Assignment, channel: Channel) -> int:
     from jobs.worker.serve import Server
 
     try:
-        record = Record.open(Settings.from_environment())
+        record = patiently(lambda: Record.open(Settings.from_environment()), channel.note)
         try:
             return Server(record, assignment, channel, channel).run(lambda seconds: stop.wait(seconds))
         finally:

@@ -24,6 +24,7 @@ from jobs.stage import Unit
 from jobs.study import Study
 from jobs.worker.heartbeat import Sidecar, sidecar
 from jobs.worker.loop import Idle, drain
+from jobs.worker.patience import patiently
 from tdlens.errors import UserError
 from tdlens.record import Record, leases
 from tdlens.record.leases import Claim
@@ -64,7 +65,7 @@ def run_study(study: Study, record: Record, console: Console, *, lease: float = 
         watch.begin(progress)
         drain(work, watch, _rest, lease=lease, stop_on_error=True)
         watch.announce()
-        failed = sum(stage.failed for stage in work.progress().values())
+        failed = sum(stage.failed for stage in patiently(work.progress, watch.note).values())
         if failed:
             raise UserError(
                 f"{failed} units of {study.name} failed in other workers.",
@@ -120,7 +121,7 @@ class _Watch:
 
     def announce(self) -> None:
         """Say once of each stage that it is done, in the stages' order."""
-        progress = self.work.progress()
+        progress = patiently(self.work.progress, self.note)
         self._progress.update(self._bar, completed=sum(stage.done for stage in progress.values()))
         for name, stage in progress.items():
             if stage.done < stage.total:

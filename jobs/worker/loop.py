@@ -55,7 +55,7 @@ def compute_next(work: Work, watch: Watch, *, lease: float = leases.LEASE, stop_
 
     def take() -> Claim | None:
         with record.session() as session:
-            lose_dead(session)
+            lose_dead(session, idle=True)
             return leases.claim(session, work.study_id, this_process(), lease=lease, provenance=work.provenance)
 
     claim = patiently(take, watch.note)
@@ -90,9 +90,13 @@ def compute_next(work: Work, watch: Watch, *, lease: float = leases.LEASE, stop_
 def _publish(work: Work, claim: Claim, insert: Publish, watch: Watch) -> None:
     def once() -> None:
         with work.context.record.session() as session:
-            if leases.published(session, claim):
-                return  # committed before the connection broke
-            leases.publish(session, claim)
+            try:
+                leases.publish(session, claim)
+            except Superseded:
+                # Asked only now: a commit whose answer was lost with the connection may arrive until then.
+                if leases.published(session, claim):
+                    return
+                raise
             insert(session, claim.job_id)
 
     patiently(once, watch.note)

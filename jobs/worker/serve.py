@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from sqlalchemy import exists, or_, select
 
@@ -42,8 +43,7 @@ class Server:
         Raises:
             UserError: an assigned study can't be planned here; the disk is full; the database is gone for good.
         """
-        with self._record.session(read_only=True) as session:
-            assigned = self._assignment.resolve(session)
+        assigned = patiently(self._assigned, self._watch.note)
         if assigned is None:
             while not stopped(0):
                 study_id = patiently(self._needy, self._watch.note)
@@ -56,14 +56,18 @@ class Server:
         failed = 0
         for study_id in assigned:
             if not stopped(0):
-                work = self._plan(study_id)
+                work = patiently(partial(self._plan, study_id), self._watch.note)
                 drain(work, self._watch, stopped, lease=self._assignment.lease)
                 failed += sum(stage.failed for stage in patiently(work.progress, self._watch.note).values())
         return 1 if failed else 0
 
+    def _assigned(self) -> tuple[int, ...] | None:
+        with self._record.session(read_only=True) as session:
+            return self._assignment.resolve(session)
+
     def _serve_or_shun(self, study_id: int, stopped: Stopped) -> None:
         try:
-            work = self._plan(study_id)
+            work = patiently(partial(self._plan, study_id), self._watch.note)
         except UserError as error:
             self._shun(study_id, error)
             return

@@ -20,13 +20,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import delete, update
+from sqlalchemy import delete, or_, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from jobs.owner import this_process
 from jobs.worker.assignment import Assignment
 from jobs.worker.heartbeat import BEATS, renew
+from jobs.worker.patience import patiently
 from tdlens.errors import UserError
 from tdlens.record import Record, Worker, leases
 from tdlens.record.leases import Claim, clock
@@ -87,8 +88,8 @@ class Supervisor:
         Returns:
             0 done or stopped; 1 units failed, or the computing process keeps dying; 2 something to be put right.
         """
+        patiently(self._register, self.say)  # a signal may end this at once: it holds nothing yet
         with _signals() as woken:
-            self._register()
             try:
                 while True:
                     code = self._supervise(woken)
@@ -223,17 +224,18 @@ class Supervisor:
         )
 
     def _register(self) -> None:
-        """Enter the list of workers.
+        """Enter the list of workers; harmless to repeat.
 
         Raises:
             UserError: the assignment names nothing that is there.
         """
         with self.record.session() as session:
             studies = self.assignment.resolve(session)
-            session.execute(delete(Worker).where(Worker.seen_at < clock(-FORGET)))
+            mine = this_process()
+            session.execute(delete(Worker).where(or_(Worker.seen_at < clock(-FORGET), Worker.owner == mine)))
             session.add(
                 Worker(
-                    owner=this_process(),
+                    owner=mine,
                     submission_id=self.assignment.submission,
                     study_id=studies[0] if studies and len(studies) == 1 else None,
                     state="starting",
