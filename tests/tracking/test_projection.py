@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mlflow import MlflowClient
+from mlflow.store.tracking.rest_store import RestStore
 from sqlalchemy import text
 
 from tdlens.errors import UserError
@@ -322,3 +323,13 @@ def test_two_processes_may_make_the_experiment_at_once(copied: Workplace, monkey
     answers = iter([None])  # the first look comes before the other process has made it
     monkeypatch.setattr(MlflowClient, "get_experiment_by_name", lambda client, name: next(answers, look(client, name)))
     assert Tracking.open(tracking_uri(copied.settings), copied.settings, "tdlens").experiment == made.experiment
+
+
+def test_a_servers_addresses_are_not_printed_among_results(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(RestStore, "update_run_info", lambda *_, **__: None)
+    about: list[str] = []
+    monkeypatch.setattr(RestStore, "get_run", lambda _, key: about.append(key))
+    MlflowClient("http://127.0.0.1:9").set_terminated("key")
+    assert about == [] and capsys.readouterr().out == ""
