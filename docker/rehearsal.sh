@@ -12,7 +12,7 @@ export COMPOSE_PROJECT_NAME=tdlens-rehearsal POSTGRES_PORT=${POSTGRES_PORT:-5434
 FOLDER=$(mktemp -d)
 trap 'rm -rf "$FOLDER"' EXIT
 
-compose() { docker compose --env-file "$FOLDER/env" "$@"; }
+compose() { docker compose --progress quiet --env-file "$FOLDER/env" "$@"; }
 worker() { compose exec -T worker "$@"; }
 say() { printf '\n== %s (%s)\n' "$1" "$(date +%T)"; }
 die() { printf 'FAILED: %s\n' "$1" >&2; exit 1; }
@@ -29,7 +29,7 @@ except e.HTTPError as refused: print(refused.code)"
 }
 until_true() {
   local end=$((SECONDS + 600))
-  until "$@"; do [ $SECONDS -lt $end ] || die "waited in vain for: $*"; sleep 0.5; done
+  until "$@"; do [ $SECONDS -lt $end ] || die "waited in vain for: $*"; sleep 2; done
 }
 # every row of both databases but the workers' heartbeats, every blob and every artifact: how many, and their checksum
 fingerprint() {
@@ -78,7 +78,7 @@ docker stats --no-stream --format '{{.Name}}: {{.MemUsage}}' | grep rehearsal
 
 say "the demo, with one worker beside it"
 compose run -T --rm demo
-ask "SELECT block, latent, r, ci_low, ci_high FROM v_latent_correlation WHERE signal = 'td_error' AND abs(r) > 0.5
+worker tdlens sql "SELECT block, latent, r, ci_low, ci_high FROM v_latent_correlation WHERE signal = 'td_error' AND abs(r) > 0.4
      ORDER BY abs(r) DESC LIMIT 5"
 worker tdlens sql "SELECT stage, count(*) AS units, count(DISTINCT owner) AS workers FROM v_job GROUP BY stage"
 mlflow_runs
@@ -87,13 +87,18 @@ ls "$FOLDER/reports/two_step_demo"
 
 say "four workers and another study; one is killed, the database restarts, one is stopped"
 compose up -d --wait --scale worker=4
-compose run -T -d --rm --name tdlens-rehearsal-second demo tdlens run $STUDY --set seed=1 --set 'name="second"'
-all_four() { held=$(leased | of_workers); [ "$(wc -l <<<"$held")" -ge 4 ]; }
+compose run -T -d --rm --name tdlens-rehearsal-second demo tdlens run $STUDY \
+  --set seed=1 --set 'name="second"' --set task.rollouts=40
+all_four() { [ "$(leased | of_workers | wc -l)" -ge 4 ]; }
 until_true all_four
 worker tdlens status
-victim=${held%%$'\n'*}
-unit=$(ask "SELECT id, stage, key FROM job WHERE state = 'leased' AND owner = '$victim'")
-docker kill --signal KILL "$(container "$victim")"
+kill_one_at_work() {
+  victim=$(leased | of_workers | head -1) && [ -n "$victim" ] || return 1
+  docker kill --signal KILL "$(container "$victim")" >"$FOLDER/null"
+  unit=$(ask "SELECT id, stage, key FROM job WHERE state = 'leased' AND owner = '$victim'")
+  [ -n "$unit" ]
+}
+until_true kill_one_at_work
 echo "killed $victim at $unit"
 compose restart db
 someone() { stopped=$(leased | of_workers | tail -1) && [ -n "$stopped" ]; }
