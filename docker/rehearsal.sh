@@ -17,7 +17,11 @@ worker() { compose exec -T worker "$@"; }
 say() { printf '\n== %s (%s)\n' "$1" "$(date +%T)"; }
 die() { printf 'FAILED: %s\n' "$1" >&2; exit 1; }
 ask() { compose exec -T db psql -U postgres -d "${2:-tdlens}" -AtF ' | ' -c "$1"; }
-leased() { ask "SELECT owner FROM job WHERE state = 'leased' AND stage IN ('train_sae', 'intervene')"; }
+# owners of units that take a while, begun since the database last started
+leased() {
+  ask "SELECT owner FROM job WHERE state = 'leased' AND stage IN ('train_sae', 'intervene')
+       AND started_at > pg_postmaster_start_time()"
+}
 of_workers() { grep -f <(compose ps -q worker | cut -c1-12) || true; }
 container() { docker ps -q --filter "id=${1%%/*}"; }
 # the status of MLflow's answer to a worker that calls it by this name
@@ -101,10 +105,11 @@ kill_one_at_work() {
 until_true kill_one_at_work
 echo "killed $victim at $unit"
 compose restart db
+compose exec -T db sh -c 'until pg_isready -qh 127.0.0.1; do sleep 1; done'
 someone() { stopped=$(leased | of_workers | tail -1) && [ -n "$stopped" ]; }
 until_true someone
-time docker stop "$(container "$stopped")"
-ask "SELECT id, stage, key, state, owner FROM job WHERE owner LIKE '${stopped%%/*}%' ORDER BY id DESC LIMIT 1"
+time docker stop "$(container "$stopped")" >"$FOLDER/null"
+docker logs --tail 2 "${stopped%%/*}"
 [ -z "$(leased | grep -F "${stopped%%/*}")" ] || die "a stopped worker kept its unit"
 ended() { ! docker inspect tdlens-rehearsal-second >"$FOLDER/null" 2>&1; }
 until_true ended
