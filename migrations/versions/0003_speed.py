@@ -59,7 +59,7 @@ FOR EACH ROW EXECUTE FUNCTION tdlens_drop_correlations()
 
 def upgrade() -> None:
     op.drop_index("ix_job_state", "job")
-    op.create_index("ix_job_state", "job", ["state", "id"])
+    op.create_index("ix_job_state_id", "job", ["state", "id"])
     drop_views(OLD, *VIEWS)
     op.add_column("analysis", sa.Column("top", sa.Integer(), nullable=True))
     op.add_column("analysis", sa.Column("cutoff", sa.Double(), nullable=True))
@@ -87,7 +87,7 @@ def downgrade() -> None:
     op.drop_column("analysis", "cutoff")
     op.drop_column("analysis", "top")
     make_views(OLD, *VIEWS)
-    op.drop_index("ix_job_state", "job")
+    op.drop_index("ix_job_state_id", "job")
     op.create_index("ix_job_state", "job", ["state"])
 
 
