@@ -68,6 +68,8 @@ def collect(record: Record, *, grace: float, old_revisions: bool = False, dry_ru
                 changes.rollback()
         with record.session() as session:
             if session.get_bind().dialect.name == "postgresql":
+                # deleting many files takes its time, and the lock must not go before the last
+                session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
                 session.execute(text("LOCK TABLE blob IN SHARE ROW EXCLUSIVE MODE"))
             known = set(session.scalars(select(Blob.sha256))) - set(found.rows)
             for file in record.blobs.orphans(known):

@@ -16,8 +16,8 @@ from jobs.worker.assignment import Assignment
 from jobs.worker.supervisor import Supervisor
 from tdlens.record import Record, leases
 from tdlens.record.leases import Claim
-from tests.workers.workbench import PROVENANCE
 
+PROVENANCE = {"git_commit": "0" * 40, "git_dirty": False, "versions": {}, "device": "cpu"}
 DEADLINE = 60.0
 """Seconds within which anything here happens on a machine that is merely busy."""
 SOURCE = """

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
+from sqlalchemy.orm import Session
 
+from jobs.stage import Publish, Unit
 from jobs.worker.loop import drain
 from tdlens.garbage import collect
 from tdlens.record import Record, leases
 from tdlens.record.leases import Claim, Superseded
+from tests.workers.fake_process import DEADLINE, until
 from tests.workers.workbench import (
     Bench,
     bench,
@@ -144,22 +149,69 @@ def test_nobody_waits_for_or_takes_a_unit_that_a_late_worker_is_publishing(recor
     assert job(record).state == "done"
 
 
-def test_two_workers_share_a_study_and_no_unit_is_done_twice(record: Record, second: Record) -> None:
-    """Each unit the next one's parent, so that one always waits; leases so short that a slip would show."""
-    benches = [bench(record, chain(12)), bench(second, chain(12))]
-    threads = [
-        threading.Thread(
-            target=drain, args=(one.work, one.watch, lambda seconds: time.sleep(seconds)), kwargs={"lease": 30}
-        )
-        for one in benches
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sum(len(one.watch.outcomes) for one in benches) == 12
-    assert {outcome for one in benches for outcome in one.watch.outcomes} == {"published"}
+@pytest.mark.parametrize("record", ["postgresql"], indirect=True)  # only a server outlives who holds its lock
+def test_a_worker_that_is_stopped_while_it_publishes_locks_its_unit_for_a_while_only(
+    record: Record, second: Record
+) -> None:
+    impatient = make_url(record.settings.database_url).update_query_dict(
+        {"options": "-c idle_in_transaction_session_timeout=500ms"}
+    )
+    settings = replace(record.settings, database_url=impatient.render_as_string(hide_password=False))
+    frozen, other = bench(Record.open(settings)), bench(second)
+    compute = frozen.stage.run
+
+    def run(context: object, unit: Unit) -> Publish:
+        insert = compute(context, unit)  # type: ignore[arg-type]
+
+        def stopped(session: Session, job_id: int) -> None:
+            lapse_it.set()
+            assert finished.wait(DEADLINE)
+            insert(session, job_id)
+
+        return stopped
+
+    lapse_it = threading.Event()
+    finished = threading.Event()
+
+    def take() -> Claim | None:
+        with second.session() as session:
+            return leases.claim(session, other.work.study_id, "elsewhere/0:1:1", provenance={})
+
+    def beside() -> None:
+        lapse_it.wait()
+        taken: list[Claim | None] = [None]
+        until(lambda: taken.append(take()) or taken[-1], "the unit")()
+        assert taken[-1] is not None
+        other.finish(taken[-1])
+        finished.set()
+
+    frozen.stage.run = run  # type: ignore[method-assign]
+    thread = threading.Thread(target=beside)
+    thread.start()
+    assert frozen.step(lease=0.1)
+    thread.join()
+    assert frozen.watch.outcomes == ["superseded"]
+    assert results(record) == [("0", "result", b"result of 0")] and job(record).attempt == 2
+    frozen.record.close()
+
+
+def test_two_workers_share_a_study_and_no_unit_is_done_twice(record: Record) -> None:
+    """Each unit the next one's parent, so that one of them always waits for the other."""
+    here = bench(record, chain(12))
+    record.engine.dispose()
+    child = os.fork()
+    if child == 0:
+        try:
+            there = bench(Record.open(record.settings), chain(12))
+            drain(there.work, there.watch, lambda seconds: bool(time.sleep(seconds)), lease=600)
+            os._exit(len(there.watch.outcomes) if set(there.watch.outcomes) <= {"published"} else 100)
+        finally:
+            os._exit(101)
+    drain(here.work, here.watch, lambda seconds: bool(time.sleep(seconds)), lease=600)
+    others = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert set(here.watch.outcomes) <= {"published"} and len(here.watch.outcomes) + others == 12
     assert [content for _, _, content in results(record)] == sorted(b"result of %d" % index for index in range(12))
+    assert record.query("SELECT max(attempt) AS n FROM job").n.item() == 1
 
 
 def test_a_worker_stays_while_a_unit_may_come_back(record: Record, second: Record) -> None:

@@ -16,8 +16,7 @@ from jobs.worker.loop import Idle, compute_next
 from tdlens.fsck import check_blobs
 from tdlens.record import Artifact, Blob, Job, Record, current_study, leases, record_artifact
 from tdlens.record.leases import Claim
-
-PROVENANCE = {"git_commit": "0" * 40, "git_dirty": False, "versions": {}, "device": "cpu"}
+from tests.workers.fake_process import PROVENANCE
 
 
 @dataclass(eq=False)
@@ -80,6 +79,13 @@ class Bench:
     def step(self, *, lease: float = leases.LEASE, stop_on_error: bool = False) -> bool:
         """Claim, compute and publish one unit; False if there is none."""
         return compute_next(self.work, self.watch, lease=lease, stop_on_error=stop_on_error)
+
+    def finish(self, claim: Claim) -> None:
+        """Compute and publish a unit that was claimed by hand, as somebody else."""
+        insert = self.stage.run(self.work.context, self.work.unit(claim))  # type: ignore[arg-type]
+        with self.record.session() as session:
+            leases.publish(session, claim)
+            insert(session, claim.job_id)
 
 
 def chain(n: int) -> list[Unit]:

@@ -51,10 +51,17 @@ def make_engine(settings: Settings, *, foreign_keys: bool = True) -> Engine:
     return engine
 
 
+SILENCE = 300
+"""Seconds after which PostgreSQL ends a transaction whose process says nothing, and frees what that had locked."""
+_PATIENCE = f"-c idle_in_transaction_session_timeout={SILENCE}s"
+# A machine that is gone says no farewell: without these the server would wait for it for two hours.
+_KEEPALIVE = "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
+
+
 def postgresql_arguments(settings: Settings) -> dict[str, Any]:
     """Connection arguments besides the address. Moments are UTC; a server that's gone is noticed in 10 s."""
-    options = settings.url.query.get("options", "")
-    return {"connect_timeout": 10, "application_name": "tdlens", "options": f"{options} -c timezone=UTC"}
+    options = f"{_PATIENCE} {_KEEPALIVE} {settings.url.query.get('options', '')} -c timezone=UTC"
+    return {"connect_timeout": 10, "application_name": "tdlens", "options": options}
 
 
 def _postgresql_engine(settings: Settings) -> Engine:
@@ -133,12 +140,13 @@ def _explain_postgresql(error: psycopg.Error, settings: Settings) -> UserError |
             f"The disk of the database {settings.database} is full.",
             "Free some space on the server and run the command again.",
         )
-    # No state at all means that no server answered, 08… a broken connection, 57P… a server going down.
+    # No state at all means that no server answered, 08… a broken connection, 57P… a server going down, 25P03 that this
+    # process was silent in a transaction, as it was stopped.
     lost = error.sqlstate is None or error.sqlstate.startswith(("08", "57P", "53300"))
-    if isinstance(error, psycopg.OperationalError) and lost:
+    if error.sqlstate == "25P03" or (isinstance(error, psycopg.OperationalError) and lost):
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
         return Unreachable(
-            f"The database {settings.database} can't be reached: {reason}",
+            f"The database {settings.database} can't be reached: {reason.rstrip('.')}.",
             "Start the server and check host, port, name and password in TDLENS_DATABASE_URL, "
             "or unset it to use SQLite.",
         )
