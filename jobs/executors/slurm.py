@@ -30,6 +30,8 @@ DAY = 24 * 60
 """Minutes; submitit's own limits are minutes long, and no unit should meet one by default."""
 WARNING = 90
 """Seconds before the time limit at which Slurm sends USR2, and a worker claims nothing more."""
+SHORTEST = 5
+"""Minutes of a job that has time to start before that signal, which would kill it."""
 GRACE = 900.0
 """Seconds after SIGTERM in which Slurm is expected to end a job; partitions have grace times of minutes."""
 POLL = 2.0
@@ -186,12 +188,17 @@ def minutes(text: str) -> int:
     """Minutes of a time such as 90m, 24h or 2d.
 
     Raises:
-        UserError: it is no such time.
+        UserError: it is no such time, or too short for a job.
     """
     match = re.fullmatch(r"(\d+)\s*([mhd])", text.strip())
     if match is None or int(match[1]) == 0:
         raise UserError(f"--time {text}: that isn't a time.", "Write it as 90m, 24h or 2d.")
-    return int(match[1]) * {"m": 1, "h": 60, "d": DAY}[match[2]]
+    found = int(match[1]) * {"m": 1, "h": 60, "d": DAY}[match[2]]
+    if found < SHORTEST:
+        raise UserError(
+            f"--time {text} is too short: a job is asked to stop {WARNING} s before.", f"Give it {SHORTEST}m or more."
+        )
+    return found
 
 
 def pairs(given: Iterable[str]) -> dict[str, str | bool]:

@@ -149,6 +149,10 @@ class Cluster:
         lines = self.run("squeue", "--noheader", "--states=all", "--format=%A %T").splitlines()
         return {number for number, state in map(str.split, lines) if state in ("COMPLETED", "CANCELLED", "FAILED")}
 
+    def limit(self, number: str, minutes: int) -> None:
+        """Change how long a job may run from its start."""
+        self.run("scontrol", "update", f"JobId={number}", f"TimeLimit={minutes}")
+
     def release_requeued(self) -> None:
         """Have requeued jobs start now; Slurm makes each wait for two minutes."""
         self.wait_for(lambda: all("PENDING" in job for job in self.jobs()), "end of what was requeued")

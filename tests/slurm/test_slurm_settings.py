@@ -59,6 +59,13 @@ def test_what_is_no_time(text: str) -> None:
     assert "24h" in refused.value.remedy
 
 
+def test_a_time_limit_leaves_a_job_time_to_start() -> None:
+    assert minutes("5m") == 5
+    with pytest.raises(UserError, match="too short") as refused:
+        minutes("4m")
+    assert "5m" in refused.value.remedy
+
+
 def test_further_options_of_sbatch() -> None:
     given = ("account=lab", "--mail-user=me@lab", "exclusive", "constraint=a100|h100", "export=ALL,A=1")
     assert pairs(given) == {
