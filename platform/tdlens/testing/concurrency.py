@@ -1,13 +1,13 @@
 """Several at once: migrators, planners, workers, publishers and the collector of garbage."""
 
-import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 from sqlalchemy import func, select, text
 
@@ -17,14 +17,11 @@ from tdlens.record import (
     Artifact,
     JobParent,
     Record,
-    Signal,
-    current_study,
-    find_or_create,
     leases,
     record_artifact,
 )
 from tdlens.record.leases import Claim, Superseded
-from tdlens.record.migrate import check, drift, upgrade
+from tdlens.record.migrate import check, drift
 from tdlens.settings import Settings
 from tdlens.testing.backend import Backend
 from tdlens.testing.rows import make_job
@@ -52,82 +49,82 @@ def at_once(*actions: Callable[[], object]) -> None:
         raise errors[0]
 
 
-def _upgrade(settings: Settings, barrier: Any) -> None:
-    barrier.wait()
-    upgrade(settings)
+READY = """
+import sys, time
+from tdlens.record import Record, Signal, current_study, find_or_create, leases, record_artifact
+from tdlens.record.migrate import upgrade
+from tdlens.settings import Settings
+settings = Settings.from_environment()
+print("ready", flush=True)
+sys.stdin.readline()
+"""
+"""How each of several processes begins; they import little, as they may be many."""
 
+FIND = """
+with Record.open(settings).session() as session:
+    current_study(session, name="demo", title="", config={})
+    about = {"agent": "q", "parameters": {}, "description": ""}
+    found = find_or_create(session, Signal, {"name": "td_error", "parameters_hash": "h"}, **about)
+    time.sleep(0.1)
+    print(found.id)
+"""
 
-def _find(settings: Settings, barrier: Any, ids: Any) -> None:
-    record = Record.open(settings)
-    barrier.wait()
+WORK = """
+owner, study_id = sys.argv[1], int(sys.argv[2])
+record = Record.open(settings)
+while True:
     with record.session() as session:
-        current_study(session, name="demo", title="", config={})
-        found = find_or_create(
-            session,
-            Signal,
-            {"name": "td_error", "parameters_hash": "h"},
-            agent="q",
-            parameters={},
-            description="",
-        )
-        time.sleep(0.1)
-        ids.put(found.id)
+        held = leases.claim(session, study_id, owner, provenance={"device": "cpu"})
+    if held is None:
+        break
+    blob = record.blobs.put_bytes(b"result", "bin")
+    with record.session() as session:
+        leases.publish(session, held)
+        record_artifact(session, held.job_id, f"{owner}/{held.attempt}/", blob)
+    print(held.identity)
+"""
 
 
-def _work(settings: Settings, study_id: int, owner: str, taken: Any) -> None:
-    """A worker in a process of its own: claims and publishes until nothing is left."""
-    record = Record.open(settings)
-    while (held := claim(record, study_id, owner)) is not None:
-        publish(record, held)
-        taken.put((held.identity, owner))
-    taken.put(None)
-    record.close()
+def in_processes(settings: Settings, script: str, *arguments: tuple[str, ...]) -> list[list[str]]:
+    """What each of several processes prints that begin the script together, one for each tuple of arguments."""
+    environment = os.environ | settings.environment | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
+    processes = [
+        subprocess.Popen([sys.executable, "-c", READY + script, *own], **pipes)  # type: ignore[call-overload]
+        for own in arguments
+    ]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    said = [process.communicate()[0].split() for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes)
+    return said
 
 
 class ConcurrencyTests(Backend):
     """Whoever comes first, the end is the same."""
 
     def test_migrators_at_once(self, settings: Settings) -> None:
-        context = multiprocessing.get_context("spawn")
-        barrier = context.Barrier(2)
-        processes = [context.Process(target=_upgrade, args=(settings, barrier)) for _ in range(2)]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join()
-        assert [process.exitcode for process in processes] == [0] * 2
+        in_processes(settings, "upgrade(settings)", (), ())
         check(settings)
         assert drift(settings) == []
 
     def test_shared_rows_are_made_once(self, record: Record) -> None:
-        context = multiprocessing.get_context("spawn")
-        barrier, ids = context.Barrier(2), context.Queue()
-        processes = [context.Process(target=_find, args=(record.settings, barrier, ids)) for _ in range(2)]
-        for process in processes:
-            process.start()
-        found = {ids.get(timeout=60) for _ in processes}
-        for process in processes:
-            process.join()
-        assert [process.exitcode for process in processes] == [0, 0]
-        assert len(found) == 1
+        one, other = in_processes(record.settings, FIND, (), ())
+        assert one == other and len(one) == 1
         assert record.query("SELECT revision FROM v_study").revision.tolist() == [1]
 
     def test_processes_never_get_the_same_unit(self, record: Record) -> None:
         units = [unit(f"{number:03}") for number in range(60)]
         study_id = plan(record, *units)
-        context = multiprocessing.get_context("spawn")
-        taken = context.Queue()
         owners = ("one", "two")
-        processes = [context.Process(target=_work, args=(record.settings, study_id, owner, taken)) for owner in owners]
-        for process in processes:
-            process.start()
-        said = [taken.get(timeout=120) for _ in range(len(units) + len(owners))]
-        for process in processes:
-            process.join()
-        won = [one for one in said if one is not None]
-        assert sorted(identity for identity, _ in won) == [one.identity for one in units]
-        assert {identity: published(record, identity) for identity, _ in won} == {
-            identity: [f"{owner}/1"] for identity, owner in won
+        said = in_processes(record.settings, WORK, *((owner, str(study_id)) for owner in owners))
+        won = {identity: owner for owner, own in zip(owners, said, strict=True) for identity in own}
+        assert sorted(said[0] + said[1]) == [one.identity for one in units]
+        assert {identity: published(record, identity) for identity in won} == {
+            identity: [f"{owner}/1"] for identity, owner in won.items()
         }
 
     def test_threads_never_get_the_same_unit(self, record: Record) -> None:
@@ -190,12 +187,12 @@ class ConcurrencyTests(Backend):
 
     def test_a_late_worker_and_its_successor_at_once(self, record: Record) -> None:
         """The one publishes while the other claims: one of them wins, never both."""
-        for number in range(25):
+        own = Record.open(record.settings)
+        for number in range(20):
             name = f"{number:02}"
             study_id = plan(record, unit(name), study=name)
             late = claimed(record, study_id, "late")
             let_expire(record, late)
-            own = Record.open(record.settings)
             refused: list[Superseded] = []
 
             def come_late(late: Claim = late, refused: list[Superseded] = refused) -> None:
@@ -204,14 +201,14 @@ class ConcurrencyTests(Backend):
                 except Superseded as error:
                     refused.append(error)
 
-            def succeed(own: Record = own, study_id: int = study_id) -> None:
+            def succeed(study_id: int = study_id) -> None:
                 if (held := claim(own, study_id, "other")) is not None:
                     publish(own, held)
 
             at_once(come_late, succeed)
-            own.close()
             assert published(record, name) == (["other/2"] if refused else ["late/1"])
             assert states(record)[name] == "done"
+        own.close()
 
     def test_publishers_and_gc_at_once_never_leave_a_row_without_its_file(self, record: Record) -> None:
         with record.session() as session:

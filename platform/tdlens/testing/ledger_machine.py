@@ -170,7 +170,7 @@ class LedgerMachineTests(Backend):
         run_state_machine_as_test(
             partial(Ledger, record),  # type: ignore[arg-type] # whatever makes one will do
             settings=settings(
-                max_examples=12,
+                max_examples=8,
                 stateful_step_count=50,
                 deadline=None,
                 database=None,
