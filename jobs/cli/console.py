@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from rich.console import Console
@@ -25,10 +26,11 @@ def messages() -> Console:
 
 
 def say_error(error: UserError) -> None:
-    """The message and, on a line of its own, the remedy."""
+    """The message and, on a line of its own, the remedy. Where nothing can be written the exit code must do."""
     console = messages()
-    console.print(Text("Error: ", style="bold red").append(error.message, style="not bold default"))
-    console.print(Text("  Fix: ", style="bold green").append(error.remedy, style="not bold default"))
+    with suppress(OSError):
+        console.print(Text("Error: ", style="bold red").append(error.message, style="not bold default"))
+        console.print(Text("  Fix: ", style="bold green").append(error.remedy, style="not bold default"))
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[Any]], *, numeric: Iterable[str] = ()) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from typing import Annotated
 
@@ -63,7 +64,8 @@ def worker(
     console = messages()
 
     def say(line: str) -> None:
-        console.print(Text(f"{datetime.now():%H:%M:%S} {line}"), soft_wrap=True)
+        with suppress(OSError):  # a log on a full disk takes nothing, and that ends no worker
+            console.print(Text(f"{datetime.now():%H:%M:%S} {line}"), soft_wrap=True)
 
     settings = Settings.from_environment()
     record = patiently(lambda: Record.open(settings), say)

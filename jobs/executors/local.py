@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,12 +22,14 @@ from sqlalchemy import func, select
 
 from jobs.cli.threads import available_cores
 from jobs.worker.patience import patiently
-from tdlens.errors import UserError
+from tdlens.errors import DiskFull, UserError
 from tdlens.record import Job, Record, StudyJob, Submission
 
 T = TypeVar("T")
 POLL = 0.5
 """Seconds between two looks at the workers and the ledger."""
+SAY = 2**16
+"""Bytes that must be free for a worker to be sure that its log takes what it says."""
 DEATHS = 3
 """Times that each worker may die with no unit done in between before the run gives up."""
 
@@ -91,7 +94,7 @@ class LocalWorkers:
                     continue
                 del self._running[number]
                 if code == 2:
-                    raise UserError(self._last_words(number), f"All it said is in {self._log(number)}.")
+                    raise self._reason(number)
                 if code in (0, 1):
                     over = True  # a worker only ends by itself when nothing is left to do
                 elif not over:
@@ -140,11 +143,20 @@ class LocalWorkers:
     def _log(self, number: int) -> Path:
         return self.logs / f"worker-{number}.log"
 
-    def _last_words(self, number: int) -> str:
+    def _reason(self, number: int) -> UserError:
+        """What a worker found that is to be put right."""
+        log = self._log(number)
         with suppress(OSError, ValueError):
-            text = self._log(number).read_text()
-            return " ".join(text[text.rindex("Error: ") + 7 :].split())
-        return f"Worker {number} found something to be put right."
+            text = log.read_text()
+            return UserError(" ".join(text[text.rindex("Error: ") + 7 :].split()), f"All it said is in {log}.")
+        free = shutil.disk_usage(self.logs).free
+        if free < SAY:
+            return DiskFull(
+                f"The disk is full: {free} bytes are free in {self.logs}, too few for worker {number} to say more.",
+                "Free some space there, or move TDLENS_HOME to a larger disk, and run the command again: "
+                "it goes on where it was.",
+            )
+        return UserError(f"Worker {number} found something to be put right.", f"All it said is in {log}.")
 
     def _states(self, console: Console) -> dict[str, int]:
         query = (
