@@ -71,8 +71,7 @@ def postgres_server(folder: Path, settings: Mapping[str, str] | None = None) -> 
         if os.environ.get("TDLENS_REQUIRE_POSTGRES") == "1":
             pytest.fail(problem)
         pytest.skip(problem)
-    if os.geteuid() == 0:
-        shutil.chown(folder, USER)
+    give(folder)
     server = Server(bin, folder / "data", _free_port())
     _run([str(bin / "initdb"), "--no-sync", "-D", str(server.data), "-U", USER, "-A", "trust", "-E", "UTF8"], folder)
     own = {"port": f"{server.port}", "listen_addresses": "'127.0.0.1'", "unix_socket_directories": "''"}
@@ -84,6 +83,12 @@ def postgres_server(folder: Path, settings: Mapping[str, str] | None = None) -> 
         yield server
     finally:
         server.control("stop", "-m", "immediate")
+
+
+def give(folder: Path) -> None:
+    """Make a folder the server's own."""
+    if os.geteuid() == 0:
+        shutil.chown(folder, USER)
 
 
 def _free_port() -> int:

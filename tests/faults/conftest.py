@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -24,6 +25,13 @@ def own(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]:
     """An empty record of the test's own, on either database."""
     with database(request.param, tmp_path / "home") as settings:
         yield settings
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder that a server of another user reaches."""
+    with tempfile.TemporaryDirectory(prefix="tdlens-postgres-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

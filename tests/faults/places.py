@@ -59,10 +59,10 @@ class Place:
         output = self.study.parent / f"output-{uuid.uuid4().hex}"
         return self.preloaded.start("jobs.cli", *arguments, environment=self.environment, output=output), output
 
-    def start_workers(self, n: int) -> tuple[Process, Path]:
-        """``tdlens run --executor local`` in the background."""
-        asked = ("--executor", "local", "--workers", f"{n}", "--no-report", "--no-mlflow")
-        return self.start("run", str(self.study), *asked)
+    def start_run(self, workers: int) -> tuple[Process, Path]:
+        """``tdlens run`` in the background, with so many local workers, or inline with none."""
+        asked = ("--executor", "local", "--workers", f"{workers}") if workers else ()
+        return self.start("run", str(self.study), *asked, "--no-report", "--no-mlflow")
 
     def tdlens(self, *arguments: str, patience: float = 300.0) -> Finished:
         """A command from its start to its end."""

@@ -60,6 +60,8 @@ traced = []
 """
 SECONDS = "TESTS_UNIT_SECONDS"
 """Environment variable: how long a unit takes on average."""
+ONLY = "TESTS_ONLY_STAGE"
+"""Environment variable: the one stage that is planned; otherwise all are."""
 SQLITE_WAIT = "TESTS_SQLITE_WAIT"
 """Environment variable: seconds that a process waits for another's transaction in SQLite."""
 
@@ -138,7 +140,9 @@ def install() -> None:
     """In this process tdlens has these stages and no model, and is less patient with SQLite if it is told so."""
     named = (("play", _play_units, _play), ("signals", signals.units, _signals), ("digest", _digest_units, _digest))
     stages: Any = tuple(
-        SimpleNamespace(NAME=name, DESCRIPTION=name, units=units, run=run) for name, units, run in named
+        SimpleNamespace(NAME=name, DESCRIPTION=name, units=units, run=run)
+        for name, units, run in named
+        if os.environ.get(ONLY) in (None, name)
     )
     pipeline.STAGES = stages
     context_module.load_engine = lambda *_, **__: Engine()  # type: ignore[assignment,return-value]

@@ -35,7 +35,7 @@ def test_all_connections_are_terminated_again_and_again(
 ) -> None:
     with database("postgresql", tmp_path / "home") as settings:
         place = storm(preloaded, tmp_path, settings, plays=PLAYS, seconds=0.1)
-        process, output = place.start_workers(2)
+        process, output = place.start_run(2)
         moments, terminated = random.Random(3), 0
         kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
         administrator = SERVER.set(drivername="postgresql").render_as_string(hide_password=False)

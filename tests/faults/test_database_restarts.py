@@ -52,7 +52,7 @@ def test_the_server_is_restarted_and_crashes(
     settings = Settings(tmp_path / "home", server.address("restarts"))
     upgrade(settings)
     place = storm(preloaded, tmp_path, settings, plays=PLAYS, seconds=0.2)
-    process, output = place.start_workers(2)
+    process, output = place.start_run(2)
     for done, mode in ((2, "immediate"), (8, "fast"), (16, "immediate"), (24, "fast")):
         wait_for(place, done, process, output)
         server.control("restart", "-m", mode)
@@ -70,7 +70,7 @@ def test_the_server_is_down_while_workers_start(
     settings = Settings(tmp_path / "home", server.address("down"))
     upgrade(settings)
     place = storm(preloaded, tmp_path, settings, plays=PLAYS, seconds=0.2)
-    process, output = place.start_workers(2)
+    process, output = place.start_run(2)
     wait_for(place, 4, process, output)
     server.control("stop", "-m", "immediate")
     try:
@@ -110,7 +110,7 @@ def test_sqlite_is_locked_for_longer_than_anybody_waits(
 ) -> None:
     with database("sqlite", tmp_path / "home") as settings:
         place = storm(preloaded, tmp_path, settings, plays=PLAYS, seconds=0.1).set(**{SQLITE_WAIT: "0.5"})
-        process, output = place.start_workers(2)
+        process, output = place.start_run(2)
         for done in (4, 16):
             wait_for(place, done, process, output)
             holder = subprocess.Popen([sys.executable, "-c", HOLD, str(settings.sqlite_path), "4"])
@@ -126,7 +126,7 @@ def test_a_killed_writer_leaves_a_wal_that_is_recovered(
 ) -> None:
     with database("sqlite", tmp_path / "home") as settings:
         place = storm(preloaded, tmp_path, settings, plays=PLAYS, seconds=0.05)
-        process, output = place.start_workers(2)
+        process, output = place.start_run(2)
         wait_for(place, 6, process, output)
         command = [sys.executable, "-c", HOLD, str(settings.sqlite_path), "600"]
         holder = subprocess.Popen(command, stdout=subprocess.PIPE)
