@@ -3,7 +3,7 @@
 A study is planned as a list of *units* before anything runs. A unit is identified by its stage, its configuration and
 its parents' identities, so the same configuration is never computed twice, in whichever study or revision it occurs.
 Its rows become visible in one transaction that also marks its job done; a run that is killed leaves a job row in state
-``running``, at most some blobs without a row, and nothing else.
+``leased`` until its lease has run out, at most some blobs without a row, and nothing else.
 """
 
 from __future__ import annotations

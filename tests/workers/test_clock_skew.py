@@ -86,7 +86,7 @@ def test_leases_neither_run_out_early_nor_last_longer(record: Record, second: Re
     assert all(start < end <= now and (now - start).total_seconds() < 600 for start, end, now in spans)
 
 
-@pytest.mark.parametrize("skew", [HOUR, -HOUR], ids=["ahead", "behind"])
+@pytest.mark.parametrize(("record", "skew"), [("sqlite", HOUR), ("postgresql", -HOUR)], indirect=["record"])
 def test_a_worker_that_falls_silent_loses_its_unit_when_the_lease_says(record: Record, skew: float) -> None:
     """With real processes: stopped, its unit given away, woken again, and refused."""
     here = bench(record)

@@ -1,0 +1,213 @@
+"""Real workers on a real study, and everything that can happen to them: one study survives all of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+from sqlalchemy import select
+
+from jobs.executors.submission import record_study
+from jobs.study import load
+from tdlens.fsck import check_blobs
+from tdlens.record import Job, Record, Worker, leases
+from tdlens.settings import Settings
+from tests.databases import require_postgres, temporary_database
+from tests.tiny_study import NAME, Workplace, dump, workplace
+from tests.workers.fake_process import DEADLINE, until
+
+LEASE = 4.0
+
+
+@dataclass(eq=False)
+class Process:
+    """A started ``tdlens worker``."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def ended(self) -> int:
+        return self.process.wait(timeout=4 * DEADLINE)
+
+
+@dataclass(eq=False)
+class Place:
+    """The study's workplace with a database on the server."""
+
+    work: Workplace
+    record: Record
+    database: str
+    started: list[Process] = field(default_factory=list)
+
+    def worker(self, *arguments: str) -> Process:
+        log = self.work.home / f"worker-{len(self.started)}.log"
+        command = [sys.executable, "-m", "jobs.cli", "worker", "--lease", str(LEASE), *arguments]
+        environment = self.work.environment | {"TDLENS_DATABASE_URL": self.database}
+        with log.open("wb") as file:
+            process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+        self.started.append(Process(process, log))
+        return self.started[-1]
+
+    def jobs(self) -> list[Job]:
+        with self.record.session(read_only=True) as session:
+            return list(session.scalars(select(Job).order_by(Job.id)))
+
+    def job(self, job_id: int) -> Job:
+        with self.record.session(read_only=True) as session:
+            return session.get_one(Job, job_id)
+
+    def done(self) -> bool:
+        jobs = self.jobs()
+        return bool(jobs) and all(job.state == "done" for job in jobs)
+
+    def caught(self) -> Job:
+        """A unit whose computing process was stopped in the midst of it."""
+        end = time.monotonic() + 4 * DEADLINE
+        while time.monotonic() < end:
+            for job in self.jobs():
+                if job.state == "leased" and psutil.pid_exists(computing(job)):
+                    os.kill(computing(job), signal.SIGSTOP)
+                    time.sleep(0.1)  # what it had sent to the database arrives
+                    now = self.job(job.id)
+                    if (now.state, now.attempt) == ("leased", job.attempt):
+                        return now
+                    os.kill(computing(job), signal.SIGCONT)
+            time.sleep(0.005)
+        raise AssertionError("no unit was caught")
+
+
+def computing(job: Job) -> int:
+    """The number of the process that computes a unit."""
+    return int(str(job.owner).split(":")[1])
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    require_postgres()
+    home = tmp_path_factory.mktemp("workers") / "home"
+    home.mkdir()
+    work = workplace(tmp_path_factory.getbasetemp(), home)
+    with temporary_database() as address:
+        record = Record.open(Settings(home, address))
+        made = Place(work, record, address)
+        try:
+            yield made
+        finally:
+            for job in made.jobs():
+                if job.state == "leased" and psutil.pid_exists(computing(job)):
+                    os.kill(computing(job), signal.SIGKILL)  # it may be stopped, and would stay so
+            for one in made.started:
+                one.process.kill()
+                one.process.wait()
+            record.close()
+
+
+@contextmanager
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
+    """The same study run in one process beside all this; it has ended when the block has."""
+    work = workplace(tmp_path_factory.getbasetemp(), tmp_path_factory.mktemp("undisturbed") / "home")
+    command = [sys.executable, "-m", "jobs.cli", "run", str(work.study), "--no-report", "--no-mlflow"]
+    with subprocess.Popen(command, env=work.environment, stderr=subprocess.DEVNULL) as process:
+        yield work
+    assert process.returncode == 0
+
+
+@pytest.mark.slow
+def test_a_study_survives_its_workers(place: Place, tmp_path_factory: pytest.TempPathFactory) -> None:
+    with undisturbed(tmp_path_factory) as intact:
+        first = place.worker()  # before there is anything to do
+        with_state(place, "waiting")
+        record_study(place.record, load(place.work.study))
+
+        unit = place.caught()
+        before = unit.lease_until
+        until(lambda: (place.job(unit.id).lease_until or before) > before, "a heartbeat")()
+        time.sleep(LEASE)
+        assert place.job(unit.id).state == "leased", "its supervisor lives"
+        os.kill(computing(unit), signal.SIGKILL)
+        until(lambda: place.job(unit.id).state == "done", "the second attempt")()
+        assert place.job(unit.id).attempt == 2
+        assert f"{unit.stage} {unit.key}: the process that computed it died with signal 9" in first.said
+
+        unit = place.caught()
+        os.kill(computing(unit), signal.SIGCONT)
+        first.process.kill()
+        until(lambda: not psutil.pid_exists(computing(unit)), "the end of the orphan")()
+        first.ended()
+
+        late = place.worker()
+        unit = place.caught()
+        late.process.send_signal(signal.SIGSTOP)
+        helper = place.worker(NAME)
+        assert helper.ended() == 0 and place.done()
+        after = place.job(unit.id)
+        assert after.attempt > unit.attempt and after.owner != unit.owner
+        os.kill(computing(unit), signal.SIGCONT)
+        late.process.send_signal(signal.SIGCONT)
+        until(lambda: f"{unit.stage} {unit.key} superseded" in late.said, "the refusal")()
+        now = place.job(unit.id)
+        assert (now.state, now.attempt, now.owner) == ("done", after.attempt, after.owner)
+
+        late.process.terminate()
+        assert late.ended() == 0 and "SIGTERM: no new units" in late.said
+        with_state(place, "stopped")
+    record = intact.record()
+    assert dump(place.record) == dump(record)
+    record.close()
+    assert [found.text for found in check_blobs(place.record, full=True) if found.damage] == []
+    with place.record.session() as session:
+        assert leases.reap(session) == 0
+
+
+def with_state(place: Place, state: str) -> None:
+    """Wait until the worker that was started last is in a state."""
+
+    def there() -> bool:
+        pid = place.started[-1].process.pid if state != "stopped" else place.started[-2].process.pid
+        with place.record.session(read_only=True) as session:
+            found = {worker.owner.split(":")[1]: worker.state for worker in session.scalars(select(Worker))}
+        return found.get(str(pid)) == state
+
+    until(there, state)()
+
+
+@pytest.mark.slow
+def test_an_interrupted_local_run_leaves_nothing_leased(place: Place) -> None:
+    """Ctrl-C at a terminal goes to the command and to all its workers."""
+    home = place.work.home.parent / "interrupted"
+    work = Workplace(place.work.folder, place.work.study, home)
+    command = [sys.executable, "-m", "jobs.cli", "run", str(work.study), "--executor", "local", "--workers", "2"]
+    process = subprocess.Popen(
+        [*command, "--no-report", "--no-mlflow"], env=work.environment, stderr=subprocess.PIPE, start_new_session=True
+    )
+    record: Record | None = None
+
+    def some_done() -> bool:
+        nonlocal record
+        if record is None and (home / "tdlens.db").exists():
+            record = work.record()
+        return record is not None and int(record.query("SELECT count(*) AS n FROM job WHERE state='done'").n.item()) > 2
+
+    until(some_done, "units")()
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=2 * DEADLINE)[1].decode()
+    assert process.returncode == 130, said
+    assert record is not None and "Traceback" not in said
+    assert set(record.query("SELECT state FROM job").state) <= {"done", "pending"}
+    assert set(record.query("SELECT state FROM v_worker").state) == {"stopped"}
+    logs = [path.read_text() for path in (home / "logs").rglob("worker-*.log")]
+    assert len(logs) == 2 and not any("Traceback" in log for log in logs)
+    record.close()
