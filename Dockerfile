@@ -20,7 +20,8 @@ RUN --mount=type=cache,target=/root/.cache/pip --mount=type=bind,source=docker/w
 FROM build AS build-cuda
 COPY . .
 RUN --mount=type=cache,target=/root/.cache/pip --mount=type=bind,source=docker/wheels,target=/wheels \
-    pip install --constraint constraints.txt --find-links /wheels .
+    pip install --constraint constraints.txt --find-links /wheels . \
+    && python -c 'import sys, torch; sys.exit(not torch.version.cuda and "docker/wheels has a torch without CUDA")'
 
 FROM ${PYTHON_IMAGE} AS runtime
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin tdlens \
