@@ -22,7 +22,7 @@ from tests.cli.conftest import Invoke
 from tests.tiny_study import Workplace
 
 COMMANDS = (
-    *("run", "status", "sql", "show latents", "report", "ui", "sync-mlflow", "db upgrade", "db check"),
+    *("run", "status", "sql", "show latents", "report", "ui", "sync-mlflow", "db upgrade", "db check", "db script"),
     *("doctor", "train-reference", "evaluate-reference"),
 )
 
