@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from jobs.worker.patience import patiently
 from tdlens.errors import UserError
 from tdlens.record import Record, leases
 from tdlens.record.leases import Claim
@@ -106,7 +107,8 @@ def sidecar(settings: Settings, lease: float) -> Iterator[Sidecar]:
 
 def main(lease: float) -> None:
     """Renew the lease of the unit that standard input named last, until that ends."""
-    record = Record.open(Settings.from_environment())
+    settings = Settings.from_environment()
+    record = patiently(lambda: Record.open(settings), lambda line: None)  # the run says it
     selector = selectors.DefaultSelector()
     os.set_blocking(sys.stdin.fileno(), False)
     selector.register(sys.stdin, selectors.EVENT_READ)
