@@ -34,6 +34,8 @@ from mlflow.entities import (
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
 from sqlalchemy import Engine, event
 
 from tdlens.settings import Settings
@@ -44,6 +46,8 @@ PARAM_LENGTH, TAG_LENGTH, KEY_LENGTH, DIGEST_LENGTH = 6000, 8000, 250, 36
 BATCH_METRICS, BATCH_PARAMS, BATCH_TAGS = 1000, 100, 100
 """MLflow's limits of one request."""
 
+ANSWER = 10.0
+"""Seconds within which a server must answer at all."""
 LARGEST_COPY = 100 * 2**20
 """Bytes above which an autoencoder's file stays in the blob store only, and MLflow gets its address."""
 
@@ -65,6 +69,11 @@ class Tracking:
     def open(cls, uri: str, settings: Settings, experiment: str) -> "Tracking":
         """Connect; on our own database, make it first if need be."""
         own = uri == settings.mlflow_uri
+        if uri.startswith(("http://", "https://")):
+            # A server that doesn't answer one question at once is away; MLflow would ask it for minutes.
+            http_request(
+                get_default_host_creds(uri), "/health", "GET", timeout=ANSWER, max_retries=0, raise_on_status=False
+            )
         if own and not (settings.home / "mlflow.db").exists():
             _make_database(settings)
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
