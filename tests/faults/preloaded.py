@@ -8,6 +8,7 @@ opens a database: SQLite doesn't survive a fork.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -29,6 +30,8 @@ ADDRESS = "TESTS_PRELOADED"
 HOOK = "TESTS_HOOK"
 """Environment variable: a module whose ``install`` is called first in each process that is started."""
 ROOT = Path(__file__).resolve().parents[2]
+HEAVY = ("jobs.cli", "jobs.pipeline", "jobs.report", "jobs.worker.serve", "jobs.worker.inline", "tdlens.tracking_store")
+"""What takes long to import."""
 LARGEST = 1 << 18
 """Bytes of a request."""
 really_start = subprocess.Popen
@@ -270,9 +273,11 @@ class _Server:
 
 def main(address: str) -> None:
     """Import everything that commands need, then start processes on request."""
-    import tdlens.tracking_store  # noqa: F401
-
+    for module in HEAVY:
+        importlib.import_module(module)
     server = _Server(address)
+    gc.collect()
+    gc.freeze()  # else each process would copy what all share, only to look for garbage in it
     subprocess.Popen = _start  # type: ignore[assignment,misc]
     os.write(1, b"ready\n")
     server.serve()
