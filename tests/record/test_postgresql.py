@@ -1,4 +1,4 @@
-"""What holds of PostgreSQL alone: its server, and its functions with side effects."""
+"""What holds of PostgreSQL alone: its server, its locks, its functions with side effects."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,10 +8,11 @@ import pytest
 from sqlalchemy import text
 
 from tdlens.errors import Unreachable
-from tdlens.record import Record
+from tdlens.record import Record, leases
 from tdlens.record.migrate import check
 from tdlens.settings import Settings
 from tdlens.testing.rows import make_job
+from tdlens.testing.units import PROVENANCE, claimed, let_expire, plan, unit
 from tests.databases import emptied
 
 
@@ -49,3 +50,23 @@ def test_unreachable_database_of_a_running_server(record: Record) -> None:
     url = record.settings.url.set(database="tdlens_no_such_database")
     with pytest.raises(Unreachable, match='"tdlens_no_such_database" does not exist'):
         check(replace(record.settings, database_url=url.render_as_string(hide_password=False)))
+
+
+@pytest.mark.parametrize("word", ["claim", "publish"])
+def test_a_claim_passes_over_what_another_transaction_holds(record: Record, word: str) -> None:
+    """Also over an expired unit that is being published: nobody waits, nor takes it."""
+    study_id = plan(record, unit("a"), unit("b"))
+    late = None
+    if word == "publish":
+        late = claimed(record, study_id, "late")
+        let_expire(record, late)
+    with record.session() as session:
+        if late is not None:
+            leases.publish(session, late)
+        else:
+            late = leases.claim(session, study_id, "late", provenance=PROVENANCE)
+        with record.session() as other:
+            other.execute(text("SET LOCAL lock_timeout = '10s'"))
+            second = leases.claim(other, study_id, "other", provenance=PROVENANCE)
+    assert late is not None and late.identity == "a"
+    assert second is not None and (second.identity, second.attempt) == ("b", 1)
