@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from sqlalchemy import func, select, text
 
@@ -142,7 +143,7 @@ class ConcurrencyTests(Backend):
                     won.append(held)
             own.close()
 
-        at_once(*(lambda owner=owner: work(owner) for owner in ("one", "two", "three", "four")))
+        at_once(*(partial(work, owner) for owner in ("one", "two", "three", "four")))
         assert Counter(held.identity for held in won) == Counter(one.identity for one in units)
         assert {held.identity: published(record, held.identity) for held in won} == {
             held.identity: [mark(held)] for held in won
@@ -150,22 +151,40 @@ class ConcurrencyTests(Backend):
         assert {held.attempt for held in won} == {1}
 
     def test_planners_at_once(self, record: Record) -> None:
-        """Two studies that share units, planned again and again, once in either order."""
-        units = [unit("0"), *(unit(str(number), "0") for number in range(1, 40))]
+        """Two studies that share units, each planned by two processes that grow it, once in either order."""
+        studies = [plan(record, study=name) for name in ("one", "other")]
+        plans = [[unit(f"{wave}"), *(unit(f"{wave}/{number}", f"{wave}") for number in range(30))] for wave in range(6)]
+
+        def many(study_id: int, own: Record) -> None:
+            whole: list[leases.Planned] = []
+            for units in plans:
+                whole = [*whole, units[0], *(units[1:] if study_id == studies[0] else units[:0:-1])]
+                with own.session() as session:
+                    leases.enqueue(session, study_id, whole)
+
         others = [Record.open(record.settings) for _ in range(4)]
-
-        def many(own: Record, study: str) -> None:
-            order = [units[0], *(units[1:] if study == "one" else units[:0:-1])]
-            for size in (20, 40, 30, 40):
-                plan(own, *order[:size], study=study)
-
-        at_once(*(lambda own=own, n=n: many(own, ("one", "other")[n % 2]) for n, own in enumerate(others)))
+        at_once(*(partial(many, studies[n % 2], own) for n, own in enumerate(others)))
         for own in others:
             own.close()
-        assert set(states(record)) == {one.identity for one in units} and len(states(record)) == 40
-        assert record.query("SELECT study_id, count(*) AS n FROM study_job GROUP BY study_id").n.tolist() == [40, 40]
+        assert set(states(record)) == {one.identity for units in plans for one in units}
+        sizes = record.query("SELECT study_id, count(*) AS n FROM study_job GROUP BY study_id")
+        assert sizes.n.tolist() == [186, 186]
         with record.session(read_only=True) as session:
-            assert session.scalar(select(func.count()).select_from(JobParent)) == 39
+            assert session.scalar(select(func.count()).select_from(JobParent)) == 180
+
+    def test_planners_in_opposite_orders_do_not_block_each_other(self, record: Record) -> None:
+        """The one has put down a unit that the other needs, and needs one that the other has put down."""
+        study_id = plan(record)
+        other = Record.open(record.settings)
+        thread = threading.Thread(target=lambda: plan(other, unit("b"), unit("a"), study="other"))
+        with record.session() as session:
+            leases.enqueue(session, study_id, [unit("a")])
+            thread.start()
+            time.sleep(0.5)  # until the other is as far as it may get
+            leases.enqueue(session, study_id, [unit("a"), unit("b")])
+        thread.join()
+        other.close()
+        assert record.query("SELECT count(*) AS n FROM study_job GROUP BY study_id").n.tolist() == [2, 2]
 
     def test_a_unit_that_is_being_published_is_not_given_away(self, record: Record) -> None:
         """Its lease has run out, and the transaction isn't over yet: nobody may take it, nor fail for it."""
