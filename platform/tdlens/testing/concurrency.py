@@ -151,7 +151,7 @@ class ConcurrencyTests(Backend):
         assert {held.attempt for held in won} == {1}
 
     def test_planners_at_once(self, record: Record) -> None:
-        """Two studies that share units, each planned by two processes that grow it, once in either order."""
+        """Two studies that share units, each planned twice at once as it grows, in either order."""
         studies = [plan(record, study=name) for name in ("one", "other")]
         plans = [[unit(f"{wave}"), *(unit(f"{wave}/{number}", f"{wave}") for number in range(30))] for wave in range(6)]
 
