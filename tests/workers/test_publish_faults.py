@@ -26,7 +26,7 @@ FILE = (
     *("folders above flushed", "renamed", "folder flushed", "temporary gone"),
 )
 ROWS = (
-    *("transaction begun", "asked whether published", "fence passed", "blob looked up", "blob inserted"),
+    *("transaction begun", "fence passed", "blob looked up", "blob inserted"),
     *("artifact inserted", "about to commit", "committed"),
 )
 STEPS = FILE + ROWS
@@ -110,7 +110,6 @@ class Trace:
 
     def _executed(self, sql: str) -> None:
         statements = {
-            "SELECT job": "asked whether published",
             "UPDATE job": "fence passed",
             "SELECT blob": "blob looked up",
             "INSERT INTO blob": "blob inserted",
