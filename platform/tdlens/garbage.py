@@ -13,11 +13,25 @@ from sqlalchemy.orm import Session
 
 from tdlens.blobs import BlobStore, StoredFile
 from tdlens.maintenance import alone
-from tdlens.record import ActivationShard, Artifact, Blob, Coverage, Job, Record, SaeCheckpoint, Study, StudyJob
+from tdlens.record import (
+    ActivationShard,
+    Artifact,
+    Blob,
+    Coverage,
+    Job,
+    JobParent,
+    Record,
+    SaeCheckpoint,
+    Study,
+    StudyJob,
+)
 from tdlens.record.leases import clock
+from tdlens.record.partitions import lock_for_deletion
 
 COARSE = 2.0
 """Seconds by which an object store may round the moment of a file."""
+TOGETHER = 20
+"""Jobs that are forgotten in one transaction."""
 NAMING = (Artifact.blob, ActivationShard.blob, SaeCheckpoint.blob, Coverage.blob)
 """Columns that name a blob."""
 
@@ -57,9 +71,15 @@ def collect(record: Record, *, grace: float, old_revisions: bool = False, dry_ru
     with alone(record):
         # before the ages are asked for: what is published meanwhile must look younger, not older
         now, now_here = record.blobs.clock(), BlobStore(record.blobs.root).clock()
+        if old_revisions and not dry_run:
+            found.jobs = _forget_old(record)
         with record.session() as session, session.begin_nested() as changes:
+            if old_revisions and dry_run:
+                found.jobs = _forget(session, _old(session))
+            if session.get_bind().dialect.name == "postgresql":
+                # Waits for everybody who names a blob at this moment.
+                session.execute(text("LOCK TABLE blob IN EXCLUSIVE MODE"))
             age = _age(session, grace)
-            found.jobs = _forget_old(session) if old_revisions else []
             named = union(*(select(column).where(column.is_not(None)) for column in NAMING))
             unnamed = select(Blob.sha256).where(Blob.sha256.not_in(named)).order_by(Blob.sha256)
             found.rows = list(session.scalars(unnamed))
@@ -68,10 +88,8 @@ def collect(record: Record, *, grace: float, old_revisions: bool = False, dry_ru
                 changes.rollback()
         with record.session() as session:
             if session.get_bind().dialect.name == "postgresql":
-                # deleting many files takes its time, and the lock must not go before the last
-                session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
                 session.execute(text("LOCK TABLE blob IN SHARE ROW EXCLUSIVE MODE"))
-            known = set(session.scalars(select(Blob.sha256))) - set(found.rows)
+            known = set(session.scalars(select(Blob.sha256))) - set(found.rows if dry_run else ())
             for file in record.blobs.orphans(known):
                 if file.modified > now - age:
                     found.kept += 1
@@ -94,19 +112,42 @@ def collect(record: Record, *, grace: float, old_revisions: bool = False, dry_ru
     return found
 
 
-def _forget_old(session: Session) -> list[str]:
-    """Deletes the jobs of earlier revisions and of no study, children first, with the rows that they made."""
+def _forget_old(record: Record) -> list[str]:
+    """Deletes what `_old` finds in small transactions: each partition that is dropped takes locks until the end."""
+    with record.session() as session:
+        ids = _old(session)
+    gone: list[str] = []
+    for start in range(0, len(ids), TOGETHER):
+        with record.session() as session:
+            still = set(_old(session))
+            gone += _forget(session, [job_id for job_id in ids[start : start + TOGETHER] if job_id in still])
+    return gone
+
+
+def _old(session: Session) -> list[int]:
+    """Jobs of earlier revisions and of no study, children first, unless what is being computed needs them."""
     if session.get_bind().dialect.name == "postgresql":
         # A study may be planned at this moment, with results that are about to go.
         session.execute(text("LOCK TABLE study_job IN SHARE ROW EXCLUSIVE MODE"))
+    needed = select(Job.id).where(Job.state == "leased").cte(recursive=True)
+    needed = needed.union(select(JobParent.parent_id).join(needed, needed.c.id == JobParent.job_id))
     computed = select(StudyJob.study_id).join(Job, Job.id == StudyJob.job_id).where(Job.state == "leased")
     studies = select(Study.id).where(or_(Study.is_current, Study.id.in_(computed)))
     kept = select(StudyJob.job_id).where(StudyJob.study_id.in_(studies))
-    old = select(Job.id, Job.stage, Job.key).where(Job.id.not_in(kept), Job.state != "leased")
-    gone = session.execute(old.order_by(Job.id.desc())).all()  # parents were there first
-    for job in gone:
-        session.execute(delete(Job).where(Job.id == job.id))
-    return [f"{job.stage} {job.key}" for job in reversed(gone)]
+    old = select(Job.id).where(Job.id.not_in(kept), Job.id.not_in(select(needed.c.id)))
+    return list(session.scalars(old.order_by(Job.id.desc())))  # parents were there first
+
+
+def _forget(session: Session, ids: list[int]) -> list[str]:
+    """Deletes the jobs with the rows that they made; gives their names."""
+    lock_for_deletion(session)
+    names = {
+        job.id: f"{job.stage} {job.key}"
+        for job in session.execute(select(Job.id, Job.stage, Job.key).where(Job.id.in_(ids)))
+    }
+    for job_id in ids:
+        session.execute(delete(Job).where(Job.id == job_id))
+    return [names[job_id] for job_id in ids]
 
 
 def _age(session: Session, grace: float) -> float:

@@ -18,7 +18,7 @@ from tdlens.record import (
     insert_analysis,
     new_ids,
 )
-from tdlens.record.partitions import PARTITION
+from tdlens.record.partitions import PARTITION, lock_for_deletion
 from tdlens.testing.rows import make_job
 
 pytestmark = pytest.mark.parametrize("record", ["postgresql"], indirect=True)
@@ -125,9 +125,11 @@ def test_what_is_rolled_back_leaves_no_table(partitioned: Record) -> None:
 
 
 def test_publishers_at_once_do_not_deadlock(partitioned: Record) -> None:
-    """Each writes other tables first, as units do; beside them somebody makes signals and takes ids."""
+    """Each writes other tables first, as units do; beside them somebody makes signals, and gc forgets analyses."""
     errors: list[BaseException] = []
-    start = threading.Barrier(5)
+    for turn in range(3):
+        publish(partitioned, f"old {turn}")
+    start = threading.Barrier(6)
 
     def work(number: int) -> None:
         try:
@@ -135,6 +137,11 @@ def test_publishers_at_once_do_not_deadlock(partitioned: Record) -> None:
             for turn in range(3):
                 if number < 4:
                     publish(partitioned, f"{number} {turn}", number)
+                    continue
+                if number == 5:
+                    with partitioned.session() as session:
+                        lock_for_deletion(session)
+                        session.execute(delete(Job).where(Job.identity == f"old {turn}"))
                     continue
                 with partitioned.session() as session:
                     key = {"name": f"new {turn}", "parameters_hash": ""}
@@ -144,7 +151,7 @@ def test_publishers_at_once_do_not_deadlock(partitioned: Record) -> None:
         except BaseException as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(5)]
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:

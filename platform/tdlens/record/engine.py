@@ -54,14 +54,20 @@ def make_engine(settings: Settings, *, foreign_keys: bool = True) -> Engine:
 SILENCE = 300
 """Seconds after which PostgreSQL ends a transaction whose process says nothing, and frees what that had locked."""
 _PATIENCE = f"-c idle_in_transaction_session_timeout={SILENCE}s"
-# A machine that is gone says no farewell: without these the server would wait for it for two hours.
+# A machine that is gone says no farewell: without these either side would wait for the other for hours.
 _KEEPALIVE = "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
+_OUR_KEEPALIVE = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,  # milliseconds
+}
 
 
 def postgresql_arguments(settings: Settings) -> dict[str, Any]:
-    """Connection arguments besides the address. Moments are UTC; a server that's gone is noticed in 10 s."""
+    """Connection arguments besides the address. Moments are UTC; a server that's gone is noticed within a minute."""
     options = f"{_PATIENCE} {_KEEPALIVE} {settings.url.query.get('options', '')} -c timezone=UTC"
-    return {"connect_timeout": 10, "application_name": "tdlens", "options": options}
+    return {"connect_timeout": 10, "application_name": "tdlens", "options": options} | _OUR_KEEPALIVE
 
 
 def _postgresql_engine(settings: Settings) -> Engine:
@@ -139,6 +145,11 @@ def _explain_postgresql(error: psycopg.Error, settings: Settings) -> UserError |
         return DiskFull(
             f"The disk of the database {settings.database} is full.",
             "Free some space on the server and run the command again.",
+        )
+    if error.sqlstate in ("40001", "40P01", "55P03"):
+        return DatabaseBusy(
+            f"Another transaction in {settings.database} was in the way: {str(error).strip().splitlines()[0]}.",
+            "Run the command again.",
         )
     # No state at all means that no server answered, 08… a broken connection, 57P… a server going down, 25P03 that this
     # process was silent in a transaction, as it was stopped.

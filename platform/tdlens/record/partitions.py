@@ -52,6 +52,15 @@ def insert_analysis(session: Session, analysis: Analysis, correlations: Mapping[
     run(f"ALTER TABLE {partition} DROP CONSTRAINT own")
 
 
+def lock_for_deletion(session: Session) -> None:
+    """To be called before analyses, or jobs that made some, are deleted.
+
+    Publishers hold the whole table first and the analyses second; whoever deletes must take them in the same order.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.connection().exec_driver_sql(f"LOCK TABLE {PARENT} IN ACCESS EXCLUSIVE MODE")
+
+
 def add_missing_partitions(cursor: psycopg.Cursor[Any]) -> None:
     """Gives every analysis its partition, if the schema has them; for correlations that are copied in afterwards."""
     partitioned = "SELECT 1 FROM pg_partitioned_table WHERE partrelid = to_regclass(%s)"

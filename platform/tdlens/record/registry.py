@@ -64,9 +64,10 @@ def record_blob(session: Session, blob: StoredBlob) -> str:
         BlobVanished: the file was deleted meanwhile, as nothing named it yet.
     """
     row = find_or_create(session, Blob, {"sha256": blob.sha256}, suffix=blob.suffix, bytes=blob.bytes)
-    # From here on `tdlens gc`, which deletes under a lock that this insertion waits for, sees the row.
+    # From here on `tdlens gc`, which deletes under locks that these two wait for, sees the row and leaves it.
+    held = select(Blob.sha256).where(Blob.sha256 == blob.sha256).with_for_update(read=True, key_share=True)
     store: BlobStore = session.info["blobs"]
-    if store.size(blob.sha256, blob.suffix) is None:
+    if session.scalar(held) is None or store.size(blob.sha256, blob.suffix) is None:
         raise BlobVanished(
             f"The blob {blob.sha256} was deleted before it was recorded.",
             "Its unit is computed again; run gc with a longer --grace.",

@@ -149,13 +149,22 @@ class BlobTests(Backend):
         study(2, "shared")
         age(record, 10)
         assert collect(record, grace=0).jobs == []
-        wanted = ["play old", "play child", "play nobody's"]
+        wanted = ["play nobody's", "play child", "play old"]
         for dry_run in (True, True, False):
             found = collect(record, grace=0, old_revisions=True, dry_run=dry_run)
             assert (found.jobs, found.rows, len(found.files)) == (wanted, [blob], 1)
         with record.session(read_only=True) as session:
             assert session.scalars(select(Job.identity)).all() == ["shared"]
         assert list(record.blobs.stored()) == []
+
+    def test_gc_spares_what_a_unit_in_progress_of_no_study_reads(self, record: Record) -> None:
+        done = {"state": "done", "lease_until": None, "finished_at": pd.Timestamp.now("UTC")}
+        with record.session() as session:
+            first, second = make_job(session, "first", **done), make_job(session, "second", **done)
+            live = make_job(session, "live")
+            for child, parent in ((second, first), (live, second)):
+                session.add(JobParent(job_id=child.id, parent_id=parent.id))
+        assert collect(record, grace=0, old_revisions=True).jobs == []
 
     def test_gc_spares_an_earlier_revision_that_is_being_computed(self, record: Record) -> None:
         with record.session() as session:
