@@ -92,7 +92,7 @@ def _unclaimed(jobs: pd.DataFrame) -> Check:
 
 def _leavings(record: Record, found: list[Finding], n: int) -> Check:
     orphans = [finding.text for finding in found if finding.kind == "orphan"]
-    unfinished = [str(path) for path in unfinished_files(record)]
+    unfinished = [str(path) for path in (*record.blobs.unfinished(older_than=0.0), *unfinished_files(record))]
     if not orphans and not unfinished:
         return Check("leavings", "ok", f"none beside {n} blobs")
     finding = f"{len(orphans)} blobs without a row, {len(unfinished)} unfinished files"
@@ -101,8 +101,8 @@ def _leavings(record: Record, found: list[Finding], n: int) -> Check:
 
 
 def unfinished_files(record: Record) -> list[Path]:
-    """Blobs and MLflow databases that were begun and never published."""
-    return [*record.blobs.unfinished(older_than=0.0), *sorted(record.settings.home.glob("mlflow-new-*"))]
+    """MLflow databases that were begun and never published."""
+    return sorted(record.settings.home.glob("mlflow-new-*"))
 
 
 def _damaged(record: Record, damaged: list[Finding], n: int, *, full: bool) -> Check:

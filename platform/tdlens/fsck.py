@@ -94,7 +94,7 @@ def _shapes(record: Record) -> dict[str, list[Expected]]:
 
 def _check_content(store: BlobStore, sha256: str, suffix: str, expected: list[Expected]) -> Iterator[Finding]:
     try:
-        path = store.verified(sha256, suffix)
+        path = store.check(sha256, suffix)
     except (CorruptBlob, MissingBlob) as error:
         yield Finding("content", sha256, suffix, error.message)
         return

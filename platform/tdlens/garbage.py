@@ -27,6 +27,7 @@ from tdlens.record import (
 )
 from tdlens.record.leases import clock
 from tdlens.record.partitions import lock_for_deletion
+from tdlens.remote_blobs import RemoteBlobStore
 
 COARSE = 2.0
 """Seconds by which an object store may round the moment of a file."""
@@ -75,7 +76,7 @@ def collect(record: Record, *, grace: float, old_revisions: bool = False, dry_ru
             found.jobs = _forget_old(record)
         with record.session() as session, session.begin_nested() as changes:
             if old_revisions and dry_run:
-                found.jobs = _forget(session, _old(session))
+                found.jobs = forget(session, _old(session))
             if session.get_bind().dialect.name == "postgresql":
                 # Waits for everybody who names a blob at this moment.
                 session.execute(text("LOCK TABLE blob IN EXCLUSIVE MODE"))
@@ -120,7 +121,7 @@ def _forget_old(record: Record) -> list[str]:
     for start in range(0, len(ids), TOGETHER):
         with record.session() as session:
             still = set(_old(session))
-            gone += _forget(session, [job_id for job_id in ids[start : start + TOGETHER] if job_id in still])
+            gone += forget(session, [job_id for job_id in ids[start : start + TOGETHER] if job_id in still])
     return gone
 
 
@@ -138,8 +139,8 @@ def _old(session: Session) -> list[int]:
     return list(session.scalars(old.order_by(Job.id.desc())))  # parents were there first
 
 
-def _forget(session: Session, ids: list[int]) -> list[str]:
-    """Deletes the jobs with the rows that they made; gives their names."""
+def forget(session: Session, ids: list[int]) -> list[str]:
+    """Deletes the jobs, children first, with the rows that they made; gives their names."""
     lock_for_deletion(session)
     names = {
         job.id: f"{job.stage} {job.key}"
@@ -161,7 +162,7 @@ def _age(session: Session, grace: float) -> float:
 
 
 def _copies(record: Record, horizon: float) -> list[Path]:
-    if not record.settings.blobs_url:
+    if not isinstance(record.blobs, RemoteBlobStore):
         return []
     copies = (record.blobs.root / "sha256").glob("??/*")
     return sorted(path for path in copies if path.stat().st_mtime < horizon)

@@ -24,7 +24,7 @@ ATOMIC = frozenset(("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"))
 
 
 def open_blobs(settings: Settings) -> BlobStore:
-    """The record's blobs: a folder, or the address that TDLENS_BLOBS names.
+    """The record's blobs: a folder, or the address that TDLENS_BLOBS names; file:// is a folder too.
 
     Raises:
         UserError: nothing installed here knows the address.
@@ -36,6 +36,8 @@ def open_blobs(settings: Settings) -> BlobStore:
             f"TDLENS_BLOBS is {settings.blobs_url!r}, which is no address.",
             "Give one with a protocol, such as s3://bucket/folder, or unset it to keep blobs in TDLENS_HOME.",
         )
+    if settings.blobs_url.split("://")[0] in ("file", "local"):
+        return BlobStore(Path(_file_system(settings.blobs_url)[1]))
     return RemoteBlobStore(settings.blobs, settings.blobs_url.rstrip("/"))
 
 
@@ -62,6 +64,9 @@ class RemoteBlobStore(BlobStore):
     def verified(self, sha256: str, suffix: str) -> Path:
         with suppress(MissingBlob, CorruptBlob):
             return super().verified(sha256, suffix)
+        return self.check(sha256, suffix)
+
+    def check(self, sha256: str, suffix: str) -> Path:
         with self._errors() as files:
 
             def fetch(path: Path) -> None:
@@ -87,7 +92,7 @@ class RemoteBlobStore(BlobStore):
     def size(self, sha256: str, suffix: str) -> int | None:
         with self._errors() as files:
             try:
-                return int(files.info(self._place(sha256, suffix), refresh=True)["size"])
+                return int(files.info(self._place(sha256, suffix))["size"])
             except FileNotFoundError:
                 return None
 
@@ -105,7 +110,7 @@ class RemoteBlobStore(BlobStore):
     def stored(self) -> Iterator[StoredFile]:
         with self._errors() as files:
             try:
-                found = files.find(f"{self._base}/sha256", detail=True, refresh=True)
+                found = files.find(f"{self._base}/sha256", detail=True)
             except FileNotFoundError:
                 found = {}
             for name, about in sorted(found.items()):
@@ -132,6 +137,7 @@ class RemoteBlobStore(BlobStore):
     def _errors(self) -> Iterator[Any]:
         """The file system; what it raises about itself becomes a message."""
         files = _file_system(self.url)[0]
+        files.invalidate_cache()  # others write there too
         try:
             yield files
         except FileNotFoundError:

@@ -40,26 +40,37 @@ def bucket() -> Iterator[str]:
     running.stop()
 
 
-@pytest.fixture(params=["folder", "memory", "file", "s3"])
+@pytest.fixture(params=["folder", "memory", "file", "moved", "s3"])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     place = {
         "folder": lambda: "",
         "memory": lambda: f"memory://{uuid.uuid4().hex}",
         "file": lambda: (tmp_path / "elsewhere").as_uri(),
+        "moved": lambda: MOVED + (tmp_path / "elsewhere").as_uri(),
         "s3": lambda: f"{request.getfixturevalue('bucket')}/{uuid.uuid4().hex}",
     }[request.param]()
     return Settings(tmp_path / "home", "sqlite://", place)
 
 
+MOVED = "moved:"
+"""Marks a folder that is used as a store which must be written to under another name first, such as an SFTP server."""
+
+
+def opened(settings: Settings) -> BlobStore:
+    if settings.blobs_url.startswith(MOVED):
+        return RemoteBlobStore(settings.blobs, settings.blobs_url.removeprefix(MOVED))
+    return open_blobs(settings)
+
+
 @pytest.fixture
 def store(settings: Settings) -> BlobStore:
-    return open_blobs(settings)
+    return opened(settings)
 
 
 @pytest.fixture
 def elsewhere(settings: Settings, tmp_path: Path) -> BlobStore:
     """The same store as another machine sees it: with no local copies."""
-    return open_blobs(Settings(tmp_path / "other", "sqlite://", settings.blobs_url)) if settings.blobs_url else None
+    return opened(Settings(tmp_path / "other", "sqlite://", settings.blobs_url)) if settings.blobs_url else None
 
 
 def overwrite(store: BlobStore, sha256: str, suffix: str, data: bytes) -> None:
@@ -109,10 +120,24 @@ def test_a_missing_blob_is_named(store: BlobStore) -> None:
         store.read(blob.sha256, "bin")
 
 
-def test_a_damaged_local_copy_is_fetched_again(settings: Settings) -> None:
-    if not settings.blobs_url:
+def test_damage_behind_a_whole_local_copy_is_found(store: BlobStore) -> None:
+    blob = store.put_bytes(b"abc", "bin")
+    assert store.check(blob.sha256, "bin").read_bytes() == b"abc"
+    overwrite(store, blob.sha256, "bin", b"abd")
+    with pytest.raises(CorruptBlob, match=blob.sha256[:12]):
+        store.check(blob.sha256, "bin")
+
+
+def test_a_folder_by_its_address_is_no_remote_store(tmp_path: Path) -> None:
+    store = open_blobs(Settings(tmp_path / "home", "sqlite://", (tmp_path / "shared").as_uri()))
+    blob = store.put_bytes(b"abc", "bin")
+    (file,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    assert file == tmp_path / "shared" / "sha256" / blob.sha256[:2] / f"{blob.sha256}.bin"
+
+
+def test_a_damaged_local_copy_is_fetched_again(store: BlobStore) -> None:
+    if not isinstance(store, RemoteBlobStore):
         pytest.skip("a folder has no local copies")
-    store = open_blobs(settings)
     blob = store.put_bytes(b"abc", "bin")
     store.path(blob.sha256, "bin").write_bytes(b"rot")
     assert store.read(blob.sha256, "bin") == b"abc"

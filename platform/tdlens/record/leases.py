@@ -20,6 +20,7 @@ from sqlalchemy import (
     Update,
     and_,
     bindparam,
+    case,
     delete,
     exists,
     func,
@@ -45,8 +46,12 @@ ERROR_LENGTH = 2000
 """Characters of an error that are kept."""
 
 
+MOST_ATTEMPTS = 25
+"""A unit that is lost in so many attempts counts as failed: it may be what kills whoever computes it."""
+
+
 class Superseded(UserError):
-    """The unit was given to another worker meanwhile; what this one computed is dropped."""
+    """The unit was given to another worker meanwhile, or forgotten; what this one computed is dropped."""
 
 
 class clock(GenericFunction[Any]):
@@ -95,11 +100,13 @@ def _first(state: str) -> Select[Any]:
 
 # One that is locked is being published, renewed or reaped at this moment: nobody waits for that.
 _late = select(_JOB.c.id).where(_EXPIRED).order_by(_JOB.c.id).with_for_update(skip_locked=True)
-_REAP = (
-    update(_JOB)
-    .where(_JOB.c.id.in_(_late))
-    .values(state="lost", lease_until=None, error="its worker gave no sign of life")
-)
+_again = _JOB.c.attempt < MOST_ATTEMPTS
+_GONE = {
+    "state": case((_again, "lost"), else_="failed"),
+    "finished_at": case((_again, None), else_=clock(0.0)),
+    "lease_until": None,
+}
+_REAP = update(_JOB).where(_JOB.c.id.in_(_late)).values(_GONE | {"error": "its worker gave no sign of life"})
 
 
 @cache
@@ -115,11 +122,15 @@ def _claim(provenance: tuple[str, ...]) -> Any:
 _SAME = and_(_JOB.c.id == bindparam("held"), _JOB.c.attempt == bindparam("number"), _JOB.c.owner == bindparam("by"))
 _STATE = select(_JOB.c.state).where(_SAME)
 _held = update(_JOB).where(_SAME, _JOB.c.state.in_(("leased", "lost")))
-_RENEW = _held.values(state="leased", lease_until=clock(bindparam("seconds")), error=None)
+# One that is locked is being published by this very worker, whose supervisor mustn't wait for that.
+_mine = select(_JOB.c.id).where(_SAME, _JOB.c.state.in_(("leased", "lost"))).with_for_update(skip_locked=True)
+_RENEW = (
+    update(_JOB).where(_JOB.c.id.in_(_mine)).values(state="leased", lease_until=clock(bindparam("seconds")), error=None)
+)
 _PUBLISH = _held.values(state="done", lease_until=None, finished_at=clock(0.0), error=None)
 _RELEASE = _held.values(state="pending", owner=None, lease_until=None)
 _FAIL = _held.values(state="failed", lease_until=None, finished_at=clock(0.0), error=bindparam("why"))
-_LOSE = _held.values(state="lost", lease_until=None, error=bindparam("why"))
+_LOSE = _held.values(_GONE | {"error": bindparam("why")})
 
 
 @dataclass(frozen=True)
@@ -231,7 +242,11 @@ def unsettled(session: Session, study_id: int) -> bool:
 
 
 def renew(session: Session, held: Claim, *, lease: float = LEASE) -> bool:
-    """Holds a unit for another `lease` seconds, also one that was declared lost but that nobody took; False if gone."""
+    """Holds a unit for another `lease` seconds, also one that was declared lost but that nobody took.
+
+    Returns:
+        False if it is gone, or being published at this moment.
+    """
     return _change_held(session, _RENEW, held, seconds=lease)
 
 
@@ -243,7 +258,7 @@ def publish(session: Session, held: Claim) -> None:
     """
     if not _change_held(session, _PUBLISH, held):
         raise Superseded(
-            f"Unit {held.job_id} was given to another worker meanwhile; this result is dropped.",
+            f"Unit {held.job_id} was given to another worker meanwhile, or forgotten; this result is dropped.",
             "Nothing is lost: the other worker's result counts.",
         )
 

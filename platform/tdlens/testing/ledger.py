@@ -202,6 +202,19 @@ class LedgerTests(Backend):
                 assert held is not None and word(session, held, "é" * (ERROR_LENGTH + 1))
         assert [job(record, name).error for name in "ab"] == ["é" * ERROR_LENGTH] * 2
 
+    def test_a_unit_that_is_lost_again_and_again_counts_as_failed(self, record: Record) -> None:
+        study_id = plan(record, unit("a"))
+        for attempt in range(1, leases.MOST_ATTEMPTS + 1):
+            held = claimed(record, study_id)
+            assert held.attempt == attempt
+            if attempt % 2:
+                assert settle(record, held, "lose")
+            else:
+                let_expire(record, held)
+        row = job(record, "a")
+        assert (row.state, row.error) == ("failed", "it is gone") and row.finished_at is not None
+        assert claim(record, study_id, "other") is None
+
     def test_a_heartbeat_holds_a_unit(self, record: Record) -> None:
         study_id = plan(record, unit("a"))
         held = claimed(record, study_id)
