@@ -23,7 +23,7 @@ from sqlalchemy import func, select
 from jobs.cli.threads import available_cores
 from jobs.worker.patience import patiently
 from tdlens.errors import DiskFull, UserError
-from tdlens.record import Job, Record, StudyJob, Submission
+from tdlens.record import Job, Record, StudyJob, Submission, leases
 
 T = TypeVar("T")
 POLL = 0.5
@@ -95,14 +95,13 @@ class LocalWorkers:
                 del self._running[number]
                 if code == 2:
                     raise self._reason(number)
-                if code in (0, 1):
-                    over = True  # a worker only ends by itself when nothing is left to do
-                elif not over:
+                over = over or not self._unsettled(console)
+                if not over:
                     deaths += 1
-                    console.print(Text(f"worker {number} died ({code}) and is started again", "yellow"))
+                    console.print(Text(f"worker {number} ended ({code}) and is started again", "yellow"))
                     if deaths > DEATHS * self.n:
                         raise UserError(
-                            f"The workers died {deaths} times while no unit was done.",
+                            f"The workers ended {deaths} times while no unit was done.",
                             f"See what they said in {self.logs}; with too little memory use fewer --workers.",
                         )
                     self._start(number)
@@ -112,9 +111,9 @@ class LocalWorkers:
                 f"{states['failed']} units failed.", "See why: tdlens status. Run the study again to try them again."
             )
         left = sum(states.values()) - states.get("done", 0)
-        if left or not states:
+        if left:
             raise UserError(
-                f"The workers have ended, and {left or 'all'} units are left: they were stopped, or died too often.",
+                f"The workers have ended, and {left} units are left.",
                 f"See what they said in {self.logs}, and run the study again: it goes on where it was.",
             )
         fresh = self._published_since(console)
@@ -171,6 +170,15 @@ class LocalWorkers:
                 return {state: n for state, n in session.execute(query)}
 
         return self._patiently(read, console)
+
+    def _unsettled(self, console: Console) -> bool:
+        """Whether there is something left to do: to be planned, computed, or waited for."""
+
+        def read() -> bool:
+            with self.record.session(read_only=True) as session:
+                return leases.unsettled(session, self.submission.study_id)
+
+        return not self._states(console) or self._patiently(read, console)
 
     def _published_since(self, console: Console) -> int:
         """Units that were done after the submission."""

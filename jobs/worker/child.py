@@ -13,13 +13,14 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from jobs.cli.console import say_error
 from jobs.cli.threads import use_available_cores
 from jobs.worker.assignment import Assignment
-from jobs.worker.patience import patiently
+from jobs.worker.patience import STORE_PATIENCE, patiently
 from tdlens.errors import UserError
 from tdlens.record import Record
 from tdlens.record.leases import Claim
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from jobs.stage import Unit
     from jobs.worker.loop import Idle
 
-ORPHANED = 70
-"""Exit code of a process whose supervisor is gone."""
+ORPHANED, CRASHED = 70, 71
+"""Exit codes of a process whose supervisor is gone, and of one that met what nobody had foreseen."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, signal.SIGHUP)
 """Ignored here: schedulers and terminals send them to a whole group, and the supervisor decides."""
 
@@ -103,6 +104,7 @@ def main(assignment: Assignment, channel: Channel) -> int:
 
     try:
         record = patiently(lambda: Record.open(Settings.from_environment()), channel.note)
+        record = record.patient(STORE_PATIENCE, channel.note)
         try:
             return Server(record, assignment, channel, channel).run(lambda seconds: stop.wait(seconds))
         finally:
@@ -110,6 +112,9 @@ def main(assignment: Assignment, channel: Channel) -> int:
     except UserError as error:
         say_error(error)
         return 2
+    except Exception:
+        traceback.print_exc()
+        return CRASHED
 
 
 def own_output() -> Channel:

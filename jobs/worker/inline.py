@@ -24,7 +24,7 @@ from jobs.stage import Unit
 from jobs.study import Study
 from jobs.worker.heartbeat import Sidecar, sidecar
 from jobs.worker.loop import Idle, drain
-from jobs.worker.patience import patiently
+from jobs.worker.patience import STORE_PATIENCE, patiently
 from tdlens.errors import UserError
 from tdlens.record import Record, leases
 from tdlens.record.leases import Claim
@@ -57,6 +57,7 @@ def run_study(study: Study, record: Record, console: Console, *, lease: float = 
         UserError: a mistake in the study or its model, a full disk, units that failed in other workers.
     """
     with Progress(*COLUMNS, console=console, transient=True) as progress, sidecar(record.settings, lease) as heartbeat:
+        record = record.patient(STORE_PATIENCE, lambda line: console.print(Text(line, "yellow"), soft_wrap=True))
         context = Context(study, record, progress)
         plan = plan_study(context)  # first: what can't be planned must not become the current revision
         study_id = record_study(record, study)
@@ -109,7 +110,7 @@ class _Watch:
         if outcome == "published":
             self.computed[stage] += 1
             self.announce()
-        elif outcome == "superseded":
+        elif outcome in ("superseded", "released"):
             self.note(f"{stage}: {error}")
 
     def idle(self, state: Idle, study_id: int | None = None) -> None:

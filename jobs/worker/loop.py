@@ -10,13 +10,12 @@ from jobs.owner import lose_dead, this_process
 from jobs.pipeline import Replanned, Work
 from jobs.stage import Publish, Unit
 from jobs.worker.patience import patiently
-from tdlens.errors import BlobsUnreachable, BlobVanished, DatabaseBusy, DiskFull, Unreachable, UserError
+from tdlens.errors import BlobsUnreachable, BlobVanished, DatabaseBusy, DiskFull, NoSuchStore, Unreachable, UserError
 from tdlens.record import leases
 from tdlens.record.leases import Claim, Superseded
 
 AWAY = (Unreachable, DatabaseBusy, BlobsUnreachable, BlobVanished)
-"""Errors of the place and not of the unit: it goes back in line, and the process waits."""
-
+"""Errors of the place and not of the unit: it goes back in line, and the process rests before the next."""
 
 Idle = Literal["planning", "waiting"]
 
@@ -38,7 +37,7 @@ class Watch(Protocol):
 
 
 def compute_next(work: Work, watch: Watch, *, lease: float = leases.LEASE, stop_on_error: bool) -> bool:
-    """Claim, compute and publish the study's next unit; False if there is none to claim now.
+    """Claim, compute and publish the study's next unit.
 
     Args:
         work: the study.
@@ -46,8 +45,12 @@ def compute_next(work: Work, watch: Watch, *, lease: float = leases.LEASE, stop_
         lease: seconds until the unit counts as lost, unless somebody renews it.
         stop_on_error: raise what a unit raises, rather than go on with others.
 
+    Returns:
+        False if there is none to claim now, or if it had to be put back: wait before the next.
+
     Raises:
-        DiskFull: the unit is back in line. With ``stop_on_error`` also whatever a unit raised; it is marked as failed.
+        DiskFull, NoSuchStore: the unit is back in line.
+        Exception: with ``stop_on_error``, whatever the unit raised; it is marked as failed.
         Replanned: the study's units aren't those of `work` any more.
         Unreachable, DatabaseBusy: the database was away for longer than is waited.
     """
@@ -74,8 +77,9 @@ def compute_next(work: Work, watch: Watch, *, lease: float = leases.LEASE, stop_
     except AWAY as error:
         patiently(lambda: _give_up(work, claim, None), watch.note)
         watch.let_go("released", error)
+        return False
     except BaseException as error:
-        ours = isinstance(error, Exception) and not isinstance(error, DiskFull)
+        ours = isinstance(error, Exception) and not isinstance(error, DiskFull | NoSuchStore)
         # where the database fails too, the lease runs out
         with suppress(UserError):
             _give_up(work, claim, error if ours else None)
@@ -115,8 +119,16 @@ Stopped = Callable[[float], bool]
 """Waits for some seconds, or until the process is asked to stop; whether it was."""
 
 
-def drain(work: Work, watch: Watch, stopped: Stopped, *, lease: float, stop_on_error: bool = False) -> None:
+def drain(
+    work: Work, watch: Watch, stopped: Stopped, *, lease: float, stop_on_error: bool = False, stay: bool = True
+) -> int:
     """Compute the study's units until none is left that could still be done, by this process or another.
+
+    Args:
+        stay: also wait for units that others compute, as those that read them come next.
+
+    Returns:
+        How many units were computed, or failed, here.
 
     Raises:
         UserError: as ``compute_next``.
@@ -126,14 +138,15 @@ def drain(work: Work, watch: Watch, stopped: Stopped, *, lease: float, stop_on_e
         with work.context.record.session(read_only=True) as session:
             return leases.unsettled(session, work.study_id)
 
-    pause = 0.1
+    pause, computed = 0.1, 0
     while not stopped(0):
         if compute_next(work, watch, lease=lease, stop_on_error=stop_on_error):
-            pause = 0.1
+            pause, computed = 0.1, computed + 1
             continue
-        if not patiently(unsettled, watch.note):
-            return
+        if not stay or not patiently(unsettled, watch.note):
+            break
         watch.idle("waiting", work.study_id)
         if stopped(pause):
-            return
+            break
         pause = min(2 * pause, 5.0)
+    return computed

@@ -9,8 +9,10 @@ from typing import TypeVar
 from tdlens.errors import DatabaseBusy, Unreachable
 
 T = TypeVar("T")
-PATIENCE = 300.0
-"""Seconds for which a database may be away before a process gives up: a restart with recovery takes less."""
+PATIENCE = 6 * 3600.0
+"""Seconds for which a database may be away before a process gives up: a night's maintenance takes less."""
+STORE_PATIENCE = 3600.0
+"""Seconds for which the blobs' store may be away before a unit's result is given up."""
 PAUSE = 1.0
 """Seconds between two attempts."""
 

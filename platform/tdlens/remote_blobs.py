@@ -5,20 +5,24 @@ other way. So what is read is always a checked local file that can be mapped int
 environment, as the file system's own package reads them, and are never kept.
 """
 
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 
 from tdlens.blobs import RESTORE, BlobStore, StoredBlob, StoredFile
-from tdlens.errors import BlobsUnreachable, CorruptBlob, MissingBlob, UserError
+from tdlens.errors import BlobsUnreachable, CorruptBlob, MissingBlob, NoSuchStore, UserError
 from tdlens.settings import Settings
 
+T = TypeVar("T")
+PAUSE = 5.0
+"""Seconds between two attempts to reach a store."""
 ATOMIC = frozenset(("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"))
 """Protocols whose files appear whole or not at all; elsewhere a file is uploaded under another name and moved."""
 
@@ -46,25 +50,36 @@ class RemoteBlobStore(BlobStore):
     """Blobs at `url`, laid out as in a folder; `root` is the folder of local copies."""
 
     url: str
+    patience: float = 0.0
+    """Seconds for which it is tried again when it can't be reached."""
+    tell: Callable[[str], None] = lambda line: None
+    """Takes a line for people when that begins."""
+
+    def patient(self, seconds: float, tell: Callable[[str], None]) -> BlobStore:
+        return replace(self, patience=seconds, tell=tell)
 
     def put_file(self, write: Callable[[Path], object], suffix: str, *, size: int | None = None) -> StoredBlob:
         blob = super().put_file(write, suffix, size=size)
         target = self._place(blob.sha256, suffix)
-        with self._errors() as files:
-            if self._atomic:  # they have no folders: making one would make a bucket
-                files.put_file(str(self.path(blob.sha256, suffix)), target)
-            else:
-                temporary = f"{self._base}/unfinished/{uuid.uuid4().hex}"
-                for folder in (f"{self._base}/unfinished", target.rsplit("/", 1)[0]):
-                    files.makedirs(folder, exist_ok=True)
-                files.put_file(str(self.path(blob.sha256, suffix)), temporary)
-                files.mv(temporary, target)
+
+        def upload() -> None:
+            with self._errors() as files:
+                if self._atomic:  # they have no folders: making one would make a bucket
+                    files.put_file(str(self.path(blob.sha256, suffix)), target)
+                else:
+                    temporary = f"{self._base}/unfinished/{uuid.uuid4().hex}"
+                    for folder in (f"{self._base}/unfinished", target.rsplit("/", 1)[0]):
+                        files.makedirs(folder, exist_ok=True)
+                    files.put_file(str(self.path(blob.sha256, suffix)), temporary)
+                    files.mv(temporary, target)
+
+        self._patiently(upload)
         return blob
 
     def verified(self, sha256: str, suffix: str) -> Path:
         with suppress(MissingBlob, CorruptBlob):
             return super().verified(sha256, suffix)
-        return self.check(sha256, suffix)
+        return self._patiently(lambda: self.check(sha256, suffix))
 
     def check(self, sha256: str, suffix: str) -> Path:
         with self._errors() as files:
@@ -122,6 +137,19 @@ class RemoteBlobStore(BlobStore):
         with self._errors() as files, suppress(FileNotFoundError):
             files.rm_file(self._place(sha256, suffix))
 
+    def _patiently(self, action: Callable[[], T]) -> T:
+        end, told = time.monotonic() + self.patience, False
+        while True:
+            try:
+                return action()
+            except BlobsUnreachable as error:
+                if time.monotonic() >= end:
+                    raise
+                if not told:
+                    self.tell(f"{error.message.rstrip('.')}. Waiting for it.")
+                    told = True
+                time.sleep(min(PAUSE, self.patience))
+
     @property
     def _atomic(self) -> bool:
         return self.url.split("://")[0] in ATOMIC
@@ -142,7 +170,7 @@ class RemoteBlobStore(BlobStore):
             yield files
         except FileNotFoundError:
             # a bucket that isn't there says the same as a file that isn't
-            raise BlobsUnreachable(f"There is no place {self.url}.", "Make it, or correct TDLENS_BLOBS.") from None
+            raise NoSuchStore(f"There is no place {self.url}.", "Make it, or correct TDLENS_BLOBS.") from None
         except (UserError, GeneratorExit):
             raise
         except Exception as error:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tdlens.blobs import BlobStore
-from tdlens.errors import BlobsUnreachable, CorruptBlob, MissingBlob, UserError
+from tdlens.errors import BlobsUnreachable, CorruptBlob, MissingBlob, NoSuchStore, UserError
 from tdlens.remote_blobs import RemoteBlobStore, open_blobs
 from tdlens.settings import Settings
 
@@ -151,5 +151,24 @@ def test_an_address_that_nothing_knows(tmp_path: Path, address: str) -> None:
 
 def test_a_bucket_that_is_not_there(bucket: str, tmp_path: Path) -> None:
     store = open_blobs(Settings(tmp_path, "sqlite://", "s3://absent/x"))
-    with pytest.raises(BlobsUnreachable, match="s3://absent/x"):
+    with pytest.raises(NoSuchStore, match="s3://absent/x"):
         store.put_bytes(b"abc", "bin")
+
+
+def test_a_patient_store_waits_until_it_can_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tdlens.remote_blobs.PAUSE", 0.01)
+    store = open_blobs(Settings(tmp_path, "sqlite://", f"memory://{uuid.uuid4().hex}"))
+    files = fsspec.filesystem("memory")
+    put, failures, said = type(files).put_file, iter(range(3)), []
+
+    def away(self: object, *given: object, **named: object) -> None:
+        if next(failures, None) is not None:
+            raise OSError("connection refused")
+        put(self, *given, **named)
+
+    monkeypatch.setattr(type(files), "put_file", away)
+    with pytest.raises(BlobsUnreachable, match="connection refused"):
+        store.put_bytes(b"abc", "bin")
+    blob = store.patient(30, said.append).put_bytes(b"abc", "bin")
+    assert store.check(blob.sha256, "bin").read_bytes() == b"abc"
+    assert len(said) == 1 and said[0].endswith("connection refused. Waiting for it.")

@@ -98,12 +98,12 @@ def test_workers_that_end_when_all_is_done(record: Record, make: Callable[..., t
 def test_a_dead_worker_is_started_again(record: Record, make: Callable[..., tuple[Fake, io.StringIO]]) -> None:
     made = make([ends(-9), ends(-9), ends(0, lambda: finish(record))])
     assert run(made) == (3, 0)
-    assert made[0].started == [1, 1, 1] and made[1].getvalue().count("died (-9) and is started again") == 2
+    assert made[0].started == [1, 1, 1] and made[1].getvalue().count("ended (-9) and is started again") == 2
 
 
 def test_workers_that_always_die_are_given_up(make: Callable[..., tuple[Fake, io.StringIO]]) -> None:
     made = make([ends(-9)], [ends(-11)])
-    with pytest.raises(UserError, match="died 7 times while no unit was done"):
+    with pytest.raises(UserError, match="ended 7 times while no unit was done"):
         run(made)
     assert len(made[0].started) in (8, 9)
 
@@ -115,13 +115,16 @@ def test_failed_units_are_an_error(record: Record, make: Callable[..., tuple[Fak
 
 
 @pytest.mark.parametrize("code", [0, 1])
-def test_workers_that_end_with_units_left_are_no_success(
+def test_workers_that_end_with_units_left_are_started_again_and_no_success(
     record: Record, make: Callable[..., tuple[Fake, io.StringIO]], code: int
 ) -> None:
     """Each was stopped by hand, or gave up as its process died too often."""
     made = make([ends(code, lambda: finish(record, n=1))], [ends(code)])
-    with pytest.raises(UserError, match="2 units are left"):
+    with pytest.raises(UserError, match="ended 7 times while no unit was done"):
         run(made)
+    assert len(made[0].started) > 6
+    made = make([ends(code, lambda: finish(record, n=1)), ends(0, lambda: finish(record))])
+    assert run(made) == (3, 0)
 
 
 def test_what_a_worker_finds_to_be_put_right_ends_the_run(make: Callable[..., tuple[Fake, io.StringIO]]) -> None:

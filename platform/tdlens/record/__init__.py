@@ -1,8 +1,8 @@
 """The record: everything tdlens knows, in one relational database with a folder of blobs beside it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -90,6 +90,10 @@ class Record:
             upgrade(settings)
         check(settings)
         return cls(settings, make_engine(settings), open_blobs(settings))
+
+    def patient(self, seconds: float, tell: Callable[[str], None]) -> "Record":
+        """The same record, whose blobs are waited for so long when their store can't be reached."""
+        return replace(self, blobs=self.blobs.patient(seconds, tell))
 
     @contextmanager
     def session(self, *, read_only: bool = False) -> Iterator[Session]:
