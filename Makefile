@@ -43,6 +43,8 @@ bench: setup ## measure what benchmarks/README.md reports
 	$(BIN)/python benchmarks/capture.py
 	$(BIN)/python benchmarks/sae_training.py
 	$(BIN)/python benchmarks/sae_correlation.py
+	PYTHONPATH=. $(BIN)/python benchmarks/ledger.py
+	PYTHONPATH=. $(BIN)/python benchmarks/record_correlations.py
 
 clean: ## remove the virtual environment and caches, never the record
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

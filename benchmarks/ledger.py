@@ -1,6 +1,6 @@
 """Units a second that the ledger hands out and takes back, from several processes.
 
-    python benchmarks/ledger.py [--units 4000] [--workers 4] [--rounds 3]
+    PYTHONPATH=. python benchmarks/ledger.py [--units 4000] [--workers 4] [--rounds 3]
 
 Each worker claims a unit, marks it done in a transaction that inserts one row, and claims the next, exactly as
 `tdlens worker` does, but computes nothing. Every unit must be done exactly once. On SQLite, and on PostgreSQL: a

@@ -1,6 +1,6 @@
 """The record of correlations at the size of Llama 3 70B: publishing, the canonical query, retiring an analysis.
 
-    python benchmarks/record_correlations.py [--blocks 80] [--latents 65536] [--signals 20] [--rounds 5]
+    PYTHONPATH=. python benchmarks/record_correlations.py [--blocks 80] [--latents 65536] [--signals 20] [--rounds 5]
 
 By default 80 blocks x 65,536 latents x 20 signals = 104.9 million estimates, with the columns that a study has: the
 whole matrix of each block in parquet, the strongest 256 per block and signal and all above the cutoff in SQL, coverage

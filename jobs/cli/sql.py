@@ -48,9 +48,9 @@ def sql(
     """
     Ask the record a question in SQL; read-only, which the database itself enforces.
 
-    The views, each with names resolved and each study's current revision: v_study, v_job, v_episode, v_step,
-    v_learning_signal, v_activation_shard, v_sae, v_latent_correlation, v_correlation, v_coverage,
-    v_intervention, v_intervention_effect, v_behaviour_fit.
+    The views, with names resolved, and of each study the current revision: v_study, v_job, v_submission, v_worker,
+    v_model, v_episode, v_step, v_learning_signal, v_activation_shard, v_sae, v_latent_activation,
+    v_latent_correlation, v_correlation, v_coverage, v_intervention, v_intervention_effect, v_behaviour_fit.
 
     **Examples**
 

@@ -68,6 +68,7 @@ def status(
     A unit that runs for far too long may hang: its worker shows that it lives all the same. Stop that worker with
     SIGTERM (its host and process number are shown), and the unit goes back in line.
     """
+    from tdlens.errors import Unreachable
     from tdlens.settings import Settings
 
     settings = Settings.from_environment()
@@ -78,7 +79,10 @@ def status(
     with suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False) as live:
         while True:
             # what doesn't fit on the terminal is cut at the bottom
-            live.update(Group(*_workers(settings), *_studies(settings)), refresh=True)
+            try:
+                live.update(Group(*_workers(settings), *_studies(settings)), refresh=True)
+            except Unreachable as error:  # perhaps it is being restarted
+                live.update(Text(error.message, "yellow"), refresh=True)
             time.sleep(every)
 
 

@@ -15,18 +15,18 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psycopg
 from psycopg import sql
+from sqlalchemy import exists, inspect, select
 
 import tdlens
-from tdlens.blobs import BlobStore, StoredBlob
+from tdlens.blobs import BlobStore, StoredBlob, flush
 from tdlens.errors import UserError
 from tdlens.maintenance import alone
-from tdlens.record import Base, Record
-from tdlens.record.engine import clear_errors
-from tdlens.record.migrate import check, current_revision, upgrade
+from tdlens.record import Base, Record, Worker
+from tdlens.record.engine import clear_errors, connect_postgresql, make_engine
+from tdlens.record.migrate import check, current_revision, downgrade, upgrade
 from tdlens.record.partitions import PARENT, add_missing_partitions
 from tdlens.remote_blobs import open_blobs
 from tdlens.settings import Settings
@@ -79,12 +79,14 @@ def backup(record: Record, folder: Path, advance: Callable[[int, int], None] = l
         MissingBlob, CorruptBlob: a blob isn't as recorded; the earlier backup stays as it was.
         UserError: the folder holds something else; another backup is at work.
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
+    present = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    # What an interrupted first backup left is gone on with.
+    if MANIFEST not in present and any(name != "blobs" and not name.startswith("database-") for name in present):
         raise UserError(f"{folder} isn't empty and holds no backup.", "Give a new folder, or an earlier backup's.")
     made = datetime.now(UTC)
     database = folder / f"database-{made:%Y%m%dT%H%M%S%f}"
-    database.mkdir(parents=True)
     with alone(record):  # no blob goes while its copy is made
+        database.mkdir(parents=True)
         dialect = record.engine.dialect.name
         revision = check(record.settings)
         tables = (_dump_sqlite if dialect == "sqlite" else _dump_postgresql)(record, database)
@@ -107,7 +109,10 @@ def backup(record: Record, folder: Path, advance: Callable[[int, int], None] = l
     )
     temporary = folder / f"{MANIFEST}.new"
     temporary.write_text(json.dumps(asdict(manifest), indent=2) + "\n")
+    for path in (*database.iterdir(), database, temporary):
+        flush(path)
     temporary.replace(folder / MANIFEST)
+    flush(folder)  # before the earlier one goes
     for old in folder.glob("database-*"):
         if old != database:
             shutil.rmtree(old)
@@ -121,8 +126,8 @@ def restore(
 
     Raises:
         UserError: there is no whole backup, it is of another kind of database or of a newer tdlens, or the record
-            holds something already.
-        CorruptBlob, MissingBlob: a blob of the backup is damaged; the record is left without a database.
+            holds something already, be it only a schema that somebody uses.
+        CorruptBlob, MissingBlob: a blob of the backup is damaged; the record stays empty.
     """
     manifest = Manifest.read(folder)
     kind = "sqlite" if settings.sqlite_path is not None else "postgresql"
@@ -131,7 +136,7 @@ def restore(
             f"The backup is of a {manifest.dialect} database, and {settings.database} is {kind}.",
             "Set TDLENS_DATABASE_URL to an empty database of the backup's kind, or unset it for SQLite.",
         )
-    if current_revision(settings) is not None:
+    if current_revision(settings) is not None and not _is_empty(settings):
         raise UserError(
             f"There is a record at {settings.database} already.",
             "Restore into another: set TDLENS_HOME (or TDLENS_DATABASE_URL) to a place that holds none.",
@@ -148,7 +153,9 @@ def restore(
         advance(number, len(blobs))
         path = source.verified(blob.sha256, blob.suffix)
         target.put_file(partial(shutil.copyfile, path), blob.suffix, size=blob.bytes)
-    # Blobs first, rows last: an interrupted restore leaves orphans and no record.
+    # Blobs first, rows last and at once: an interrupted restore leaves orphans and at most an empty record.
+    if current_revision(settings) is not None:
+        downgrade(settings, "base")
     if manifest.dialect == "sqlite":
         _load_sqlite(settings, folder / manifest.database / SQLITE_FILE)
     else:
@@ -156,6 +163,18 @@ def restore(
         _load_postgresql(settings, folder / manifest.database, list(manifest.tables))
     upgrade(settings)
     return manifest
+
+
+def _is_empty(settings: Settings) -> bool:
+    """Whether there is a schema and nothing in it; workers may have entered their names."""
+    engine = make_engine(settings)
+    try:
+        with clear_errors(settings), engine.connect() as connection:
+            present = set(inspect(connection).get_table_names())
+            tables = [table for table in Base.metadata.sorted_tables if table.name in present - {Worker.__tablename__}]
+            return not any(connection.scalar(select(exists(select(table)))) for table in tables)
+    finally:
+        engine.dispose()
 
 
 def _dump_sqlite(record: Record, folder: Path) -> dict[str, int]:
@@ -174,19 +193,20 @@ def _load_sqlite(settings: Settings, dumped: Path) -> None:
     path = settings.sqlite_path
     assert path is not None
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():  # its log must not be taken for the new file's
+        with clear_errors(settings), closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA journal_mode = DELETE").fetchone()
     temporary = path.with_suffix(".restoring")
     shutil.copyfile(dumped, temporary)
+    flush(temporary)
     temporary.replace(path)
-
-
-def _connect(settings: Settings) -> psycopg.Connection[Any]:
-    return psycopg.connect(settings.url.set(drivername="postgresql").render_as_string(hide_password=False))
+    flush(path.parent)
 
 
 def _dump_postgresql(record: Record, folder: Path) -> dict[str, int]:
     """Every table as COPY writes it, all as of one moment. It needs no client program of the server's version."""
     counts = {}
-    with clear_errors(record.settings), _connect(record.settings) as connection:
+    with clear_errors(record.settings), connect_postgresql(record.settings) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         for table in Base.metadata.sorted_tables:
             columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns)
@@ -203,7 +223,7 @@ def _dump_postgresql(record: Record, folder: Path) -> dict[str, int]:
 
 def _load_postgresql(settings: Settings, folder: Path, tables: list[str]) -> None:
     names = json.loads((folder / "columns.json").read_text())
-    with clear_errors(settings), _connect(settings) as connection, connection.cursor() as cursor:
+    with clear_errors(settings), connect_postgresql(settings) as connection, connection.cursor() as cursor:
         for table in tables:
             if table == PARENT:
                 add_missing_partitions(cursor)

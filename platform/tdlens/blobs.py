@@ -81,16 +81,16 @@ class BlobStore:
             write(temporary)
             sha256 = _hash(temporary)
             temporary.chmod(0o644)  # safetensors makes files that only their owner can read
-            _flush(temporary)
+            flush(temporary)
             target = self.path(sha256, suffix)
             if not target.parent.is_dir():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 for folder in (target.parent.parent, self.root, self.root.parent):  # any of them may be new
-                    _flush(folder)
+                    flush(folder)
             length = temporary.stat().st_size
             # Also when it exists already: the new file is whole, the old one may have decayed.
             temporary.replace(target)
-            _flush(target.parent)
+            flush(target.parent)
         return StoredBlob(sha256, suffix, length)
 
     def verified(self, sha256: str, suffix: str) -> Path:
@@ -246,7 +246,7 @@ def _hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Waits until the file's content, or the folder's list of names, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

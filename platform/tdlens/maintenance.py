@@ -9,7 +9,7 @@ from sqlalchemy import text
 from tdlens.errors import UserError
 from tdlens.record import Record
 
-_LOCK = 7_445_010_802
+_LOCK = 7_445_010_803
 """Key of the PostgreSQL advisory lock; any number that no other program uses."""
 
 

@@ -90,8 +90,9 @@ def test_nothing_starts_before_the_schemas_are_there(services: Services) -> None
     assert services["migrate"]["restart"] == "no"
     for name in ("mlflow", "worker", "worker-gpu", "demo"):
         assert services[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
-    for name in ("worker", "worker-gpu", "demo"):
-        assert services[name]["depends_on"]["mlflow"] == {"condition": "service_healthy"}
+    assert services["demo"]["depends_on"]["mlflow"] == {"condition": "service_healthy"}
+    for name in ("worker", "worker-gpu"):
+        assert "mlflow" not in services[name]["depends_on"], "workers don't use it: it only shows a copy"
 
 
 def test_servers_are_asked_how_they_are_and_come_back(services: Services) -> None:

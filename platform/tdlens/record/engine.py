@@ -70,6 +70,12 @@ def postgresql_arguments(settings: Settings) -> dict[str, Any]:
     return {"connect_timeout": 10, "application_name": "tdlens", "options": options} | _OUR_KEEPALIVE
 
 
+def connect_postgresql(settings: Settings) -> psycopg.Connection[Any]:
+    """A connection of the driver's own, for what SQLAlchemy doesn't do."""
+    address = settings.url.set(drivername="postgresql", query={}).render_as_string(hide_password=False)
+    return psycopg.connect(address, **{**settings.url.query, **postgresql_arguments(settings)})
+
+
 def _postgresql_engine(settings: Settings) -> Engine:
     return create_engine(settings.url, connect_args=postgresql_arguments(settings), pool_pre_ping=True)
 

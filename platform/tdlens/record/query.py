@@ -13,7 +13,7 @@ from psycopg.types.string import TextLoader
 from sqlalchemy import text
 
 from tdlens.errors import BadQuery, SchemaMismatch
-from tdlens.record.engine import clear_errors, explain, postgresql_arguments
+from tdlens.record.engine import clear_errors, connect_postgresql, explain
 from tdlens.record.views import VIEWS
 from tdlens.settings import Settings
 
@@ -67,12 +67,9 @@ def _only_reads(action: int, *_: str | None) -> int:
 
 
 def _query_postgresql(settings: Settings, sql: str, parameters: Mapping[str, Any] | None) -> pd.DataFrame:
-    url = settings.url.set(drivername="postgresql", query={})
-    address = url.render_as_string(hide_password=False)
-    arguments = {**settings.url.query, **postgresql_arguments(settings)}
     if parameters is not None:
         sql = str(text(sql).compile(dialect=settings.url.get_dialect()()))
-    with closing(psycopg.connect(address, **arguments)) as connection:
+    with closing(connect_postgresql(settings)) as connection:
         connection.read_only = True
         connection.adapters.register_loader("numeric", FloatLoader)
         connection.adapters.register_loader("json", TextLoader)

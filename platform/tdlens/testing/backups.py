@@ -13,7 +13,7 @@ from tdlens.errors import CorruptBlob, UserError
 from tdlens.fsck import check_blobs
 from tdlens.garbage import collect
 from tdlens.maintenance import alone
-from tdlens.record import Base, Blob, Record, record_blob
+from tdlens.record import Base, Blob, Record, Worker, record_blob
 from tdlens.record.engine import make_engine
 from tdlens.record.migrate import downgrade
 from tdlens.settings import Settings
@@ -86,6 +86,43 @@ class BackupTests(Backend):
         record.close()
         with pytest.raises(UserError, match=r"a record at .* already"):
             restore(settings, tmp_path / "backup")
+
+    def test_an_interrupted_restore_is_repeated_and_an_empty_record_filled(
+        self, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        record = Record.open(settings)
+        fill_with_files(record)
+        before = dump(record)
+        backup(record, tmp_path / "backup")
+        record.close()
+        emptied(settings)
+        with monkeypatch.context() as patch:
+            patch.setattr("tdlens.backup._load_sqlite", lambda *_: 1 / 0)
+            patch.setattr("tdlens.backup.add_missing_partitions", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                restore(settings, tmp_path / "backup")
+        record = Record.open(settings)  # as somebody else does meanwhile: there is a schema, and a worker in it
+        with record.session() as session:
+            session.add(Worker(owner="early", state="waiting"))
+        record.close()
+        restore(settings, tmp_path / "backup")
+        record = Record.open(settings)
+        assert dump(record) == before
+        record.close()
+
+    def test_an_interrupted_first_backup_is_gone_on_with(
+        self, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with record.session() as session:
+            record_blob(session, record.blobs.put_bytes(b"abc", "bin"))
+        with alone(record), pytest.raises(UserError, match="already"):
+            backup(Record.open(record.settings), tmp_path / "backup")
+        with monkeypatch.context() as patch:
+            patch.setattr("tdlens.backup._dumped_blobs", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                backup(record, tmp_path / "backup")
+        assert backup(record, tmp_path / "backup").blobs == 1
+        assert len(list((tmp_path / "backup").glob("database-*"))) == 1
 
     def test_a_damaged_blob_is_not_backed_up_and_the_earlier_backup_stays(self, record: Record, tmp_path: Path) -> None:
         with record.session() as session:
