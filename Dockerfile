@@ -36,6 +36,9 @@ ENV PATH=/opt/tdlens/bin:$PATH \
 # Readable to that user whatever the checkout's modes are.
 COPY --chmod=755 docker/migrate.py /srv/docker/
 COPY --chmod=755 studies /srv/studies
+# What the record gives as the commit of results.
+ARG COMMIT=""
+ENV TDLENS_COMMIT=${COMMIT}
 WORKDIR /srv
 USER 10001
 CMD ["tdlens", "worker"]

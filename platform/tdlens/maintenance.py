@@ -1,4 +1,4 @@
-"""What must not run twice at once: collecting garbage, backing up, restoring."""
+"""What must not run twice at once: collecting garbage, and backing up."""
 
 import fcntl
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ def alone(record: Record) -> Iterator[None]:
     Raises:
         UserError: somebody else holds it.
     """
-    busy = UserError("The record is being backed up, restored or cleaned already.", "Wait for that to end.")
+    busy = UserError("The record is being backed up or cleaned already.", "Wait for that to end.")
     if record.settings.sqlite_path is None:
         # the lock belongs to this connection, and ends with it, however this process ends
         with record.engine.connect() as connection:

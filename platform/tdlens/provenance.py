@@ -19,10 +19,10 @@ class Provenance:
     """The circumstances of one job."""
 
     git_commit: str | None
-    """Commit of the source checkout, or None when tdlens runs from an installed package."""
+    """Commit of the source checkout; of an installed package what TDLENS_COMMIT says, as our image does, or None."""
 
     git_dirty: bool | None
-    """Whether the source differed from that commit; None with it."""
+    """Whether the source differed from that commit; None where nobody can tell."""
 
     versions: dict[str, str]
     """Version of Python and of each package that results may depend on."""
@@ -72,7 +72,7 @@ def _git() -> tuple[str | None, bool | None]:
     root = source_root()
     # Without this test an unpacked archive inside some other repository would claim that repository's commit.
     if root is None or not (root / ".git").exists():
-        return None, None
+        return os.environ.get("TDLENS_COMMIT") or None, None
     try:
         commit = _run_git(root, "rev-parse", "HEAD").strip()
         return commit, bool(_run_git(root, "status", "--porcelain", "--", *ROOMS))

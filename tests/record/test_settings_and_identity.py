@@ -135,8 +135,11 @@ def test_provenance_names_commit_and_changes(tmp_path: Path, monkeypatch: pytest
     assert provenance().git_dirty is True
 
 
-def test_provenance_of_an_installed_package_claims_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_provenance_of_an_installed_package_claims_no_commit_but_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "source_root", lambda: None)
+    monkeypatch.setenv("TDLENS_COMMIT", "abc")
+    assert (provenance().git_commit, provenance().git_dirty) == ("abc", None)
+    monkeypatch.setenv("TDLENS_COMMIT", "")
     found = provenance()
     assert (found.git_commit, found.git_dirty) == (None, None)
     assert {"python", "torch", "numpy", "tdlens"} <= found.versions.keys()
