@@ -32,9 +32,18 @@ class Commands(TyperGroup):
             remedy = "Free some space and run the same command again: it goes on where it was."
             say_error(DiskFull(f"The disk is full: nothing more can be written{where}.", remedy))
             raise typer.Exit(2) from error
-        except KeyboardInterrupt:
+        except BaseException as error:
+            # A library may have been in the middle of something, and complain of that instead.
+            if not _interrupted(error):
+                raise
             say_error(UserError("Interrupted.", "The same command goes on where this one stopped."))
             raise typer.Exit(130) from None
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 app = typer.Typer(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from rich.console import Console
@@ -19,6 +20,7 @@ from rich.text import Text
 
 from jobs.context import Context
 from jobs.executors.submission import record_study
+from jobs.owner import lose_dead
 from jobs.pipeline import Work, plan_study
 from jobs.stage import Unit
 from jobs.study import Study
@@ -64,7 +66,13 @@ def run_study(study: Study, record: Record, console: Console, *, lease: float = 
         work = Work(context, plan, study_id)
         watch = _Watch(work, console, heartbeat)
         watch.begin(progress)
-        drain(work, watch, _rest, lease=lease, stop_on_error=True)
+        try:
+            drain(work, watch, _rest, lease=lease, stop_on_error=True)
+        except BaseException:
+            # An interrupt may come between the claim and the moment from which the loop gives the unit back by itself.
+            with suppress(UserError), record.session() as session:
+                lose_dead(session, idle=True)
+            raise
         watch.announce()
         failed = sum(stage.failed for stage in patiently(work.progress, watch.note).values())
         if failed:
@@ -110,7 +118,7 @@ class _Watch:
         if outcome == "published":
             self.computed[stage] += 1
             self.announce()
-        elif outcome in ("superseded", "released"):
+        elif isinstance(error, UserError) and outcome in ("superseded", "released"):
             self.note(f"{stage}: {error}")
 
     def idle(self, state: Idle, study_id: int | None = None) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import selectors
 import signal
 import socket
@@ -135,8 +136,8 @@ class Supervisor:
                     *lines, rest = (rest + read).split(b"\n")
                     for line in lines:
                         self._hear(json.loads(line))
-                elif process.poll() is not None:
-                    break  # something that it started holds its output open
+                elif process.poll() is not None and not select.select([process.stdout], [], [], 0)[0]:
+                    break  # all that it said was heard, but something that it started holds its output open
         process.stdin.close()
         code = process.wait()
         process.stdout.close()

@@ -117,7 +117,7 @@ def test_full_disk_under_the_blobs(
         raise full
 
     with monkeypatch.context() as patch:
-        patch.setattr("tdlens.blobs._flush", fail)
+        patch.setattr("tdlens.blobs.flush", fail)
         refused(invoke(fresh, *RUN), "The disk is full", str(fresh.home / "blobs"), "run the command again")
     assert not list((fresh.home / "blobs" / "unfinished").iterdir())
     assert "failed" in invoke(fresh, "status").stdout

@@ -45,7 +45,7 @@ class Storm:
 
     def rage(self) -> None:
         """Kill so many processes, then leave the run alone until it succeeds."""
-        moments = sorted(self.random.uniform(0, 0.9) for _ in range(self.kills))
+        moments = sorted(self.random.uniform(0, 0.8) for _ in range(self.kills))
         of_runs = set(self.random.sample(range(self.kills), self.of_runs))
         self._start()
         number = 0

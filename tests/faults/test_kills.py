@@ -14,7 +14,7 @@ from tests.faults.preloaded import Preloaded
 from tests.faults.storm_study import UNITS
 from tests.faults.storms import Storm
 
-PLAYS = 80
+PLAYS = 100
 KILLS = 200
 SECONDS = 0.1
 """That a unit takes on average."""

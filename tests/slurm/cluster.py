@@ -157,7 +157,8 @@ class Cluster:
         """Have requeued jobs start now; Slurm makes each wait for two minutes."""
         self.wait_for(lambda: all("PENDING" in job for job in self.jobs()), "end of what was requeued")
         for job in self.jobs():
-            self.run("scontrol", "update", f"JobId={job.split()[0]}", "StartTime=now")
+            # not in the second of its end, at which the node would refuse it
+            self.run("scontrol", "update", f"JobId={job.split()[0]}", "StartTime=now+3")
 
     def kill_node(self, node: str) -> None:
         """The machine dies, and everything on it."""
