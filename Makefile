@@ -37,7 +37,7 @@ contracts: setup
 
 # One thread a worker: two workers with two threads each would only wait for one another on two cores.
 unit: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 bench: setup ## measure what benchmarks/README.md reports
 	$(BIN)/python benchmarks/capture.py
