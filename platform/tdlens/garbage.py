@@ -115,14 +115,13 @@ def collect(record: Record, *, grace: float, old_revisions: bool = False, dry_ru
 
 def _forget_old(record: Record) -> list[str]:
     """Deletes what `_old` finds in small transactions: each partition that is dropped takes locks until the end."""
-    with record.session() as session:
-        ids = _old(session)
     gone: list[str] = []
-    for start in range(0, len(ids), TOGETHER):
+    while True:
         with record.session() as session:
-            still = set(_old(session))
-            gone += forget(session, [job_id for job_id in ids[start : start + TOGETHER] if job_id in still])
-    return gone
+            ids = _old(session)[:TOGETHER]
+            if not ids:
+                return gone
+            gone += forget(session, ids)
 
 
 def _old(session: Session) -> list[int]:
