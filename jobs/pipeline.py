@@ -89,7 +89,7 @@ class Work:
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """Columns of the jobs that this process claims."""
-        return asdict(provenance(str(self.context.engine.device)))
+        return asdict(provenance(self.context.engine.place))
 
     def progress(self) -> dict[str, Progress]:
         """Units by stage and state, of the stages that have any."""

@@ -11,7 +11,7 @@ Contract of every engine:
 - Tensors handed in may lie on any device. Tensors handed out lie on ``device``, in the model's ``dtype``,
   belong to the caller, and carry no gradient.
 - Edits of one block are applied in the order given; a capture of that block sees all of them, and so do later
-  blocks, the logits, and (through the cache) later calls.
+  blocks, the logits, and (through the cache) later calls. Edits of heads come before those of their block's output.
 - Mistakes of the user (a text longer than the model's context, a block that isn't there) raise ``UserError``.
 """
 
@@ -47,7 +47,7 @@ class TokenBatch:
         return cls(ids, mask)
 
 
-class Edit(Protocol):
+class StreamEdit(Protocol):
     """A change of the residual stream at the output of one block."""
 
     @property
@@ -61,12 +61,38 @@ class Edit(Protocol):
         """
 
 
+@dataclass(frozen=True, eq=False)
+class HeadEdit:
+    """Replace what some attention heads of one decoder block write into its output projection.
+
+    With zeros this is Hugging Face's head mask, with each head's mean a mean ablation.
+    """
+
+    block: int
+    """Which decoder block, 1 to n_blocks."""
+    heads: tuple[int, ...]
+    """Indices of the heads."""
+    values: Tensor | None = None
+    """What each head's output becomes [len(heads), d_head]; zeros if None."""
+
+    def __call__(self, heads: Tensor, first: int = 0) -> Tensor:
+        """The changed outputs of the heads from ``first`` on, [B, P, H, d_head]; others among the edit's are left."""
+        changed = heads.clone()
+        for index, head in enumerate(self.heads):
+            if first <= head < first + heads.shape[2]:
+                changed[:, :, head - first] = 0 if self.values is None else self.values[index].to(heads)
+        return changed
+
+
+Edit = StreamEdit | HeadEdit
+
+
 @dataclass(frozen=True)
 class Forward:
     """What one forward pass gave at the P positions of each row."""
 
     logits: Tensor | None
-    """Logits of the next token [B, P, V]; None if they weren't asked for."""
+    """Logits of the next token [B, P, V], or of the chosen tokens [B, P, C]; None if they weren't asked for."""
     activations: dict[int, Tensor]
     """Residual stream of each captured block after edits, [B, P, d]."""
 
@@ -98,6 +124,9 @@ class Engine(Protocol):
     d_model: int
     dtype: torch.dtype
     device: torch.device
+    """Where tensors handed out lie."""
+    place: str
+    """What computes, as the record keeps it: ``cpu``, ``cuda:0``, ``8 x cuda, tensor parallel``."""
 
     def new_cache(self) -> Any:
         """An empty key-value cache, to be handed to successive calls of ``forward`` on the same rows."""
@@ -111,8 +140,11 @@ class Engine(Protocol):
         edits: Sequence[Edit] = (),
         cache: Any | None = None,
         logits: bool = True,
+        choices: Tensor | None = None,
     ) -> Forward:
         """Run the model on ``tokens``; capture, edit and predict at ``positions``.
+
+        Without logits and cache the model is run no further than the last block that is captured.
 
         Args:
             tokens: with a cache, only what follows the tokens already in it.
@@ -121,10 +153,14 @@ class Engine(Protocol):
             edits: changes to make, each at its own block.
             cache: from ``new_cache``; extended in place.
             logits: whether to compute logits (the LM head is skipped otherwise).
+            choices: ids of the tokens whose logits are wanted [B, C], int64; all V of them if None.
 
         Raises:
-            UserError: a block outside 0..n_blocks, or more tokens than the model's context holds.
+            UserError: a block or head that isn't there, or more tokens than the model's context holds.
         """
 
     def describe(self) -> ModelDescription:
         """What the record keeps of the model."""
+
+    def close(self) -> None:
+        """Let go of what the engine holds beyond its memory: processes, scratch files. Harmless to repeat."""

@@ -41,6 +41,20 @@ def decoder_blocks(model: Any) -> nn.ModuleList:
     return outermost[0]
 
 
+def output_projection(block: nn.Module) -> nn.Module | None:
+    """The linear map by which a decoder block's attention heads write into the residual stream, if it is known.
+
+    Its input is the heads' outputs side by side. ``o_proj`` in Llama and its kin, ``c_proj`` in GPT-2, ``out_proj``
+    in OPT, ``dense`` in GPT-NeoX.
+    """
+    for name, attention in block.named_children():
+        if "attn" in name or "attention" in name:
+            for projection in ("o_proj", "c_proj", "out_proj", "dense"):
+                if isinstance(found := getattr(attention, projection, None), nn.Module):
+                    return found
+    return None
+
+
 @contextmanager
 def visiting(blocks: nn.ModuleList, visits: Mapping[int, Visit]) -> Iterator[None]:
     """Within the context each visit sees, and may replace, the residual stream at its block.

@@ -108,6 +108,22 @@ class DirectionEdit:
         return _added(x, size * self.direction)
 
 
+class SteerEdit:
+    """Add a fixed vector to the stream, the same at every token.
+
+    Args:
+        block: index into ``hidden_states``.
+        vector: what is added [d].
+    """
+
+    def __init__(self, block: int, vector: Tensor) -> None:
+        self.block = block
+        self.vector = vector.detach().float()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return _added(x, self.vector.to(x.device))
+
+
 def _added(x: Tensor, delta: Tensor) -> Tensor:
     # x + 0 isn't always x to the bit (-0.0 + 0.0 is 0.0), hence the choice between the two
     return torch.where(delta == 0, x, (x.float() + delta).to(x.dtype))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,15 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from jobs.inference.base import Edit, Forward, ModelDescription, TokenBatch
-from jobs.inference.blocks import Visit, decoder_blocks, visiting
+from jobs.inference.base import Edit, Forward, HeadEdit, ModelDescription, StreamEdit, TokenBatch
+from jobs.inference.blocks import Visit, decoder_blocks, output_projection, visiting
 from tdlens.errors import UserError
 
 ATTENTION_LAYERS = {"full_attention", "sliding_attention"}
+
+
+class _Enough(Exception):
+    """Raised inside a model to leave it after the last block that is wanted."""
 
 
 @dataclass
@@ -52,6 +56,11 @@ class HuggingFaceEngine:
         self.d_model = int(self.config.hidden_size)
         self.dtype: torch.dtype = model.dtype
         self.device: torch.device = model.device
+        self.place = str(self.device)
+        self.first_head = 0
+        """The first of the attention heads that this process holds; tensor parallelism deals them out."""
+        self.n_heads = int(self.config.num_attention_heads)
+        self.d_head = int(getattr(self.config, "head_dim", None) or self.d_model // self.n_heads)
         self._fingerprint = fingerprint
         self._refuse_unsuitable()
 
@@ -68,6 +77,7 @@ class HuggingFaceEngine:
         edits: Sequence[Edit] = (),
         cache: Cache | None = None,
         logits: bool = True,
+        choices: Tensor | None = None,
     ) -> Forward:
         ids, mask = tokens.ids.to(self.device), tokens.mask.to(self.device)
         if cache is not None:
@@ -80,7 +90,9 @@ class HuggingFaceEngine:
         rows = torch.arange(len(ids), device=self.device)[:, None]
         positions = positions.to(self.device)
         activations: dict[int, Tensor] = {}
-        visits = self._visits(rows, positions, capture, edits, activations)
+        stream_edits = [edit for edit in edits if not isinstance(edit, HeadEdit)]
+        enough = max(capture, default=None) if not logits and cache is None else None
+        visits = self._visits(rows, positions, capture, stream_edits, activations, enough)
         arguments = {
             "input_ids": ids,
             "attention_mask": mask.long(),
@@ -88,12 +100,16 @@ class HuggingFaceEngine:
             "past_key_values": None if cache is None else cache.keys_values,
             "use_cache": cache is not None,
         }
-        with visiting(self.blocks, visits):
+        with visiting(self.blocks, visits), self._heads_edited(rows, positions, edits):
             if not logits:
-                self.model.base_model(**arguments)
+                with suppress(_Enough):
+                    self.model.base_model(**arguments)
                 return Forward(None, activations)
             with self._head_at(rows, positions):
-                return Forward(self.model(**arguments).logits, activations)
+                scores = self.model(**arguments).logits
+        if choices is not None:
+            scores = scores.gather(-1, choices.to(self.device)[:, None].expand(-1, scores.shape[1], -1))
+        return Forward(scores, activations)
 
     def describe(self) -> ModelDescription:
         return ModelDescription(
@@ -105,15 +121,19 @@ class HuggingFaceEngine:
             fingerprint=self._fingerprint,
         )
 
+    def close(self) -> None:
+        """Nothing is held beyond memory."""
+
     def _visits(
         self,
         rows: Tensor,
         positions: Tensor,
         capture: Sequence[int],
-        edits: Sequence[Edit],
+        edits: Sequence[StreamEdit],
         activations: dict[int, Tensor],
+        enough: int | None,
     ) -> dict[int, Visit]:
-        edits_at: defaultdict[int, list[Edit]] = defaultdict(list)
+        edits_at: defaultdict[int, list[StreamEdit]] = defaultdict(list)
         for edit in edits:
             edits_at[edit.block].append(edit)
         blocks = sorted({*capture, *edits_at})
@@ -131,6 +151,8 @@ class HuggingFaceEngine:
                     x = edit(x)
                 if block in capture:
                     activations[block] = x
+                if block == enough:
+                    raise _Enough
                 if block not in edits_at:
                     return None
                 edited = stream.clone()
@@ -140,6 +162,47 @@ class HuggingFaceEngine:
             return visit
 
         return {block: visit_at(block) for block in blocks}
+
+    @contextmanager
+    def _heads_edited(self, rows: Tensor, positions: Tensor, edits: Sequence[Edit]) -> Iterator[None]:
+        """Let the edits of attention heads act on the input of their blocks' output projections."""
+        edits_at: defaultdict[int, list[HeadEdit]] = defaultdict(list)
+        for edit in edits:
+            if isinstance(edit, HeadEdit):
+                edits_at[edit.block].append(edit)
+
+        def changing(wanted: list[HeadEdit]) -> Any:
+            def hook(module: Any, args: tuple[Any, ...]) -> Any:
+                mixed = args[0].clone()
+                heads = mixed[rows, positions].unflatten(-1, (-1, self.d_head))
+                for edit in wanted:
+                    heads = edit(heads, self.first_head)
+                mixed[rows, positions] = heads.flatten(-2)
+                return (mixed, *args[1:])
+
+            return hook
+
+        with ExitStack() as hooks:
+            for block, wanted in edits_at.items():
+                handle = self._projection(block, wanted).register_forward_pre_hook(changing(wanted))
+                hooks.callback(handle.remove)
+            yield
+
+    def _projection(self, block: int, edits: Sequence[HeadEdit]) -> Any:
+        heads = [head for edit in edits for head in edit.heads if not 0 <= head < self.n_heads]
+        if heads or not 1 <= block <= self.n_blocks:
+            raise UserError(
+                f"There is no head {heads[0] if heads else edits[0].heads[0]} in a block {block}: the model has "
+                f"{self.n_blocks} blocks of {self.n_heads} heads.",
+                f"Choose blocks between 1 and {self.n_blocks}, heads between 0 and {self.n_heads - 1}.",
+            )
+        projection = output_projection(self.blocks[block - 1])
+        if projection is None:
+            raise UserError(
+                f"Can't tell where the attention heads of {type(self.model).__name__} write their outputs.",
+                "Edit the residual stream instead, or use Llama, Qwen, GPT-2, GPT-NeoX or OPT.",
+            )
+        return projection
 
     @contextmanager
     def _head_at(self, rows: Tensor, positions: Tensor) -> Iterator[None]:
