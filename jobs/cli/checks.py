@@ -122,10 +122,10 @@ def _device() -> Check:
 
 
 def _reference_model() -> Check:
-    from jobs.inference.models import find_model
+    from jobs.inference.files import find_model
 
     try:
-        folder = find_model("reference")
+        folder = find_model("reference").folder
     except UserError as error:
         return Check("reference model", "warn", error.message, error.remedy)
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))

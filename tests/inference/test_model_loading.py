@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import small_games
 
-from jobs.inference import models
+from jobs.inference import files
 from jobs.inference.base import TokenBatch
 from jobs.inference.models import load_engine
 from jobs.inference.play import play
@@ -73,13 +73,22 @@ def test_a_missing_path_is_refused(name: str, message: str) -> None:
     assert "folder that exists" in caught.value.remedy
 
 
-@pytest.mark.parametrize("name", ["nobody/no-model", "gpt2", "not an id"])
-def test_a_hub_model_that_is_not_to_be_had_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "message", "remedy"),
+    [
+        ("nobody/no-model", "isn't in the hub's cache", "without a network"),
+        ("gpt2", "isn't in the hub's cache", "without a network"),
+        ("not an id", "neither as a folder nor on the Hugging Face hub", "organisation/name"),
+    ],
+)
+def test_a_hub_model_that_is_not_to_be_had_is_refused(
+    name: str, message: str, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "/nonexistent")
-    with pytest.raises(UserError, match="neither as a folder nor on the Hugging Face hub") as caught:
+    with pytest.raises(UserError, match=message) as caught:
         load_engine(name)
-    assert "without a network" in caught.value.remedy
+    assert remedy in caught.value.remedy
 
 
 @pytest.mark.parametrize(
@@ -98,7 +107,7 @@ def test_an_incomplete_folder_is_refused(saved: Path, file: str, message: str, r
 
 
 def test_a_missing_reference_model_says_how_to_make_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "REFERENCE_MODEL", tmp_path / "none")
+    monkeypatch.setattr(files, "REFERENCE_MODEL", tmp_path / "none")
     with pytest.raises(UserError) as caught:
         load_engine("reference")
     assert "tdlens train-reference" in caught.value.remedy

@@ -9,7 +9,8 @@ from dataclasses import asdict, replace
 import pytest
 
 from envs.two_step import TwoStep, TwoStepConfig
-from jobs.inference.models import REFERENCE_MODEL, load_engine
+from jobs.inference.files import REFERENCE_MODEL
+from jobs.inference.models import load_engine
 from jobs.inference.play import play
 from jobs.reference.evaluate import MIN_SHARE, MIN_SLOPE, Evaluation, evaluate
 from jobs.reference.train import TRAINING, ReferenceConfig
