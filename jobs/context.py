@@ -10,13 +10,14 @@ from typing import Any, Protocol, TypeVar
 from envs import TASKS, Task
 from envs.game import Game
 from jobs.inference.base import Engine
+from jobs.inference.files import ModelFiles, find_model
 from jobs.inference.models import load_engine
+from jobs.inference.progress import Advance
 from jobs.stage import Unit
 from jobs.study import Study
 from tdlens.record import Record
 
 T = TypeVar("T")
-Advance = Callable[[int], None]
 
 
 class ProgressBars(Protocol):
@@ -63,17 +64,28 @@ class Context:
         return self.games(self.study.task.variants[0])[0].n_decisions
 
     @cached_property
+    def model_files(self) -> ModelFiles:
+        """The files of the study's model, downloaded if need be."""
+        return find_model(self.study.model.name, self.study.model.revision, progress=self.progress)
+
+    @cached_property
     def engine(self) -> Engine:
         """The study's model."""
         model = self.study.model
-        return load_engine(model.name, engine=model.engine, dtype=model.dtype, device=model.device)
+        return load_engine(
+            self.model_files,
+            engine=model.engine,
+            dtype=model.dtype,
+            device=model.device,
+            progress=self.progress,
+        )
 
     @cached_property
     def untrained_engine(self) -> Engine:
         """The same architecture with fresh weights: what its wiring alone can represent."""
         model = self.study.model
         return load_engine(
-            model.name,
+            self.model_files,
             engine=model.engine,
             dtype=model.dtype,
             device=model.device,
@@ -102,7 +114,7 @@ class Context:
         return value
 
     @contextmanager
-    def progress(self, description: str, total: int) -> Iterator[Advance]:
+    def progress(self, description: str, total: float) -> Iterator[Advance]:
         """A progress bar for the unit that runs now."""
         bar = self._progress.add_task(description, total=total)
         try:

@@ -73,6 +73,8 @@ class ModelSection(_Section):
 
     name: str = "reference"
     """``reference`` (shipped), a folder, or a Hugging Face hub id."""
+    revision: str = Field("main", min_length=1)
+    """Of a hub model: a branch, a tag, or, so that the study stays what it is, a commit hash."""
     engine: str = "hf"
     """Inference engine."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"

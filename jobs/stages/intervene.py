@@ -12,10 +12,11 @@ from sqlalchemy.orm import Session
 
 from envs.agents.behaviour import BehaviourModel, compare
 from jobs import effects
-from jobs.context import Advance, Context
+from jobs.context import Context
 from jobs.inference.base import Edit
 from jobs.inference.edits import DirectionEdit, LatentEdit
 from jobs.inference.play import Played, play, replay
+from jobs.inference.progress import Advance
 from jobs.learners import myopic_learner, q_learner
 from jobs.reading import Rollouts, read_signals
 from jobs.recording import record_model, record_rollouts, record_signals, record_task, replay_sources
@@ -102,7 +103,7 @@ def run(context: Context, unit: Unit) -> Publish:
 
     def publish(session: Session, job_id: int) -> None:
         study = context.study
-        model_id = record_model(session, study.model.name, study.model.name, context.engine)
+        model_id = record_model(session, study.model.name, context.model_files.source, context.engine)
         task = {key: value for key, value in unit.config["play"]["task"].items() if key != "name"}
         row = Intervention(
             job_id=job_id,

@@ -54,7 +54,7 @@ def run(context: Context, unit: Unit) -> Publish:
 
     def publish(session: Session, job_id: int) -> None:
         model = context.study.model.name
-        model_id = record_model(session, model, model, context.engine)
+        model_id = record_model(session, model, context.model_files.source, context.engine)
         config = {key: value for key, value in unit.config["task"].items() if key != "name"}
         task_id = record_task(session, context.study.task.name, config, context.task.actions)
         step_ids = record_rollouts(

@@ -206,7 +206,7 @@ def _model(session: Session, context: Context, source: str) -> int:
     name = context.study.model.name
     if source == "untrained":
         return record_model(session, f"{name}-untrained", "", context.untrained_engine)
-    return record_model(session, name, name, context.engine)
+    return record_model(session, name, context.model_files.source, context.engine)
 
 
 def _checkpoints(session: Session, context: Context, unit: Unit) -> dict[int, int]:

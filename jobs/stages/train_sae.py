@@ -54,7 +54,7 @@ def run(context: Context, unit: Unit) -> Publish:
         model = context.study.model.name
         checkpoint = SaeCheckpoint(
             job_id=job_id,
-            model_id=record_model(session, model, model, context.engine),
+            model_id=record_model(session, model, context.model_files.source, context.engine),
             name=section.name,
             block=block,
             architecture=config.architecture,

@@ -11,6 +11,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +25,7 @@ from jobs import context as context_module
 from jobs import pipeline
 from jobs.context import Context
 from jobs.inference.base import ModelDescription
+from jobs.inference.files import ModelFiles
 from jobs.recording import record_model, record_rollouts, record_task
 from jobs.shards import record_capture, write_shards
 from jobs.stage import Plan, Publish, Unit
@@ -70,6 +72,7 @@ class Engine:
     """In place of a model."""
 
     device = torch.device("cpu")
+    place = "cpu"
     d_model = WIDTH
     n_blocks = len(BLOCKS)
 
@@ -145,6 +148,7 @@ def install() -> None:
         if os.environ.get(ONLY) in (None, name)
     )
     pipeline.STAGES = stages
+    context_module.find_model = lambda *_, **__: ModelFiles(Path(), "none")
     context_module.load_engine = lambda *_, **__: Engine()  # type: ignore[assignment,return-value]
     if wait := os.environ.get(SQLITE_WAIT):
         record_engine.SQLITE_WAIT = float(wait)  # type: ignore[assignment]
