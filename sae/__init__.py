@@ -1,6 +1,6 @@
 """Sparse autoencoders, and the statistics of what their latents follow.
 
 Arrays and tensors in, arrays and tensors out: nothing here knows the record. In the order of a study:
-`config`, `architectures`, `training`, `checkpoint`, `metrics`; then `correlation`, `rollout_statistics` and
-`permutation_null`; `principal_components` and `matching` are the controls.
+`config`, `architectures`, `training` (over `replicas`), `checkpoint`, `metrics`; then `correlation`,
+`rollout_statistics` and `permutation_null`; `principal_components` and `matching` are the controls.
 """

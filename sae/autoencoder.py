@@ -10,6 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from sae.config import SAEConfig
+from sae.replicas import ALONE, Batch, Replicas
+
+CHUNK = 8192
+"""Rows whose norms are taken at once."""
 
 
 class LossTerms(NamedTuple):
@@ -63,8 +67,16 @@ class Autoencoder(nn.Module, ABC):
         """Decoder rows in scaled units [d_latents, d_in]."""
 
     @abstractmethod
+    def loss_of_part(self, h: Tensor, batch: Batch) -> LossTerms:
+        """What a part [b, d_in] of a batch of scaled data adds to the terms of the whole batch; b may be 0.
+
+        A term that is a mean over the batch is `batch.mean(...)`; what must be known of the whole batch before
+        is `batch.sum(...)`, called the same number of times on every part.
+        """
+
     def loss(self, h: Tensor) -> LossTerms:
         """Training loss of a batch of scaled data [B, d_in]."""
+        return self.loss_of_part(h, Batch(len(h)))
 
     def before_step(self) -> None:
         """Called between the backward pass and the optimiser's step."""
@@ -73,21 +85,28 @@ class Autoencoder(nn.Module, ABC):
         """Called after the optimiser's step."""
 
     @torch.no_grad()
-    def fit_scaling(self, x: Tensor) -> None:
+    def fit_scaling(self, x: Tensor, replicas: Replicas = ALONE) -> None:
         """Fix centring and scaling on data [N, d_in]: sqrt(d_in) over the mean norm of its rows.
 
+        The data may lie on another device; of `replicas`, each reads its share of them.
         Source: Demircan et al. 2025 (arXiv 2410.01280). Raises ValueError where x has another
         shape, is empty, holds a number that is not finite, or has nothing left to scale.
         """
         d_in = self.config.d_in
         if x.ndim != 2 or x.shape[1] != d_in or len(x) == 0:
             raise ValueError(f"expected activations of shape [N, {d_in}] with N >= 1, not {list(x.shape)}")
-        if not bool(torch.isfinite(x).all()):
+        data = Batch(len(x), replicas)
+        part = replicas.share(x)
+        total = data.sum(part.sum(0, dtype=torch.float64).to(self.mean.device))
+        if not bool(torch.isfinite(total).all()):  # as every sum is that holds such a number
             raise ValueError("the activations hold a number that is not finite")
         if self.config.centre:
-            self.mean.copy_(x.mean(0, dtype=torch.float64))
+            self.mean.copy_(total / len(x))
         if self.config.scale:
-            norm = (x.to(self.mean.dtype) - self.mean).norm(dim=1).mean(dtype=torch.float64)
+            norms = torch.zeros((), dtype=torch.float64, device=self.mean.device)
+            for rows in torch.split(part, CHUNK):
+                norms += (rows.to(self.mean) - self.mean).norm(dim=1).sum(dtype=torch.float64)
+            norm = data.sum(norms) / len(x)
             if float(norm) == 0.0:
                 raise ValueError("the activations cannot be scaled: every row is zero")
             self.scale.copy_(math.sqrt(d_in) / norm)
@@ -112,10 +131,10 @@ class Autoencoder(nn.Module, ABC):
         """What a unit of each latent adds to the raw residual stream [d_latents, d_in]."""
         return self.decoder_weight / self.scale
 
-    def reconstruction_error(self, h: Tensor, h_hat: Tensor) -> Tensor:
-        """Squared error, reduced over features as configured and averaged over the batch."""
-        error = torch.nn.functional.mse_loss(h_hat, h)
-        return error * self.config.d_in if self.config.mse_reduction == "sum" else error
+    def reconstruction_error(self, h: Tensor, h_hat: Tensor, batch: Batch) -> Tensor:
+        """Squared error, reduced over features as configured; the part's share of its average over the batch."""
+        count = batch.n if self.config.mse_reduction == "sum" else batch.n * self.config.d_in
+        return torch.nn.functional.mse_loss(h_hat, h, reduction="sum") / count
 
 
 def linear(d_in: int, d_out: int, generator: torch.Generator) -> nn.Linear:

@@ -1,4 +1,4 @@
-"""Training an autoencoder on activations that fit in memory."""
+"""Training an autoencoder on activations that fit in memory, in one process or several."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from sae.architectures import build
 from sae.autoencoder import Autoencoder, LossTerms
 from sae.config import SAEConfig
+from sae.replicas import ALONE, Batch, Replicas
 
 
 @dataclass(frozen=True)
@@ -61,28 +62,37 @@ def train(
     x: Tensor,
     *,
     seed: int,
+    device: torch.device | None = None,
+    replicas: Replicas = ALONE,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Trained:
-    """Train on raw activations x [N, d_in], on the device they lie on.
+    """Train on raw activations x [N, d_in], on `device`, by default where they lie; batches are moved one by one.
 
     One generator, seeded with `seed`, draws the weights and then the order of each epoch, so the same seed
     and device give the same weights. `on_step(step, n_steps)` is called after each step. Raises ValueError
     for activations of another width or with numbers that are not finite, and for a loss that diverges.
+
+    Several `replicas`, called with the same arguments, each read their part of every batch and all return the same
+    weights and history: those of one process but for the order of float32 sums. What one raises for its arguments
+    or its loss, all raise.
     """
+    device = device or x.device
     generator = torch.Generator().manual_seed(seed)
-    sae = build(config, generator).to(x.device)
-    sae.fit_scaling(x)
-    h = sae.scaled(x)
-    optimiser = torch.optim.Adam(sae.parameters(), lr=training.lr, fused=True)
-    n_steps = training.epochs * math.ceil(len(h) / training.batch_size)
+    sae = build(config, generator).to(device)
+    sae.fit_scaling(x, replicas)
+    parameters = list(sae.parameters())
+    optimiser = torch.optim.Adam(parameters, lr=training.lr, fused=True)
+    n_steps = training.epochs * math.ceil(len(x) / training.batch_size)
     history: list[Epoch] = []
     step = 0
     for _ in range(training.epochs):
-        totals = torch.zeros(len(LossTerms._fields), dtype=torch.float64, device=h.device)
-        for rows in epoch_batches(len(h), training.batch_size, generator):
-            terms = sae.loss(h[rows.to(h.device)])
+        totals = torch.zeros(len(LossTerms._fields), dtype=torch.float64, device=device)
+        for rows in epoch_batches(len(x), training.batch_size, generator):
+            part = x[replicas.share(rows).to(x.device)].to(device)
+            terms = sae.loss_of_part(sae.scaled(part), Batch(len(rows), replicas))
             optimiser.zero_grad()
             terms.loss.backward()  # type: ignore[no-untyped-call]
+            replicas.sum(*(parameter.grad for parameter in parameters if parameter.grad is not None))
             sae.before_step()
             optimiser.step()
             sae.after_step()
@@ -90,8 +100,10 @@ def train(
             step += 1
             if on_step is not None:
                 on_step(step, n_steps)
-        epoch = Epoch(step, *(totals / len(h)).tolist())
+        replicas.sum(totals)
+        epoch = Epoch(step, *(totals / len(x)).tolist())
         if not math.isfinite(epoch.loss):
             raise ValueError(f"the loss diverged by step {step}; try a learning rate below {training.lr:g}")
         history.append(epoch)
+    replicas.check_equal(sae.state_dict().values())
     return Trained(sae.requires_grad_(False).eval(), history)

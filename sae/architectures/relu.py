@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sae.autoencoder import Autoencoder, LossTerms, linear
 from sae.config import SAEConfig
+from sae.replicas import Batch
 
 
 class ReLUAutoencoder(Autoencoder):
@@ -38,11 +39,11 @@ class ReLUAutoencoder(Autoencoder):
     def decoder_weight(self) -> Tensor:
         return self.decoder.weight.T
 
-    def loss(self, h: Tensor) -> LossTerms:
+    def loss_of_part(self, h: Tensor, batch: Batch) -> LossTerms:
         assert self.config.l1 is not None
         z = self.encode_scaled(h)
-        mse = self.reconstruction_error(h, self.decode_scaled(z))
+        mse = self.reconstruction_error(h, self.decode_scaled(z), batch)
         norm = z.sum(1)  # z >= 0, so this is the L1 norm
         penalty = norm.square() if self.config.l1_squared else norm
-        l0 = z.detach().sign().sum() / len(h)
-        return LossTerms(mse + self.config.l1 * penalty.mean(), mse.detach(), norm.detach().mean(), l0)
+        l0 = z.detach().sign().sum() / batch.n
+        return LossTerms(mse + self.config.l1 * batch.mean(penalty), mse.detach(), batch.mean(norm.detach()), l0)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sae.autoencoder import Autoencoder, LossTerms
 from sae.config import SAEConfig
+from sae.replicas import Batch
 
 
 class TopKAutoencoder(Autoencoder):
@@ -51,30 +52,32 @@ class TopKAutoencoder(Autoencoder):
     def decoder_weight(self) -> Tensor:
         return self.decoder
 
-    def loss(self, h: Tensor) -> LossTerms:
-        """Also counts, for each latent, the rows since it last fired."""
+    def loss_of_part(self, h: Tensor, batch: Batch) -> LossTerms:
+        """Also counts, for each latent, the rows since it last fired in any part."""
         assert self.config.k is not None
         activations = self.activations(h)
         z = keep_largest(activations, self.config.k)
         h_hat = self.decode_scaled(z)
-        mse = self.reconstruction_error(h, h_hat)
-        fired = z.detach() > 0
-        self.rows_since_fired.add_(len(h)).masked_fill_(fired.any(0), 0)
+        mse = self.reconstruction_error(h, h_hat, batch)
+        fired = (z.detach() > 0).sum(0)
+        l0 = fired.sum() / batch.n
+        self.rows_since_fired.add_(batch.n).masked_fill_(batch.sum(fired) > 0, 0)
         dead = self.rows_since_fired >= self.config.dead_after
         loss = mse
         if self.config.aux_weight > 0 and bool(dead.any()):
-            loss = mse + self.config.aux_weight * self.auxiliary(activations, dead, (h - h_hat).detach())
-        return LossTerms(loss, mse.detach(), z.detach().sum(1).mean(), fired.sum() / len(h))
+            loss = mse + self.config.aux_weight * self.auxiliary(activations, dead, (h - h_hat).detach(), batch)
+        return LossTerms(loss, mse.detach(), batch.mean(z.detach().sum(1)), l0)
 
-    def auxiliary(self, activations: Tensor, dead: Tensor, residual: Tensor) -> Tensor:
-        """Share of the residual [B, d_in] that the largest dead latents leave over (AuxK), a scalar.
+    def auxiliary(self, activations: Tensor, dead: Tensor, residual: Tensor, batch: Batch) -> Tensor:
+        """Share of the batch's residual that the largest dead latents leave over in a part [b, d_in] (AuxK), a scalar.
 
         The gradient reaches the encoder rows and biases of the dead latents through their own activations.
         The bias of the decoder is already in the residual, so it is not added again.
         """
         k = min(self.config.aux_k or max(1, self.config.d_in // 2), int(dead.sum()))
         z = keep_largest(activations.masked_fill(~dead, 0.0), k)
-        return (residual - z @ self.decoder).square().mean() / residual.square().mean().clamp_min(1e-12)
+        whole = batch.sum(batch.mean(residual.square()))
+        return batch.mean((residual - z @ self.decoder).square()) / whole.clamp_min(1e-12)
 
     @torch.no_grad()
     def before_step(self) -> None:
