@@ -69,7 +69,7 @@ def test_agreement_with_torch_on_the_whole_data() -> None:
     z = SAE.encode(X)
     x_hat = SAE(X).double()
     expected = float((X - x_hat).square().sum() / (X.var(0).sum() * 59))
-    assert result.fvu == pytest.approx(expected, rel=1e-9)
+    assert result.fvu == pytest.approx(expected, rel=1e-6)  # latents are float32
     assert result.l0 == pytest.approx(float((z > 0).float().sum(1).mean()), rel=1e-6)
     np.testing.assert_array_equal(result.varies, z.var(0).numpy() > 0)
 
