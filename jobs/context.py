@@ -11,6 +11,7 @@ from envs import TASKS, Task
 from envs.game import Game
 from jobs.inference.base import Engine
 from jobs.inference.files import ModelFiles, find_model
+from jobs.inference.layout import Job
 from jobs.inference.models import load_engine
 from jobs.inference.progress import Advance
 from jobs.stage import Unit
@@ -36,10 +37,17 @@ class ProgressBars(Protocol):
 class Context:
     """Shared by all units that one process computes; models are loaded once, when first needed."""
 
-    def __init__(self, study: Study, record: Record, progress: ProgressBars) -> None:
+    def __init__(
+        self,
+        study: Study,
+        record: Record,
+        progress: ProgressBars,
+        note: Callable[[str], None] = lambda line: None,
+    ) -> None:
         self.study = study
         self.record = record
         self._progress = progress
+        self._note = note
         self._job_ids: dict[str, int] = {}
         self._kept: dict[tuple[Any, ...], Any] = {}
 
@@ -71,26 +79,32 @@ class Context:
     @cached_property
     def engine(self) -> Engine:
         """The study's model."""
-        model = self.study.model
-        return load_engine(
-            self.model_files,
-            engine=model.engine,
-            dtype=model.dtype,
-            device=model.device,
-            progress=self.progress,
-        )
+        return self._load("play", None)
 
     @cached_property
     def untrained_engine(self) -> Engine:
         """The same architecture with fresh weights: what its wiring alone can represent."""
+        return self._load("read", self.study.seed)
+
+    def _load(self, job: Job, untrained_seed: int | None) -> Engine:
         model = self.study.model
         return load_engine(
             self.model_files,
             engine=model.engine,
             dtype=model.dtype,
             device=model.device,
-            untrained_seed=self.study.seed,
+            untrained_seed=untrained_seed,
+            parallel=model.parallel.settings(),
+            job=job,
+            progress=self.progress,
+            note=self._note,
         )
+
+    def close(self) -> None:
+        """Let go of the models that were loaded; their processes end."""
+        for name in ("engine", "untrained_engine"):
+            if name in self.__dict__:
+                self.__dict__.pop(name).close()
 
     @property
     def blocks(self) -> tuple[int, ...]:

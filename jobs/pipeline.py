@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -64,6 +65,8 @@ class Work:
         self.context = context
         self.plan = plan
         self.study_id = study_id
+        self.ranks_failed: Counter[int] = Counter()
+        """How often the ranks that computed a job here have failed."""
         self._stages = {stage.NAME: stage for stage in STAGES}
         self._units = {unit.identity: unit for unit in self.plan.units}
         with context.record.session() as session:

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeIn
 
 from envs import TASKS
 from envs.agents import signal_sources
+from jobs.inference.parallel import Parallel
 from sae.architectures import check
 from sae.config import SAEConfig
 from sae.training import TrainingConfig
@@ -68,6 +69,28 @@ class TaskSection(_Section):
         return self
 
 
+class ParallelSection(_Section):
+    """How ``--engine deepspeed`` spreads the model over processes. It changes speed and rounding, nothing else."""
+
+    ranks: int | None = Field(None, ge=1)
+    """Processes, one a GPU; all GPUs if left out, one process where there are none."""
+    layout: Literal["auto", "single", "zero3", "tensor", "hf_tensor"] = "auto"
+    """``single``: one process; ``zero3``: each rank its own prompts; ``tensor``: DeepSpeed's AutoTP; ``hf_tensor``:
+    Hugging Face's. Auto: from the model's size, the GPUs and the job; said when the model is loaded."""
+    offload: Literal["auto", "none", "cpu", "nvme"] = "auto"
+    """Where ZeRO-3 keeps weights that aren't needed at the moment."""
+    nvme: str | None = None
+    """A folder on a fast local disk, for weights that fit neither GPUs nor main memory."""
+    launcher: Literal["deepspeed", "torchrun"] = "deepspeed"
+    """What starts the processes."""
+    timeout: float = Field(30.0, gt=0)
+    """Minutes after which ranks that give no answer are given up."""
+
+    def settings(self) -> Parallel:
+        """As the engine takes it."""
+        return Parallel(**self.model_dump())
+
+
 class ModelSection(_Section):
     """The language model that plays."""
 
@@ -75,14 +98,16 @@ class ModelSection(_Section):
     """``reference`` (shipped), a folder, or a Hugging Face hub id."""
     revision: str = Field("main", min_length=1)
     """Of a hub model: a branch, a tag, or, so that the study stays what it is, a commit hash."""
-    engine: str = "hf"
-    """Inference engine."""
+    engine: Literal["hf", "deepspeed"] = "hf"
+    """``hf``: in this process, on one device; ``deepspeed``: on several GPUs of a node."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of the forward pass."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:1``."""
     batch_size: int = Field(100, ge=1)
     """Rollouts played side by side."""
+    parallel: ParallelSection = Field(default_factory=ParallelSection)
+    """How the engine deepspeed spreads the model over processes."""
 
 
 class CaptureSection(_Section):

@@ -60,16 +60,18 @@ class LatentEdit:
         if (None if means is None else len(means)) != (len(latents) if operation == "mean" else None):
             raise ValueError(f"operation {operation!r} and means {means!r} don't fit: mean needs one per latent")
         self.block = block
+        self.sae = sae
+        self.latents = list(latents)
         self.operation = operation
-        self._value = 0.0 if value is None else value
-        self._sae = sae
+        self.value = value
+        self.means = None if means is None else list(means)
         self._rows = sae.decoder_rows()[list(latents)].detach().float()
-        self._latents = torch.tensor(list(latents), device=self._rows.device)
-        self._means = torch.tensor(means or [], device=self._rows.device)
+        self._latents = torch.tensor(self.latents, device=self._rows.device)
+        self._means = torch.tensor(self.means or [], device=self._rows.device)
 
     def delta(self, x: Tensor) -> Tensor:
         """What the edit adds to the stream, float32: [..., d] to [..., d]."""
-        z = self._sae.encode(x.float())[..., self._latents]
+        z = self.sae.encode(x.float())[..., self._latents]
         return (self._target(z) - z) @ self._rows
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -78,11 +80,12 @@ class LatentEdit:
     def _target(self, z: Tensor) -> Tensor:
         match self.operation:
             case "multiply":
-                return z * self._value
+                assert self.value is not None
+                return z * self.value
             case "mean":
                 return self._means.expand_as(z)
             case "zero" | "clamp":
-                return torch.full_like(z, self._value)
+                return torch.full_like(z, self.value or 0.0)
 
 
 class DirectionEdit:
@@ -97,14 +100,15 @@ class DirectionEdit:
 
     def __init__(self, like: LatentEdit, seed: int) -> None:
         self.block = like.block
-        self._like = like
+        self.like = like
+        self.seed = seed
         d_model = like._rows.shape[1]
         direction = torch.randn(d_model, generator=torch.Generator().manual_seed(seed))
         self.direction = (direction / direction.norm()).to(like._rows.device)
         """Unit vector [d], float32."""
 
     def __call__(self, x: Tensor) -> Tensor:
-        size = self._like.delta(x).norm(dim=-1, keepdim=True)
+        size = self.like.delta(x).norm(dim=-1, keepdim=True)
         return _added(x, size * self.direction)
 
 

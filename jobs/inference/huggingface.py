@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -40,13 +40,14 @@ class HuggingFaceEngine:
         model: put into evaluation mode; stays on the device and in the dtype it has.
         tokenizer: the model's fast tokenizer.
         fingerprint: sha256 over configuration and weights.
+        device: where the model computes, if its weights lie elsewhere between passes; else where they lie.
 
     Raises:
         UserError: the architecture has no decoder blocks known here, isn't causal, can't be told where its
             tokens lie, or keeps a state other than attention's (padding would change its results).
     """
 
-    def __init__(self, model: Any, tokenizer: Any, fingerprint: str) -> None:
+    def __init__(self, model: Any, tokenizer: Any, fingerprint: str, device: torch.device | None = None) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.blocks = decoder_blocks(model)
@@ -55,11 +56,13 @@ class HuggingFaceEngine:
         self.n_blocks = len(self.blocks)
         self.d_model = int(self.config.hidden_size)
         self.dtype: torch.dtype = model.dtype
-        self.device: torch.device = model.device
+        self.device: torch.device = device or model.device
         self.place = str(self.device)
         self.first_head = 0
         """The first of the attention heads that this process holds; tensor parallelism deals them out."""
         self.n_heads = int(self.config.num_attention_heads)
+        self.deliver: Callable[[int, Tensor], Tensor] = lambda block, x: x
+        """What becomes of a captured block's stream, called as soon as it is there, while later blocks are computed."""
         self.d_head = int(getattr(self.config, "head_dim", None) or self.d_model // self.n_heads)
         self._fingerprint = fingerprint
         self._refuse_unsuitable()
@@ -85,7 +88,7 @@ class HuggingFaceEngine:
             cache.mask = mask
             self._refuse_padding_in_window(mask)
         token_positions = mask.cumsum(dim=1) - 1
-        self._refuse_overlong(int(token_positions.max()) + 1)
+        refuse_overlong(self.config, int(token_positions.max()) + 1)
 
         rows = torch.arange(len(ids), device=self.device)[:, None]
         positions = positions.to(self.device)
@@ -137,12 +140,7 @@ class HuggingFaceEngine:
         for edit in edits:
             edits_at[edit.block].append(edit)
         blocks = sorted({*capture, *edits_at})
-        outside = [block for block in blocks if not 0 <= block <= self.n_blocks]
-        if outside:
-            raise UserError(
-                f"There is no block {outside[0]}: the model has {self.n_blocks}, and 0 is the embedding.",
-                f"Choose blocks between 0 and {self.n_blocks}.",
-            )
+        refuse_missing_blocks(self.n_blocks, blocks)
 
         def visit_at(block: int) -> Visit:
             def visit(stream: Tensor) -> Tensor | None:
@@ -150,7 +148,7 @@ class HuggingFaceEngine:
                 for edit in edits_at.get(block, ()):
                     x = edit(x)
                 if block in capture:
-                    activations[block] = x
+                    activations[block] = self.deliver(block, x)
                 if block == enough:
                     raise _Enough
                 if block not in edits_at:
@@ -236,14 +234,6 @@ class HuggingFaceEngine:
         one, other = final.activations[self.n_blocks].float()
         return bool((one - other).norm() <= 1e-3 * one.norm())
 
-    def _refuse_overlong(self, length: int) -> None:
-        limit = getattr(self.config, "max_position_embeddings", None)
-        if limit is not None and length > limit:
-            raise UserError(
-                f"A text of {length} tokens is longer than the model's context of {limit}.",
-                "Play fewer episodes, or use a model with a longer context.",
-            )
-
     def _refuse_padding_in_window(self, mask: Tensor) -> None:
         # Sliding windows count cache slots, padding included, so padding between chunks would shorten them.
         window = getattr(self.config, "sliding_window", None)
@@ -253,3 +243,23 @@ class HuggingFaceEngine:
                 "share a batch would fall into it.",
                 "Play with batch_size = 1.",
             )
+
+
+def refuse_missing_blocks(n_blocks: int, blocks: Iterable[int]) -> None:
+    """Raise UserError where one of ``blocks`` isn't a place in the residual stream of a model of ``n_blocks``."""
+    for block in blocks:
+        if not 0 <= block <= n_blocks:
+            raise UserError(
+                f"There is no block {block}: the model has {n_blocks}, and 0 is the embedding.",
+                f"Choose blocks between 0 and {n_blocks}.",
+            )
+
+
+def refuse_overlong(config: Any, length: int) -> None:
+    """Raise UserError where a text of ``length`` tokens doesn't fit into the model's context."""
+    limit = getattr(config, "max_position_embeddings", None)
+    if limit is not None and length > limit:
+        raise UserError(
+            f"A text of {length} tokens is longer than the model's context of {limit}.",
+            "Play fewer episodes, or use a model with a longer context.",
+        )

@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from jobs.inference.base import Engine
 from jobs.inference.files import ModelFiles, find_model
 from jobs.inference.fingerprint import hash_files, hash_weights
 from jobs.inference.huggingface import HuggingFaceEngine
+from jobs.inference.layout import Job
+from jobs.inference.parallel import Parallel
 from jobs.inference.progress import Progress, silent
+from jobs.inference.weights import trained_model, unloadable, untrained_model
 from tdlens.errors import UserError
 
-ENGINES: dict[str, Callable[[Any, Any, str], Engine]] = {"hf": HuggingFaceEngine}
-"""What can run a loaded model: name to a maker from (model, tokenizer, fingerprint)."""
-
+AS_IT_SEEMS_BEST = Parallel()
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Order:
+    """A model as it is to be loaded."""
+
+    files: ModelFiles
+    config: Any
+    tokenizer: Any
+    dtype: torch.dtype
+    device: torch.device
+    untrained_seed: int | None
+    parallel: Parallel
+    job: Job
+    progress: Progress
+    note: Callable[[str], None]
 
 
 def load_engine(
@@ -31,7 +47,10 @@ def load_engine(
     dtype: str = "float32",
     device: str = "auto",
     untrained_seed: int | None = None,
+    parallel: Parallel = AS_IT_SEEMS_BEST,
+    job: Job = "play",
     progress: Progress = silent,
+    note: Callable[[str], None] = lambda line: None,
 ) -> Engine:
     """Load a causal language model and its tokenizer, ready for ``forward``.
 
@@ -43,7 +62,10 @@ def load_engine(
         dtype: float32, bfloat16 or float16.
         device: ``auto`` (the GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         untrained_seed: instead of the weights, fresh ones of the same architecture, drawn with this seed.
+        parallel: how the engine ``deepspeed`` spreads the model over processes.
+        job: what the model is to do; decides how it is spread.
         progress: shows how far the reading of large files is.
+        note: takes a line for people: how the model is spread, and why.
 
     Raises:
         UserError: anything missing or unsuitable, with its remedy.
@@ -54,45 +76,45 @@ def load_engine(
         raise UserError(f"There is no dtype {dtype!r}.", f"Choose one of: {', '.join(DTYPES)}.")
     place = _device(device)
     files = find_model(model, progress=progress) if isinstance(model, str) else model
-    folder = files.folder
     disable_progress_bar()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        if untrained_seed is None:
-            loaded, fingerprint = _trained(folder, DTYPES[dtype]), hash_files(folder, progress)
-        else:
-            loaded = _untrained(folder, untrained_seed)
-            fingerprint = hash_weights(loaded)
-    except (OSError, ValueError, SafetensorError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(files.folder, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(files.folder, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise unloadable(files.folder, error) from error
+    order = Order(files, config, tokenizer, DTYPES[dtype], place, untrained_seed, parallel, job, progress, note)
+    return ENGINES[engine](order)
+
+
+def refuse_foreign_tokenizer(order: Order, n_embeddings: int) -> None:
+    """Raise UserError where the tokenizer has tokens that the model doesn't know."""
+    if len(order.tokenizer) > n_embeddings:
         raise UserError(
-            f"The model in {folder} can't be loaded: {str(error).strip()}",
-            "Copy or download it again; it must be a causal language model that transformers knows.",
-        ) from error
-    if len(tokenizer) > loaded.get_input_embeddings().num_embeddings:
-        raise UserError(
-            f"The tokenizer in {folder} has {len(tokenizer)} tokens, more than the model's "
-            f"{loaded.get_input_embeddings().num_embeddings}.",
+            f"The tokenizer in {order.files.folder} has {len(order.tokenizer)} tokens, more than the model's "
+            f"{n_embeddings}.",
             "Put the model's own tokenizer beside its weights.",
         )
-    return ENGINES[engine](loaded.to(place, DTYPES[dtype]), tokenizer, fingerprint)
 
 
-def _trained(folder: Path, dtype: torch.dtype) -> Any:
-    model, report = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, trust_remote_code=False, use_safetensors=True, output_loading_info=True
-    )
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise ValueError(f"the weights lack {len(missing)} parameters, {missing[0]} among them")
-    return model
+def _in_process(order: Order) -> Engine:
+    if order.untrained_seed is None:
+        loaded = trained_model(order.files.folder, order.dtype)
+        fingerprint = hash_files(order.files.folder, order.progress)
+    else:
+        loaded = untrained_model(order.config, order.untrained_seed)
+        fingerprint = hash_weights(loaded)
+    refuse_foreign_tokenizer(order, loaded.get_input_embeddings().num_embeddings)
+    return HuggingFaceEngine(loaded.to(order.device, order.dtype), order.tokenizer, fingerprint)
 
 
-def _untrained(folder: Path, seed: int) -> Any:
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    # transformers initialises from the global generator: lend it one, and put everything back
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
+def _on_ranks(order: Order) -> Engine:
+    from jobs.inference.ranks.order import ranked_engine
+
+    return ranked_engine(order)
+
+
+ENGINES: dict[str, Callable[[Order], Engine]] = {"hf": _in_process, "deepspeed": _on_ranks}
+"""What can run a model, by name."""
 
 
 def _device(name: str) -> torch.device:

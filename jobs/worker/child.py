@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +107,8 @@ def main(assignment: Assignment, channel: Channel) -> int:
         record = patiently(lambda: Record.open(Settings.from_environment()), channel.note)
         record = record.patient(STORE_PATIENCE, channel.note)
         try:
-            return Server(record, assignment, channel, channel).run(lambda seconds: stop.wait(seconds))
+            with closing(Server(record, assignment, channel, channel)) as server:
+                return server.run(lambda seconds: stop.wait(seconds))
         finally:
             record.close()
     except UserError as error:

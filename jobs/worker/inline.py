@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from rich.console import Console
@@ -58,9 +58,14 @@ def run_study(study: Study, record: Record, console: Console, *, lease: float = 
     Raises:
         UserError: a mistake in the study or its model, a full disk, units that failed in other workers.
     """
-    with Progress(*COLUMNS, console=console, transient=True) as progress, sidecar(record.settings, lease) as heartbeat:
+    with (
+        Progress(*COLUMNS, console=console, transient=True) as progress,
+        sidecar(record.settings, lease) as heartbeat,
+        ExitStack() as stack,
+    ):
         record = record.patient(STORE_PATIENCE, lambda line: console.print(Text(line, "yellow"), soft_wrap=True))
-        context = Context(study, record, progress)
+        context = Context(study, record, progress, lambda line: console.print(Text(line), soft_wrap=True))
+        stack.callback(context.close)
         plan = plan_study(context)  # first: what can't be planned must not become the current revision
         study_id = record_study(record, study)
         work = Work(context, plan, study_id)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Literal, Protocol
 
+from jobs.inference.ranks.group import RanksFailed
 from jobs.owner import lose_dead, this_process
 from jobs.pipeline import Replanned, Work
 from jobs.stage import Publish, Unit
@@ -17,6 +18,9 @@ from tdlens.record.leases import Claim, Superseded
 AWAY = (Unreachable, DatabaseBusy, BlobsUnreachable, BlobVanished)
 """Errors of the place and not of the unit: it goes back in line, and the process rests before the next."""
 
+RETRIES = 2
+"""Times that a unit is tried again here after the ranks that computed it failed, before it counts as failed itself."""
+
 Idle = Literal["planning", "waiting"]
 
 
@@ -27,7 +31,7 @@ class Watch(Protocol):
         """A unit is in this process's hands; its lease must be renewed from now on."""
 
     def let_go(self, outcome: str, error: BaseException | None = None) -> None:
-        """It isn't any more: ``published``, ``failed``, ``superseded`` or ``released``."""
+        """It isn't any more: ``published``, ``failed``, ``superseded``, ``released`` or ``lost``."""
 
     def idle(self, state: Idle, study_id: int | None = None) -> None:
         """This process has no unit now, and why."""
@@ -50,6 +54,7 @@ def compute_next(work: Work, watch: Watch, *, lease: float = leases.LEASE, stop_
 
     Raises:
         DiskFull, NoSuchStore: the unit is back in line.
+        RanksFailed: with ``stop_on_error``, the same.
         Exception: with ``stop_on_error``, whatever the unit raised; it is marked as failed.
         Replanned: the study's units aren't those of `work` any more.
         Unreachable, DatabaseBusy: the database was away for longer than is waited.
@@ -77,6 +82,15 @@ def compute_next(work: Work, watch: Watch, *, lease: float = leases.LEASE, stop_
     except AWAY as error:
         patiently(lambda: _give_up(work, claim, None), watch.note)
         watch.let_go("released", error)
+        return False
+    except RanksFailed as error:
+        broken = error
+        work.ranks_failed[claim.job_id] += 1
+        outcome = "lost" if work.ranks_failed[claim.job_id] <= RETRIES else "failed"
+        patiently(lambda: _lose(work, claim, broken, outcome == "failed"), watch.note)
+        watch.let_go(outcome, error)
+        if stop_on_error:
+            raise
         return False
     except BaseException as error:
         ours = isinstance(error, Exception) and not isinstance(error, DiskFull | NoSuchStore)
@@ -113,6 +127,12 @@ def _give_up(work: Work, claim: Claim, error: BaseException | None) -> None:
             leases.release(session, claim)
         else:
             leases.fail(session, claim, str(error) or type(error).__name__)
+
+
+def _lose(work: Work, claim: Claim, error: RanksFailed, too_often: bool) -> None:
+    """The processes that computed a unit are gone: new ones may do better, unless it is the unit that ends them."""
+    with work.context.record.session() as session:
+        (leases.fail if too_often else leases.lose)(session, claim, str(error))
 
 
 Stopped = Callable[[float], bool]

@@ -59,6 +59,12 @@ class Server:
                 failed += sum(stage.failed for stage in patiently(work.progress, self._watch.note).values())
         return 1 if failed else 0
 
+    def close(self) -> None:
+        """Let go of the study that is served, and of its model."""
+        if self._work is not None:
+            self._work.context.close()
+            self._work = None
+
     def _assigned(self) -> tuple[int, ...] | None:
         with self._record.session(read_only=True) as session:
             return self._assignment.resolve(session)
@@ -78,18 +84,18 @@ class Server:
             return True
 
     def _shun(self, study_id: int, why: UserError) -> None:
-        self._work = None
+        self.close()
         self._shunned[study_id] = time.monotonic() + SHUN
         self._watch.note(f"Study {study_id} can't be computed here: {why}")
 
     def _plan(self, study_id: int) -> Work:
         self._watch.idle("planning", study_id)
         if self._work is None or self._work.study_id != study_id:
-            self._work = None  # lets go of the model before the next is loaded
+            self.close()  # before the next model is loaded
             with self._record.session(read_only=True) as session:
                 row = session.get_one(Study, study_id)
                 config = {"title": row.title} | row.config
-            context = Context(validate(config, f"study {row.name}"), self._record, self._bars)
+            context = Context(validate(config, f"study {row.name}"), self._record, self._bars, self._watch.note)
             plan = plan_study(context)
             if self._assignment.submission is None:
                 self._refuse_other_plan(study_id, row.name, plan)
