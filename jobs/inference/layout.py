@@ -7,7 +7,7 @@ same rows, which alone makes generation token by token affordable.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -38,8 +38,8 @@ class Node:
     """0 where only CPUs compute."""
     gpu_memory: int
     """Bytes of each GPU; 0 without one."""
-    host_memory: int
-    """Bytes of main memory that this process may use."""
+    host_memory: int | None
+    """Bytes of main memory that this process may use; None if that isn't known, and so not looked at."""
     gpu: str
     """The GPU's name; empty without one."""
 
@@ -80,7 +80,7 @@ class _Case:
     dtype_bytes: int
     node: Node
     job: Job
-    working_bytes: int
+    working_bytes: Callable[[Kind, int], int]
 
     @property
     def weights(self) -> int:
@@ -102,8 +102,9 @@ class _Case:
         return self.weights if offload == "cpu" else 0
 
     def fits(self, layout: Layout) -> bool:
-        on_gpu = self.node.n_gpus == 0 or layout.device_bytes + self.working_bytes <= self.node.gpu_memory
-        return on_gpu and layout.host_bytes <= HOST_SHARE * self.node.host_memory
+        needed = layout.device_bytes + self.working_bytes(layout.kind, layout.ranks)
+        on_gpu = self.node.n_gpus == 0 or needed <= self.node.gpu_memory
+        return on_gpu and (self.node.host_memory is None or layout.host_bytes <= HOST_SHARE * self.node.host_memory)
 
     def layout(self, kind: Kind, ranks: int, offload: Offload) -> Layout:
         device, host = self.device_bytes(kind, ranks, offload), self.host_bytes(kind, ranks, offload)
@@ -148,7 +149,7 @@ def choose(
     kind: Kind | Literal["auto"] = "auto",
     offload: Offload | Literal["auto"] = "auto",
     nvme: Path | None = None,
-    working_bytes: int | None = None,
+    working_bytes: Callable[[Kind, int], int] | None = None,
 ) -> Layout:
     """The first layout that holds the model, fastest first; what is given is kept to, or refused.
 
@@ -164,7 +165,7 @@ def choose(
         kind: a layout, or ``auto``.
         offload: where ZeRO-3 keeps what isn't needed, or ``auto``.
         nvme: a folder on a fast disk, without which NVMe is not considered.
-        working_bytes: what a GPU needs beside weights; a share of its memory if None.
+        working_bytes: what a GPU needs beside weights, by layout and ranks; a share of its memory if None.
 
     Raises:
         UserError: an architecture that can't be split so, more ranks than GPUs, or weights that fit nowhere.
@@ -177,14 +178,15 @@ def choose(
             f"Ask for at most {node.n_gpus}: each rank needs a GPU of its own.",
         )
     most = ranks or node.n_gpus or 1
-    _refuse_impossible(shape, most if ranks else None, kind, offload, nvme)
-    working = round(WORKING_SHARE * node.gpu_memory) if working_bytes is None else working_bytes
-    case = _Case(shape, dtype_bytes, node, job, working)
-    tried = [case.layout(*candidate) for candidate in _candidates(case, most, ranks is not None, kind, offload, nvme)]
+    counts = [most] if ranks else list(range(most, 1, -1)) or [1]
+    _refuse_impossible(shape, counts, kind, offload, nvme)
+    share = round(WORKING_SHARE * node.gpu_memory)
+    case = _Case(shape, dtype_bytes, node, job, working_bytes or (lambda kind, ranks: share))
+    tried = [case.layout(*candidate) for candidate in _candidates(case, counts, ranks is not None, kind, offload, nvme)]
     for layout in tried:
         if case.fits(layout):
             return layout
-    raise _nothing_fits(case, tried, most, nvme)
+    raise _nothing_fits(case, most, nvme)
 
 
 def readable(n: float) -> str:
@@ -197,13 +199,13 @@ def readable(n: float) -> str:
 
 def _candidates(
     case: _Case,
-    most: int,
+    counts: list[int],
     given: bool,
     kind: Kind | Literal["auto"],
     offload: Offload | Literal["auto"],
     nvme: Path | None,
 ) -> Iterator[tuple[Kind, int, Offload]]:
-    shape = case.shape
+    shape, most = case.shape, counts[0]
     kinds: list[Kind]
     if kind != "auto":
         kinds = [kind]
@@ -213,7 +215,6 @@ def _candidates(
         kinds = ["zero3"]
     else:
         kinds = ["tensor", "hf_tensor", *([] if given else ["single"]), "zero3"]  # type: ignore[list-item]
-    counts = [most] if given else list(range(most, 1, -1)) or [1]
     for each in kinds:
         if each == "zero3":
             places: list[Offload] = ["none", "cpu", *(["nvme"] if nvme else [])]  # type: ignore[list-item]
@@ -231,7 +232,7 @@ def _candidates(
             yield from ((each, n, "none") for n in counts if shape.hf_splits(n))
 
 
-def _refuse_impossible(shape: ModelShape, ranks: int | None, kind: str, offload: str, nvme: Path | None) -> None:
+def _refuse_impossible(shape: ModelShape, counts: list[int], kind: str, offload: str, nvme: Path | None) -> None:
     if offload == "nvme" and nvme is None:
         raise UserError("Weights on NVMe need a folder there.", "Name one on a fast local disk: model.parallel.nvme")
     if kind not in ("auto", "zero3") and offload in ("cpu", "nvme"):
@@ -239,8 +240,8 @@ def _refuse_impossible(shape: ModelShape, ranks: int | None, kind: str, offload:
             f"Layout {kind} keeps all weights on the GPUs: there is nothing to offload.",
             "Choose layout zero3 for weights outside the GPUs, or offload none.",
         )
-    if kind == "single" and (ranks or 1) > 1:
-        raise UserError(f"Layout single is one process, not {ranks}.", "Choose zero3 or tensor, or one rank.")
+    if kind == "single" and min(counts) > 1 and len(counts) == 1:
+        raise UserError(f"Layout single is one process, not {counts[0]}.", "Choose zero3 or tensor, or one rank.")
     if kind == "tensor" and not shape.autotp:
         other = "hf_tensor or zero3" if shape.hf_tensor else "zero3"
         raise UserError(
@@ -252,35 +253,35 @@ def _refuse_impossible(shape: ModelShape, ranks: int | None, kind: str, offload:
         raise UserError(
             f"Hugging Face has no tensor parallel plan for {shape.architecture}.", "Choose layout zero3, or auto."
         )
-    if kind == "hf_tensor" and ranks is not None and not shape.hf_splits(ranks):
+    if kind == "hf_tensor" and not any(shape.hf_splits(n) for n in counts):
         raise UserError(
             f"Hugging Face can't split {shape.n_heads} heads, {shape.n_kv_heads} of keys and values, and "
-            f"{shape.d_mlp} neurons over {ranks} ranks.",
+            f"{shape.d_mlp} neurons over {' or '.join(map(str, reversed(counts)))} ranks.",
             "Choose a number of ranks that divides them all, or layout zero3.",
         )
 
 
-def _nothing_fits(case: _Case, tried: list[Layout], most: int, nvme: Path | None) -> UserError:
+def _nothing_fits(case: _Case, most: int, nvme: Path | None) -> UserError:
     node, weights = case.node, case.weights
+    memory = "" if node.host_memory is None else f"{readable(node.host_memory)} of main memory"
     remedies = []
     if case.dtype_bytes > 2:
         remedies.append(f"bfloat16 ({readable(case.shape.parameters * 2)} of weights)")
     if node.n_gpus:
-        gpu = f"each GPU has {readable(node.gpu_memory)}, {readable(case.working_bytes)} of it for activations"
-        room = node.gpu_memory - case.working_bytes - case.device_bytes("zero3", 1, "cpu")
+        working = case.working_bytes("zero3", most)
+        gpu = f"each has {readable(node.gpu_memory)}, of which {readable(working)} for cache, activations and CUDA"
+        room = node.gpu_memory - working - case.device_bytes("zero3", 1, "cpu")
         if room > 0 and (needed := -(-weights // room)) > most:
             remedies.append(f"{needed} such GPUs with ZeRO-3")
         remedies.append(f"offload to main memory of {readable(weights / HOST_SHARE)} or more")
         if nvme is None:
             remedies.append("a folder on NVMe")
-        where = f"on {most} of {node.n_gpus} GPUs ({gpu}) with {readable(node.host_memory)} of main memory"
+        where = f"on {most} of {node.n_gpus} GPUs ({gpu}){memory and f' with {memory}'}"
     else:
-        where = f"in {readable(node.host_memory)} of main memory"
+        where = f"in {memory}"
         remedies.append(f"{readable(weights / HOST_SHARE)} of main memory")
-    least = min((layout.device_bytes for layout in tried), default=weights)
     return UserError(
-        f"{case.shape.architecture} with {readable(weights)} of weights doesn't fit {where}: "
-        f"at least {readable(least)} must lie on one device.",
+        f"{case.shape.architecture} with {readable(weights)} of weights doesn't fit {where}.",
         f"What would fit: {'; '.join(remedies)}; or a smaller model.",
     )
 
