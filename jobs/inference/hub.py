@@ -79,15 +79,14 @@ def download(model: str, revision: str = MAIN, *, weights: bool = True, progress
         raise _explained(model, revision, error, token) from error
 
 
-def _cached(wanted: dict[str, Any], unreachable: Exception) -> Path:
+def _cached(wanted: dict[str, Any], refused: DryRunError) -> Path:
     """What was downloaded before, where the hub can't be asked or doesn't answer as hoped."""
     try:
         return Path(snapshot_download(**wanted, local_files_only=True))
-    except LocalEntryNotFoundError as missing:
-        why = unreachable.__cause__
-        if isinstance(why, OSError | HTTPError) and not isinstance(missing, IncompleteSnapshotError):
-            raise why from None
+    except IncompleteSnapshotError:
         raise
+    except LocalEntryNotFoundError:
+        raise refused from refused.__cause__
 
 
 def _bar(advance: Advance) -> type[tqdm]:
@@ -114,6 +113,8 @@ def _refuse_full_disk(model: str, megabytes: float) -> None:
 
 
 def _explained(model: str, revision: str, error: Exception, token: str) -> UserError:
+    while isinstance(error, DryRunError | LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
     page = f"{constants.ENDPOINT}/{model}"
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     if token:
@@ -153,8 +154,8 @@ def _explained(model: str, revision: str, error: Exception, token: str) -> UserE
             )
         case IncompleteSnapshotError():
             return UserError(
-                f"The download of {model} broke off, and the hub can't be reached to go on with it.",
-                "Run again with a network (and without HF_HUB_OFFLINE): it goes on where it was.",
+                f"Some files of {model} aren't in the cache ({constants.HF_HUB_CACHE}), and the hub can't be asked.",
+                "Run again with a network (and without HF_HUB_OFFLINE): only what is missing is downloaded.",
             )
         case HFValidationError():
             return UserError(
@@ -163,17 +164,17 @@ def _explained(model: str, revision: str, error: Exception, token: str) -> UserE
             )
         case OfflineModeIsEnabled():
             return UserError(
-                f"{model} is no folder here, isn't in the hub's cache ({constants.HF_HUB_CACHE}), and HF_HUB_OFFLINE "
-                "forbids to ask the hub.",
+                f"{model} is no folder here, isn't complete in the hub's cache ({constants.HF_HUB_CACHE}), and "
+                "HF_HUB_OFFLINE forbids to ask the hub.",
                 "Unset HF_HUB_OFFLINE; without a network, copy the model here and give its folder.",
             )
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
             return UserError(
                 f"The disk of the Hugging Face cache, {constants.HF_HUB_CACHE}, is full: {reason}.",
-                "Free some space, or put the cache elsewhere with HF_HOME. A download goes on where it was.",
+                "Free some space, or put the cache elsewhere with HF_HOME; files that are whole are kept.",
             )
     return UserError(
         f"{model} can't be downloaded ({reason}).",
-        "Check the network and run again: a download goes on where it was. Without a network, copy the model here "
+        "Check the network and run again: only what is missing is downloaded. Without a network, copy the model here "
         "and give its folder.",
     )

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny import small_games
+from transformers import AutoModelForCausalLM
 
 from jobs.inference import files
 from jobs.inference.base import TokenBatch
+from jobs.inference.fingerprint import hash_files
 from jobs.inference.models import load_engine
 from jobs.inference.play import play
 from tdlens.errors import UserError
@@ -22,8 +27,9 @@ LAST = torch.tensor([[3]])
 
 def test_a_saved_model_plays_and_is_described(saved: Path) -> None:
     engine = load_engine(str(saved))
-    played = play(engine, small_games(2), capture=[3], seed=0)
-    assert played.activations[3].shape == (2, 8, 32)
+    taken: list[dict[int, torch.Tensor]] = []
+    play(engine, small_games(2), capture=[3], take=taken.append, seed=0)
+    assert taken[0][3].shape == (2, 8, 32)
     described = engine.describe()
     assert (described.architecture, described.n_blocks, described.dtype) == ("LlamaForCausalLM", 3, "float32")
     assert described == load_engine(str(saved)).describe()
@@ -76,8 +82,8 @@ def test_a_missing_path_is_refused(name: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message", "remedy"),
     [
-        ("nobody/no-model", "isn't in the hub's cache", "without a network"),
-        ("gpt2", "isn't in the hub's cache", "without a network"),
+        ("nobody/no-model", "isn't complete in the hub's cache", "without a network"),
+        ("gpt2", "isn't complete in the hub's cache", "without a network"),
         ("not an id", "neither as a folder nor on the Hugging Face hub", "organisation/name"),
     ],
 )
@@ -120,6 +126,56 @@ def test_damaged_weights_are_refused(saved: Path) -> None:
         weights.write_bytes(damaged)
         with pytest.raises(UserError, match="can't be loaded"):
             load_engine(str(saved))
+
+
+def sharded(saved: Path) -> Path:
+    """The same model in several shards with an index."""
+    weights = saved / "model.safetensors"
+    AutoModelForCausalLM.from_pretrained(saved).save_pretrained(saved, max_shard_size="50KB")
+    weights.unlink()
+    assert len(list(saved.glob("*.safetensors"))) > 2
+    return saved
+
+
+def test_an_index_that_names_a_missing_shard_is_refused(saved: Path) -> None:
+    load_engine(str(sharded(saved)))
+    first, second, *_ = sorted(saved.glob("*.safetensors"))
+    second.unlink()
+    with pytest.raises(UserError, match=f"has no {second.name} that model.safetensors.index.json names"):
+        load_engine(str(saved))
+    first.unlink()
+    with pytest.raises(UserError, match=f"has no {first.name} and 1 more of the shards"):
+        load_engine(str(saved))
+
+
+@pytest.mark.parametrize("index", ["{", "{}", "[]", '{"weight_map": []}'])
+def test_an_unreadable_index_is_refused(saved: Path, index: str) -> None:
+    (sharded(saved) / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(UserError, match=r"index.json can't be read"):
+        load_engine(str(saved))
+
+
+def test_a_shard_with_a_flipped_header_is_refused(saved: Path) -> None:
+    shard = sorted(sharded(saved).glob("*.safetensors"))[1]
+    whole = shard.read_bytes()
+    for place in (0, 7, 9, 40):  # length of the header, its first brace, a name or shape within
+        shard.write_bytes(whole[:place] + bytes([whole[place] ^ 0x80]) + whole[place + 1 :])
+        with pytest.raises(UserError, match="can't be loaded"):
+            load_engine(str(saved))
+
+
+def test_checksums_are_of_each_file_in_order_and_read_with_progress(saved: Path) -> None:
+    files = [saved / "config.json", *sorted(sharded(saved).glob("*.safetensors"))]
+    expected = hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
+    steps: list[float] = []
+
+    @contextmanager
+    def progress(description: str, total: float) -> Iterator[Callable[[float], None]]:
+        yield steps.append
+        assert sum(steps) == pytest.approx(total)
+
+    assert hash_files(saved, progress) == expected
+    assert len(steps) == len(files)
 
 
 def test_weights_that_lack_a_parameter_are_refused_rather_than_made_up(saved: Path) -> None:
