@@ -1,0 +1,79 @@
+"""What a study asks for, in numbers: everything that the estimates have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from jobs.inference.shapes import ModelShape
+from jobs.planning.speed import dtype_size
+from jobs.planning.texts import Texts
+from jobs.planning.work import Passes, capture_passes, play_passes, read_passes
+from jobs.study import Study
+from sae.config import SAEConfig
+
+
+@dataclass(frozen=True, eq=False)
+class Scope:
+    """A study, the sizes of its model, and the lengths of its texts."""
+
+    study: Study
+    shape: ModelShape
+    texts: Texts
+
+    @cached_property
+    def blocks(self) -> tuple[int, ...]:
+        """The captured blocks."""
+        wanted = self.study.capture.blocks
+        return tuple(range(1, self.shape.n_blocks + 1)) if wanted == "all" else wanted
+
+    @property
+    def rollouts(self) -> int:
+        """Rollouts of each variant."""
+        return self.study.task.rollouts
+
+    @cached_property
+    def all_rows(self) -> int:
+        """Decisions of all variants: the rows of which each autoencoder is trained."""
+        return len(self.study.task.variants) * self.rollouts * self.texts.n_decisions
+
+    @property
+    def untrained(self) -> bool:
+        """Whether an untrained model reads the same texts."""
+        return "untrained" in self.study.correlate.controls
+
+    @property
+    def dtype_bytes(self) -> int:
+        """Bytes of a weight."""
+        return dtype_size(self.study.model.dtype)
+
+    @cached_property
+    def autoencoders(self) -> list[SAEConfig]:
+        """The autoencoders of a block."""
+        return [section.autoencoder(self.shape.d_model) for section in self.study.sae]
+
+    @cached_property
+    def features(self) -> dict[str, int]:
+        """Features of a block that are correlated, at most, by their source."""
+        found = {section.name: sae.d_latents for section, sae in zip(self.study.sae, self.autoencoders, strict=True)}
+        for control in self.study.correlate.controls:
+            if control != "shuffled":
+                found[control] = self.shape.d_model
+            elif self.autoencoders:
+                found[control] = self.autoencoders[0].d_latents
+        return found
+
+    @cached_property
+    def play(self) -> Passes:
+        """Passes in which one variant is played."""
+        return play_passes(self.texts, self.rollouts, self.study.model.batch_size)
+
+    @cached_property
+    def reread(self) -> Passes:
+        """Passes in which an intervention reads the texts of one variant again."""
+        return read_passes(self.texts, self.rollouts)
+
+    @cached_property
+    def harvest(self) -> Passes:
+        """Passes in which the untrained model reads the texts of one variant."""
+        return capture_passes(self.texts, self.rollouts, max(self.blocks))
