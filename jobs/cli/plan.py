@@ -49,6 +49,14 @@ def plan(
     gpu_memory: Annotated[
         float | None, typer.Option(min=0.1, metavar="GB", help="Memory of each GPU.", rich_help_panel=NODE)
     ] = None,
+    cores: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processor cores; by default this machine's. The speed is measured here and scaled.",
+            rich_help_panel=NODE,
+        ),
+    ] = None,
     host_memory: Annotated[
         float | None,
         typer.Option(
@@ -81,14 +89,14 @@ def plan(
     that would fit if the study doesn't.
 
     Memory and disk are upper estimates. Hours are of the work alone: loading, starting and the smaller stages come
-    on top, and **--mfu 0.5** is what large batches reach; **correlate** is right within a factor of two. The
-    processor's speed is measured on this machine.
+    on top, and **--mfu 0.5** is what large batches reach. The statistics (**correlate**, and the end of **intervene**)
+    run on the processor, whose speed is measured on this machine; they are right within a factor of two.
 
     **Examples**
 
     $ tdlens plan studies/two_step_demo.toml
 
-    $ tdlens plan studies/two_step_llama3_70b.toml --gpu h100 --gpus 8
+    $ tdlens plan studies/two_step_llama3_70b.toml --gpu h100 --gpus 8 --cores 96
 
     $ tdlens plan studies/two_step_llama3_70b.toml --gpu a100 --gpus 4 --host-memory 500 --disk-free 200
 
@@ -103,11 +111,13 @@ def plan(
             overrides.append(f"{key}={json.dumps(value)}")
     study = load(study_file, overrides)
 
+    from dataclasses import replace
+
     from envs import TASKS
     from jobs.planning.devices import measured_cpu
     from jobs.planning.estimate import estimate, refusal
     from jobs.planning.models import known_model
-    from jobs.planning.nodes import free_space, node_of
+    from jobs.planning.nodes import Space, node_of
     from jobs.planning.remedies import what_would_fit
     from jobs.planning.scope import Scope
     from jobs.planning.speed import Machine
@@ -120,7 +130,7 @@ def plan(
     seed = study.seed * 100_000
     texts = measure(TASKS[study.task.name], study.task.settings, study.task.variants, seed, known.tokenizer)
     scope = Scope(study, known.shape, texts)
-    cpu = measured_cpu()
+    cpu = measured_cpu(cores)
     node, device = node_of(
         cpu,
         gpus=0 if study.model.device == "cpu" else gpus,
@@ -129,25 +139,21 @@ def plan(
         host_memory=host_memory and host_memory * 1e9,
     )
     another = gpu is not None or gpus is not None or gpu_memory is not None
-    free = (
-        round(disk_free * 1e9)
-        if disk_free is not None
-        else None
-        if another
-        else free_space(Settings.from_environment())
-    )
+    space = Space() if another else Space.here(Settings.from_environment())
+    if disk_free is not None:
+        space = replace(space, blobs=round(disk_free * 1e9))
     machine = Machine(device, node.n_gpus > 0, cpu, mfu, nvme=nvme_speed * 1e9, disk=disk_speed * 1e9)
     try:
-        found = estimate(scope, node, machine, free)
+        found = estimate(scope, node, machine, space)
     except UserError as error:
-        others = what_would_fit(scope, node, machine, free)
+        others = what_would_fit(scope, node, machine, space)
         raise UserError(error.message, "; or: ".join([error.remedy.rstrip("."), *others]) + ".") from error
     if as_json:
         typer.echo(json.dumps(_numbers(found, known, machine), indent=2))
     else:
         _show(output(), found, known, machine)
     if (problem := refusal(found)) is not None:
-        others = what_would_fit(scope, node, machine, free) or ["a smaller study or model, or a larger node"]
+        others = what_would_fit(scope, node, machine, space) or ["a smaller study or model, or a larger node"]
         raise UserError(problem, f"What would fit: {'; or: '.join(others)}.")
 
 
@@ -158,7 +164,7 @@ def _show(console: Console, found: Estimate, known: KnownModel, machine: Machine
     study = scope.study
     console.print(f"[bold]{study.name}[/] on {study.model.name}, {study.model.dtype} ({known.source})")
     console.print(
-        f"Model: {shape.architecture}, {shape.parameters / 1e9:,.2f} billion parameters, "
+        f"Model: {shape.architecture}, {shape.parameters / 1e6:,.1f} million parameters, "
         f"{readable(shape.parameters * scope.dtype_bytes)}; {shape.n_blocks} blocks, {shape.d_model} wide"
     )
     console.print(f"Play:  {found.play.reason}")
@@ -204,7 +210,17 @@ def _show(console: Console, found: Estimate, known: KnownModel, machine: Machine
     console.print(
         table(("resource", "needed", "there is", "used", "most in"), held, numeric=("needed", "there is", "used"))
     )
-    console.print(f"\nBinding: [bold]{found.binding}[/]")
+    spent = ", ".join(f"{name} {_hours(seconds / 3600)}" for name, seconds in found.waits.items())
+    console.print(f"\nBinding: [bold]{found.binding}[/]. Hours: {spent}.")
+    device, cpu = machine.device, machine.cpu
+    if machine.has_gpu:
+        console.print(
+            f"GPU: {machine.mfu:.0%} of {device.flops(study.model.dtype) / 1e12:,.3g} Tflop/s ({device.name})."
+        )
+    console.print(
+        f"Processor: {cpu.flops32 / 1e12:,.2f} Tflop/s and {cpu.bandwidth / 1e9:,.3g} GB/s ({cpu.name}). "
+        f"Disk: {machine.disk / 1e9:g} GB/s."
+    )
 
 
 def _hours(hours: float) -> str:
@@ -252,6 +268,7 @@ def _numbers(found: Estimate, known: KnownModel, machine: Machine) -> dict[str, 
         },
         "stages": [{**asdict(stage), "hours": stage.hours, "waits_for": stage.binding} for stage in found.stages],
         "hours": found.hours,
+        "seconds_by_wait": found.waits,
         "rooms": [asdict(room) for room in found.rooms],
         "binding": found.binding,
         "fits": found.fits,

@@ -7,7 +7,7 @@ same rows, which alone makes generation token by token affordable.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -23,7 +23,7 @@ Job = Literal["play", "read"]
 """``play``: closed loop with a cache. ``read``: whole texts, no generation."""
 
 WORKING_SHARE = 0.15
-"""Share of a GPU's memory kept for cache, activations and CUDA itself, where the need isn't known."""
+"""Share of a GPU's memory kept for cache, activations and CUDA itself."""
 HOST_SHARE = 0.9
 """Share of the host's memory that weights may take."""
 LIVE_BLOCKS = 3
@@ -80,7 +80,10 @@ class _Case:
     dtype_bytes: int
     node: Node
     job: Job
-    working_bytes: Callable[[Kind, int], int]
+
+    @property
+    def working_bytes(self) -> int:
+        return round(WORKING_SHARE * self.node.gpu_memory)
 
     @property
     def weights(self) -> int:
@@ -102,8 +105,7 @@ class _Case:
         return self.weights if offload == "cpu" else 0
 
     def fits(self, layout: Layout) -> bool:
-        needed = layout.device_bytes + self.working_bytes(layout.kind, layout.ranks)
-        on_gpu = self.node.n_gpus == 0 or needed <= self.node.gpu_memory
+        on_gpu = self.node.n_gpus == 0 or layout.device_bytes + self.working_bytes <= self.node.gpu_memory
         return on_gpu and (self.node.host_memory is None or layout.host_bytes <= HOST_SHARE * self.node.host_memory)
 
     def layout(self, kind: Kind, ranks: int, offload: Offload) -> Layout:
@@ -149,7 +151,6 @@ def choose(
     kind: Kind | Literal["auto"] = "auto",
     offload: Offload | Literal["auto"] = "auto",
     nvme: Path | None = None,
-    working_bytes: Callable[[Kind, int], int] | None = None,
 ) -> Layout:
     """The first layout that holds the model, fastest first; what is given is kept to, or refused.
 
@@ -165,7 +166,6 @@ def choose(
         kind: a layout, or ``auto``.
         offload: where ZeRO-3 keeps what isn't needed, or ``auto``.
         nvme: a folder on a fast disk, without which NVMe is not considered.
-        working_bytes: what a GPU needs beside weights, by layout and ranks; a share of its memory if None.
 
     Raises:
         UserError: an architecture that can't be split so, more ranks than GPUs, or weights that fit nowhere.
@@ -180,8 +180,7 @@ def choose(
     most = ranks or node.n_gpus or 1
     counts = [most] if ranks else list(range(most, 1, -1)) or [1]
     _refuse_impossible(shape, counts, kind, offload, nvme)
-    share = round(WORKING_SHARE * node.gpu_memory)
-    case = _Case(shape, dtype_bytes, node, job, working_bytes or (lambda kind, ranks: share))
+    case = _Case(shape, dtype_bytes, node, job)
     tried = [case.layout(*candidate) for candidate in _candidates(case, counts, ranks is not None, kind, offload, nvme)]
     for layout in tried:
         if case.fits(layout):
@@ -268,9 +267,11 @@ def _nothing_fits(case: _Case, most: int, nvme: Path | None) -> UserError:
     if case.dtype_bytes > 2:
         remedies.append(f"bfloat16 ({readable(case.shape.parameters * 2)} of weights)")
     if node.n_gpus:
-        working = case.working_bytes("zero3", most)
-        gpu = f"each has {readable(node.gpu_memory)}, of which {readable(working)} for cache, activations and CUDA"
-        room = node.gpu_memory - working - case.device_bytes("zero3", 1, "cpu")
+        gpu = (
+            f"each has {readable(node.gpu_memory)}, of which {readable(case.working_bytes)} are kept for cache, "
+            "activations and CUDA"
+        )
+        room = node.gpu_memory - case.working_bytes - case.device_bytes("zero3", 1, "cpu")
         if room > 0 and (needed := -(-weights // room)) > most:
             remedies.append(f"{needed} such GPUs with ZeRO-3")
         remedies.append(f"offload to main memory of {readable(weights / HOST_SHARE)} or more")

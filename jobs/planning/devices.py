@@ -75,19 +75,25 @@ def known_gpu(name: str) -> Device:
     return max(fitting, key=lambda gpu: len(gpu.name))
 
 
-def measured_cpu() -> Device:
-    """This machine's processor with the threads that PyTorch uses now, measured in less than a second."""
+def measured_cpu(cores: int | None = None) -> Device:
+    """This machine's processor with the threads that PyTorch uses now, measured in less than a second.
+
+    Args:
+        cores: scale it to so many of the same cores; None for those that it has.
+    """
     import torch
 
     def rate(dtype: torch.dtype, n: int) -> float:
         a = torch.ones(n, n, dtype=dtype)
-        return 2 * n**3 / _fastest(lambda: a @ a)
+        return scale * 2 * n**3 / _fastest(lambda: a @ a)
 
+    threads = torch.get_num_threads()
+    scale = 1 if cores is None else cores / threads
     source = torch.ones(2**24)
     target = torch.empty_like(source)
-    bandwidth = 2 * source.nbytes / _fastest(lambda: target.copy_(source))
+    bandwidth = scale * 2 * source.nbytes / _fastest(lambda: target.copy_(source))
     return Device(
-        name="processor",
+        name=f"measured on {threads} cores" + (f", scaled to {cores}" if cores else ""),
         memory=0,
         flops16=rate(torch.bfloat16, 512),
         flops32=rate(torch.float32, 1024),

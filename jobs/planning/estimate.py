@@ -7,11 +7,12 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from jobs.inference.huggingface import refuse_missing_blocks
-from jobs.inference.layout import Kind, Layout, Node, choose, readable
+from jobs.inference.layout import Layout, Node, choose, readable
 from jobs.planning.disk import Disk
-from jobs.planning.memory import device_working, host_needs, largest, training_device
+from jobs.planning.memory import device_working, host_needs, largest, training_device, training_ranks
+from jobs.planning.nodes import Space
 from jobs.planning.scope import Scope
-from jobs.planning.speed import Machine, added, dtype_size
+from jobs.planning.speed import Machine, Seconds, added, dtype_size
 from jobs.planning.stages import Stage, stages_of
 from tdlens.errors import UserError
 
@@ -63,13 +64,16 @@ class Estimate:
         return all(room.fits for room in self.rooms)
 
     @cached_property
+    def waits(self) -> Seconds:
+        """Seconds by what they are spent on, the most first."""
+        seconds = added(stage.seconds for stage in self.stages)
+        return dict(sorted(seconds.items(), key=lambda item: -item[1]))
+
+    @property
     def binding(self) -> str:
         """What a bigger study, or a faster one, would need more of first."""
         fullest = max(self.rooms, key=lambda room: room.share)
-        if fullest.share > TIGHT:
-            return fullest.name
-        seconds = added(stage.seconds for stage in self.stages)
-        return max(seconds, key=lambda name: seconds[name])
+        return fullest.name if fullest.share > TIGHT else next(iter(self.waits))
 
     @property
     def kv_bytes(self) -> int:
@@ -82,14 +86,14 @@ class Estimate:
         return len(self.scope.blocks) * self.scope.shape.d_model * dtype_size(self.scope.study.capture.dtype)
 
 
-def estimate(scope: Scope, node: Node, machine: Machine, disk_free: int | None) -> Estimate:
+def estimate(scope: Scope, node: Node, machine: Machine, space: Space) -> Estimate:
     """What a study needs of a node.
 
     Args:
         scope: the study.
         node: the machine's memory.
         machine: the machine's speed.
-        disk_free: bytes that are free where the blobs lie; None if that isn't known.
+        space: what is free on its disks.
 
     Raises:
         UserError: a text longer than the model's context, a block that isn't there, weights that fit nowhere.
@@ -103,8 +107,8 @@ def estimate(scope: Scope, node: Node, machine: Machine, disk_free: int | None) 
         play=play,
         read=read,
         disk=disk,
-        rooms=tuple(_rooms(scope, node, play, read, disk, disk_free)),
-        stages=tuple(stages_of(scope, machine, play, read, disk)),
+        rooms=tuple(_rooms(scope, node, play, read, disk, space)),
+        stages=tuple(stages_of(scope, machine, play, read, disk, training_ranks(scope, node.n_gpus))),
     )
 
 
@@ -141,33 +145,29 @@ def _layouts(scope: Scope, node: Node) -> tuple[Layout, Layout | None]:
         offload=asked.offload if model.engine == "deepspeed" else "none",
         nvme=None if asked.nvme is None else Path(asked.nvme),
     )
-    working = partial(device_working, scope, has_gpu=node.n_gpus > 0)
-    play = pick(job="play", working_bytes=partial(working, "play"))
-    if not scope.untrained:
-        return play, None
-
-    def beside(kind: Kind, ranks: int) -> int:
-        return working("read", kind, ranks) + play.device_bytes  # the model that plays stays where it is
-
-    return play, pick(job="read", working_bytes=beside)
+    return pick(job="play"), pick(job="read") if scope.untrained else None
 
 
-def _rooms(
-    scope: Scope, node: Node, play: Layout, read: Layout | None, disk: Disk, disk_free: int | None
-) -> list[Room]:
+def _rooms(scope: Scope, node: Node, play: Layout, read: Layout | None, disk: Disk, space: Space) -> list[Room]:
     gpu = node.n_gpus > 0
     beside = {"play": device_working(scope, "play", play.kind, play.ranks, has_gpu=gpu)}
     if read is not None:
         beside["harvest"] = read.device_bytes + device_working(scope, "read", read.kind, read.ranks, has_gpu=gpu)
     if scope.autoencoders:
-        beside["train_sae"] = training_device(scope)
+        # models on ranks make room for it, one in this process stays where it is
+        given_up = play.device_bytes if scope.study.model.engine == "deepspeed" else 0
+        beside["train_sae"] = training_device(scope) - given_up
     resident = play.host_bytes + (read.host_bytes if read else 0)
     if not gpu:
         resident += play.ranks * largest(beside)[1]
     processes = 1 if play.kind == "single" else 1 + play.ranks + (read.ranks if read else 0)
-    when, needed = largest(host_needs(scope, resident, processes))
+    when, needed = largest(host_needs(scope, resident, processes, training_ranks(scope, node.n_gpus)))
     rooms = [Room("main memory", needed, node.host_memory, when)]
     if gpu:
         when, needed = largest(beside)
         rooms.insert(0, Room("GPU memory", play.device_bytes + needed, node.gpu_memory, when))
-    return [*rooms, Room("disk space", disk.total, disk_free, "the whole study")]
+    rooms.append(Room("disk space", disk.total, space.blobs, "the whole study"))
+    if read is not None and scope.study.model.engine == "deepspeed":
+        weights = scope.shape.parameters * scope.dtype_bytes  # drawn once, read by the ranks
+        rooms.append(Room("scratch space (TMPDIR)", weights, space.scratch, "harvest"))
+    return rooms

@@ -6,6 +6,7 @@ from jobs.inference.layout import Job, Kind
 from jobs.planning.scope import Scope
 from jobs.planning.speed import dtype_size
 from jobs.planning.work import READ_BATCH, Pass, Passes, sae_parameters
+from jobs.training.trainers import ROWS_A_RANK
 from jobs.writing import MOST_THREADS
 
 RESERVED = 1.5e9
@@ -47,22 +48,29 @@ def kv_cache(scope: Scope, kind: Kind, ranks: int) -> int:
 
 
 def training_device(scope: Scope) -> int:
-    """Bytes on the device where the largest autoencoder is trained: Adam's numbers, a batch, and the data."""
-    data = 4 * scope.all_rows * scope.shape.d_model
+    """Bytes on the device where the largest autoencoder is trained. Data that find no room there come in batches."""
     found = [
-        4 * (ADAM_NUMBERS * sae_parameters(config) + 4 * section.batch_size * (config.d_in + config.d_latents)) + data
+        4 * (ADAM_NUMBERS * sae_parameters(config) + 4 * section.batch_size * (config.d_in + config.d_latents))
         for section, config in zip(scope.study.sae, scope.autoencoders, strict=True)
     ]
     return max(found, default=0)
 
 
-def host_needs(scope: Scope, model_bytes: int, processes: int) -> dict[str, int]:
+def training_ranks(scope: Scope, n_gpus: int) -> list[int]:
+    """Processes that train each section's autoencoders."""
+    model = scope.study.model
+    most = (model.parallel.ranks or n_gpus) if model.engine == "deepspeed" and n_gpus else 1
+    return [section.ranks or max(1, min(most, section.batch_size // ROWS_A_RANK)) for section in scope.study.sae]
+
+
+def host_needs(scope: Scope, model_bytes: int, processes: int, training: list[int]) -> dict[str, int]:
     """Main memory at the fullest moment of each stage.
 
     Args:
         scope: the study.
         model_bytes: what the model takes of it all the time.
         processes: that hold PyTorch, ranks among them.
+        training: processes that train each section's autoencoders.
     """
     base = model_bytes + round(processes * PROCESS)
     d = scope.shape.d_model
@@ -73,7 +81,9 @@ def host_needs(scope: Scope, model_bytes: int, processes: int) -> dict[str, int]
         read = captured_batch(scope, min(READ_BATCH, scope.rollouts))
         needs["harvest"] = base + max(4 * scope.shape.parameters, read)
     if scope.autoencoders:
-        needs["train_sae"] = base + 2 * 4 * scope.all_rows * d
+        # read, joined, and handed to other processes
+        copies, others = (3, max(training)) if max(training) > 1 else (2, 0)
+        needs["train_sae"] = base + copies * 4 * scope.all_rows * d + round(others * PROCESS)
     if scope.features:
         # the features, and in float64: centred, standardised, and what covariates leave of them
         needs["correlate"] = base + scope.all_rows * (2 * 4 * d + (4 + 3 * 8) * max(scope.features.values()))

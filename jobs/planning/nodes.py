@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from jobs.inference.layout import Node
 from jobs.planning.devices import GPUS, Device, known_gpu
@@ -46,11 +49,20 @@ def node_of(
     return Node(gpus or here.n_gpus or 1, round(memory), host, name), device
 
 
-def free_space(settings: Settings) -> int | None:
-    """Bytes that are free where blobs are written; None where they lie in an object store."""
-    if settings.blobs_url:
-        return None
-    folder = settings.blobs
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(Path(folder)).free
+@dataclass(frozen=True)
+class Space:
+    """Free bytes on disks; None where they aren't known."""
+
+    blobs: int | None = None
+    """Where blobs are written."""
+    scratch: int | None = None
+    """Where temporary files are."""
+
+    @classmethod
+    def here(cls, settings: Settings) -> Self:
+        """This machine's. An object store's isn't known."""
+        return cls(None if settings.blobs_url else _free(settings.blobs.absolute()), _free(Path(tempfile.gettempdir())))
+
+
+def _free(folder: Path) -> int:
+    return shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free

@@ -9,6 +9,7 @@ from typing import Any
 
 from jobs.inference.layout import Node
 from jobs.planning.estimate import Estimate, estimate
+from jobs.planning.nodes import Space
 from jobs.planning.scope import Scope
 from jobs.planning.speed import Machine
 from jobs.study import Study
@@ -19,11 +20,11 @@ NODES = (2, 4, 8)
 """Numbers of GPUs that a node may have."""
 
 
-def what_would_fit(scope: Scope, node: Node, machine: Machine, disk_free: int | None) -> list[str]:
+def what_would_fit(scope: Scope, node: Node, machine: Machine, space: Space) -> list[str]:
     """Settings, each of which alone makes the study fit, and a larger node of the same kind, if that does."""
 
     def fits(study: Study, on: Node = node) -> bool:
-        return _estimate(replace(scope, study=study), on, machine, disk_free) is not None
+        return _estimate(replace(scope, study=study), on, machine, space) is not None
 
     study = scope.study
     found = [setting for setting, changed in _switches(study) if fits(changed)]
@@ -43,9 +44,9 @@ def what_would_fit(scope: Scope, node: Node, machine: Machine, disk_free: int | 
     return found
 
 
-def _estimate(scope: Scope, node: Node, machine: Machine, disk_free: int | None) -> Estimate | None:
+def _estimate(scope: Scope, node: Node, machine: Machine, space: Space) -> Estimate | None:
     try:
-        found = estimate(scope, node, machine, disk_free)
+        found = estimate(scope, node, machine, space)
     except UserError:
         return None
     return found if found.fits else None
@@ -58,6 +59,10 @@ def _switches(study: Study) -> Iterator[tuple[str, Study]]:
         yield "--set model.dtype=bfloat16", _setting(study, "model", "dtype")("bfloat16")
     if study.model.engine == "hf":
         yield "--engine deepspeed", _on_ranks(study)
+    elif study.model.parallel.offload in ("auto", "none"):
+        parallel = study.model.parallel.model_copy(update={"layout": "zero3", "offload": "cpu"})
+        offloaded = _setting(study, "model", "parallel")(parallel)
+        yield "--set model.parallel.layout=zero3 --set model.parallel.offload=cpu", offloaded
     kept = tuple(control for control in study.correlate.controls if control != "untrained")
     if kept != study.correlate.controls:
         yield 'correlate.controls without "untrained"', _setting(study, "correlate", "controls")(kept)

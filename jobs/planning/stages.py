@@ -47,12 +47,25 @@ class Stage:
         return max(self.seconds, key=lambda name: self.seconds[name])
 
 
-def stages_of(scope: Scope, machine: Machine, play: Layout, read: Layout | None, disk: Disk) -> list[Stage]:
-    """The stages in their order; what takes no time to speak of (signals, behaviour, rank) is left out."""
-    return [_written_meanwhile(stage, machine) for stage in _stages(scope, machine, play, read, disk)]
+def stages_of(
+    scope: Scope, machine: Machine, play: Layout, read: Layout | None, disk: Disk, training: list[int]
+) -> list[Stage]:
+    """The stages in their order; what takes no time to speak of (signals, behaviour, rank) is left out.
+
+    Args:
+        scope: the study.
+        machine: the node's speed.
+        play: how the model is laid out.
+        read: how the untrained one is, if there is one.
+        disk: what is written.
+        training: processes that train each section's autoencoders.
+    """
+    return [_written_meanwhile(stage, machine) for stage in _stages(scope, machine, play, read, disk, training)]
 
 
-def _stages(scope: Scope, machine: Machine, play: Layout, read: Layout | None, disk: Disk) -> Iterator[Stage]:
+def _stages(
+    scope: Scope, machine: Machine, play: Layout, read: Layout | None, disk: Disk, training: list[int]
+) -> Iterator[Stage]:
     study, shape, dtype = scope.study, scope.shape, scope.study.model.dtype
     variants, blocks = len(study.task.variants), len(scope.blocks)
     decisions = scope.rollouts * scope.texts.n_decisions
@@ -78,7 +91,7 @@ def _stages(scope: Scope, machine: Machine, play: Layout, read: Layout | None, d
             disk.control_shards,
         )
     if scope.autoencoders:
-        yield _training(scope, machine, play, disk)
+        yield _training(scope, machine, training, disk)
     if scope.features:
         yield _correlating(scope, machine, disk)
     if study.intervention:
@@ -106,14 +119,14 @@ def _stages(scope: Scope, machine: Machine, play: Layout, read: Layout | None, d
         )
 
 
-def _training(scope: Scope, machine: Machine, play: Layout, disk: Disk) -> Stage:
+def _training(scope: Scope, machine: Machine, ranks: list[int], disk: Disk) -> Stage:
     blocks = len(scope.blocks)
     flops, seconds, total_steps = 0.0, [], 0
-    for section, config in zip(scope.study.sae, scope.autoencoders, strict=True):
+    for section, config, n in zip(scope.study.sae, scope.autoencoders, ranks, strict=True):
         steps = section.epochs * -(-scope.all_rows // section.batch_size)
         step_flops = sae_step_flops(config, section.batch_size)
         flops += steps * step_flops + 2 * sae_pass_flops(config, scope.all_rows)
-        seconds.append(times(training_seconds(machine, sae_parameters(config), step_flops, play.ranks), steps))
+        seconds.append(times(training_seconds(machine, sae_parameters(config), step_flops, n), steps))
         total_steps += steps
     return Stage(
         "train_sae",
