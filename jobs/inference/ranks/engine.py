@@ -71,7 +71,7 @@ class RankedEngine:
         self._config = config.get_text_config()
         self._description = description
         self._settings = settings
-        self._about = {
+        self.about = {
             "layout": layout.kind,
             "folder": str(folder.absolute()),
             "dtype": description.dtype,
@@ -138,7 +138,7 @@ class RankedEngine:
         if self._group is None or not self._group.alive:
             self._edits.clear()
             layout = self.layout.kind
-            self._group = RankGroup(PROGRAM, self._about, self._settings, deepspeed=layout in ("zero3", "tensor"))
+            self._group = RankGroup(PROGRAM, self.about, self._settings, deepspeed=layout in ("zero3", "tensor"))
         return self._group
 
     def _new(self, edits: Sequence[Edit]) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -60,7 +60,7 @@ class GroupSettings:
     device: Literal["cpu", "cuda"]
     launcher: Launcher = "deepspeed"
     timeout: float = 1800.0
-    """Seconds that one message may take; a collective that hangs ends a little earlier by itself."""
+    """Seconds in which ranks at work must be heard of; a collective that hangs ends a little earlier by itself."""
 
 
 def command(settings: GroupSettings, path: Path, environment: dict[str, str]) -> list[str]:
@@ -217,6 +217,8 @@ class RankGroup:
                         # one that fails takes others with it: which was the first shows within moments
                         deadline = min(deadline, time.monotonic() + AFTERMATH)
                         failures.append(failure)
+                    elif not failures:
+                        deadline = time.monotonic() + self._settings.timeout
         if failures:
             raise self._explained(min(failures, key=lambda failure: GRAVITY.index(failure.kind)))
         if len(answers) < self._settings.n:

@@ -1,0 +1,180 @@
+"""A model on two ranks gives what it gives in one process: to the bit with ZeRO-3, to rounding where it is split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from envs.two_step import ACTIONS
+from jobs.inference.base import Edit, Forward, HeadEdit, TokenBatch
+from jobs.inference.edits import DirectionEdit, LatentEdit, SteerEdit
+from jobs.inference.huggingface import HuggingFaceEngine
+from jobs.inference.layout import Kind
+from jobs.inference.play import play, replay
+from jobs.inference.ranks.engine import RankedEngine, dealt
+from sae.architectures import build
+from sae.config import SAEConfig
+from tests.inference.tiny import VOCABULARY, small_games
+from tests.ranks.models import Saved
+from tests.ranks.several import N, Ranks
+
+ARCHITECTURES = {
+    "zero3": ("llama3", "gpt2", "qwen2", "qwen3"),
+    "tensor": ("llama3", "qwen2", "qwen3"),
+    "hf_tensor": ("llama3", "qwen3"),
+}
+CASES = [(kind, architecture) for kind, names in ARCHITECTURES.items() for architecture in names]
+LENGTHS = (37, 5, 21)
+"""Tokens of each row: one more than the ranks, so that they are dealt out unevenly."""
+
+
+@pytest.fixture(scope="module")
+def ranks() -> Iterator[Callable[[Kind], Ranks]]:
+    """Two processes of each layout, started when first needed."""
+    groups: dict[Kind, Ranks] = {}
+
+    def get(kind: Kind) -> Ranks:
+        if kind not in groups:
+            groups[kind] = Ranks(kind)
+        return groups[kind]
+
+    yield get
+    for one in groups.values():
+        one.group.close()
+
+
+@pytest.fixture
+def both(
+    ranks: Callable[[Kind], Ranks], saved: Callable[[str], Saved], kind: Kind, architecture: str
+) -> tuple[RankedEngine, HuggingFaceEngine]:
+    return ranks(kind).engine(saved(architecture)), saved(architecture).plain
+
+
+every_case = pytest.mark.parametrize(("kind", "architecture"), CASES)
+llama_alone = pytest.mark.parametrize(("kind", "architecture"), [(kind, "llama3") for kind in ARCHITECTURES])
+
+
+def batch(lengths: tuple[int, ...] = LENGTHS, side: Any = "left") -> TokenBatch:
+    generator = torch.Generator().manual_seed(1)
+    rows = [torch.randint(0, VOCABULARY, (n,), generator=generator).tolist() for n in lengths]
+    return TokenBatch.from_rows(rows, 0, side)
+
+
+def ends(tokens: TokenBatch) -> Tensor:
+    """The last two tokens of each left-padded row."""
+    return torch.tensor([[tokens.ids.shape[1] - 3, tokens.ids.shape[1] - 1]]).expand(len(tokens.ids), -1)
+
+
+def in_one_process(ranked: RankedEngine, plain: HuggingFaceEngine, tokens: TokenBatch, **options: Any) -> Forward:
+    """What the plain engine gives of the same rows in the same batches: their size alone can change the last bit."""
+    if ranked.layout.kind != "zero3":
+        return plain.forward(tokens, **options)
+    parts = []
+    for rows in dealt(len(tokens.ids), N):
+        if rows:
+            own = slice(rows.start, rows.stop)
+            part = TokenBatch(tokens.ids[own], tokens.mask[own])
+            cut = {name: options[name][own] for name in ("positions", "choices") if name in options}
+            parts.append(plain.forward(part, **options | cut))
+    activations = {block: torch.cat([part.activations[block] for part in parts]) for block in parts[0].activations}
+    logits = None if parts[0].logits is None else torch.cat([part.logits for part in parts])  # type: ignore[misc]
+    return Forward(logits, activations)
+
+
+def assert_same(ranked: RankedEngine, found: Tensor, wanted: Tensor) -> None:
+    if ranked.layout.kind == "zero3":
+        assert torch.equal(found, wanted)
+    else:
+        torch.testing.assert_close(found, wanted, atol=1e-3, rtol=0)
+
+
+def assert_same_forward(both: tuple[RankedEngine, HuggingFaceEngine], tokens: TokenBatch, **options: Any) -> Forward:
+    ranked, plain = both
+    found = ranked.forward(tokens, **options)
+    wanted = in_one_process(ranked, plain, tokens, **options)
+    assert found.activations.keys() == wanted.activations.keys()
+    for block, x in wanted.activations.items():
+        assert_same(ranked, found.activations[block], x)
+    assert (found.logits is None) == (wanted.logits is None)
+    if wanted.logits is not None and found.logits is not None:
+        assert_same(ranked, found.logits, wanted.logits)
+    return found
+
+
+def edits_of(change: str, d: int) -> list[Edit]:
+    config = SAEConfig.from_dict({"architecture": "relu", "d_in": d, "d_latents": 2 * d, "l1": 1e-3})
+    sae = build(config, torch.Generator().manual_seed(2)).requires_grad_(False)
+    sae.fit_scaling(torch.randn(64, d, generator=torch.Generator().manual_seed(3)) * 4 + 1)
+    zero = LatentEdit(1, sae, [3, 7, 11], "zero")
+    return {
+        "zero": [zero],
+        "clamp": [LatentEdit(1, sae, [3, 7, 11], "clamp", value=30.0)],
+        "multiply": [LatentEdit(2, sae, [5], "multiply", value=-8.0)],
+        "mean": [LatentEdit(2, sae, [5, 6], "mean", means=[4.0, 9.0])],
+        "direction": [DirectionEdit(zero, seed=5)],
+        "steer": [SteerEdit(1, 5 * torch.randn(d, generator=torch.Generator().manual_seed(4)))],
+        "heads": [HeadEdit(2, (0, 3)), HeadEdit(1, (2,), torch.full((1, 8), 3.0)), zero],
+    }[change]
+
+
+@every_case
+def test_logits_and_the_residual_stream_of_every_block(both: Any) -> None:
+    tokens, plain = batch(), both[1]
+    found = assert_same_forward(both, tokens, positions=ends(tokens), capture=range(plain.n_blocks + 1))
+    assert set(found.activations) == set(range(plain.n_blocks + 1))
+    # as many logits as were asked for
+    choices = torch.tensor([[7, 3], [1, 2], [9, 9]])
+    chosen = assert_same_forward(both, tokens, positions=ends(tokens), choices=choices)
+    assert chosen.logits is not None and chosen.logits.shape == (3, 2, 2)
+
+
+@every_case
+@pytest.mark.parametrize("change", ["zero", "clamp", "multiply", "mean", "direction", "steer", "heads"])
+def test_edits(both: Any, change: str) -> None:
+    tokens, (ranked, plain) = batch(), both
+    edits = edits_of(change, plain.d_model)
+    blocks = range(plain.n_blocks + 1)
+    edited = assert_same_forward(both, tokens, positions=ends(tokens), capture=blocks, edits=edits)
+    untouched = ranked.forward(tokens, positions=ends(tokens), capture=blocks)
+    assert not torch.allclose(edited.activations[plain.n_blocks], untouched.activations[plain.n_blocks], atol=1e-2)
+
+
+@llama_alone
+@pytest.mark.parametrize("lengths", [(9,), (9, 4), (30, 2, 17, 8, 25)], ids=["fewer than ranks", "two", "five"])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_numbers_of_rows_and_sides_of_padding(both: Any, lengths: tuple[int, ...], side: Any) -> None:
+    tokens = batch(lengths, side)
+    last = torch.tensor([[max(lengths) - 1 if side == "left" else n - 1] for n in lengths])
+    assert_same_forward(both, tokens, positions=last, capture=[1, 4])
+
+
+@llama_alone
+def test_leaving_the_model_early_and_then_running_all_of_it(both: Any) -> None:
+    tokens = batch()
+    for blocks, logits in (((1, 2), False), ((4,), True), ((0,), False), ((3, 4), False)):
+        found = assert_same_forward(both, tokens, positions=ends(tokens), capture=blocks, logits=logits)
+        assert set(found.activations) == set(blocks)
+
+
+@llama_alone
+def test_a_text_beyond_deepspeeds_own_limit_of_1024_tokens(both: Any) -> None:
+    tokens = batch((1100, 40))
+    assert_same_forward(both, tokens, positions=ends(tokens), capture=[4])
+
+
+@every_case
+def test_closed_loop_and_reading(both: Any) -> None:
+    plain = both[1]
+    edits = edits_of("clamp", plain.d_model)
+    for chosen in ([], edits):
+        found, wanted = (play(engine, small_games(5), edits=chosen, seed=1, batch_size=3) for engine in both)
+        np.testing.assert_array_equal(found.actions, wanted.actions)
+        np.testing.assert_allclose(found.probabilities, wanted.probabilities, atol=1e-4)
+        assert found.transcripts == wanted.transcripts
+    found, wanted = (replay(engine, wanted.transcripts, ACTIONS, edits=edits, batch_size=4) for engine in both)
+    np.testing.assert_allclose(found.probabilities, wanted.probabilities, atol=1e-4)
