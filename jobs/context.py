@@ -12,10 +12,11 @@ from envs.game import Game
 from jobs.inference.base import Engine
 from jobs.inference.files import ModelFiles, find_model
 from jobs.inference.layout import Job
-from jobs.inference.models import load_engine
+from jobs.inference.models import find_device, load_engine
 from jobs.inference.progress import Advance
 from jobs.stage import Unit
-from jobs.study import Study
+from jobs.study import SAESection, Study
+from jobs.training.trainers import Trainer, make_trainer, n_ranks
 from tdlens.record import Record
 
 T = TypeVar("T")
@@ -50,6 +51,7 @@ class Context:
         self._note = note
         self._job_ids: dict[str, int] = {}
         self._kept: dict[tuple[Any, ...], Any] = {}
+        self._trainers: dict[int, Trainer] = {}
 
     @property
     def task(self) -> Task:
@@ -100,11 +102,31 @@ class Context:
             note=self._note,
         )
 
+    def trainer(self, section: SAESection) -> Trainer:
+        """What trains a section's autoencoders. Processes that hold a model on GPUs make room for it."""
+        model = self.study.model
+        device = find_device(model.device)
+        if device.type == "cuda":
+            for engine in self._engines():
+                engine.close()
+        n = n_ranks(section, model, device)
+        if n not in self._trainers:
+            self._trainers[n] = make_trainer(n, model, device)
+        return self._trainers[n]
+
+    def _engines(self) -> list[Engine]:
+        """The models that were loaded."""
+        return [self.__dict__[name] for name in ("engine", "untrained_engine") if name in self.__dict__]
+
     def close(self) -> None:
-        """Let go of the models that were loaded; their processes end."""
+        """Let go of the models that were loaded; their processes end, and those that train."""
+        for engine in self._engines():
+            engine.close()
+        for trainer in self._trainers.values():
+            trainer.close()
         for name in ("engine", "untrained_engine"):
-            if name in self.__dict__:
-                self.__dict__.pop(name).close()
+            self.__dict__.pop(name, None)
+        self._trainers.clear()
 
     @property
     def blocks(self) -> tuple[int, ...]:

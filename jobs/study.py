@@ -168,6 +168,9 @@ class SAESection(_Section):
     """Vectors a step."""
     epochs: int = Field(30, ge=1)
     """Passes over the vectors."""
+    ranks: int | None = Field(None, ge=1)
+    """Processes that share every batch, one a GPU; left out, as many of the GPUs that ``--engine deepspeed`` takes as
+    get 256 vectors of each batch: with fewer, summing the gradients takes longer than it saves."""
 
     @model_validator(mode="after")
     def _known(self) -> SAESection:

@@ -74,7 +74,7 @@ def load_engine(
         raise UserError(f"There is no engine {engine!r}.", f"Choose one of: {', '.join(ENGINES)}.")
     if dtype not in DTYPES:
         raise UserError(f"There is no dtype {dtype!r}.", f"Choose one of: {', '.join(DTYPES)}.")
-    place = _device(device)
+    place = find_device(device)
     files = find_model(model, progress=progress) if isinstance(model, str) else model
     disable_progress_bar()
     try:
@@ -117,7 +117,12 @@ ENGINES: dict[str, Callable[[Order], Engine]] = {"hf": _in_process, "deepspeed":
 """What can run a model, by name."""
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """The device that ``auto`` (the GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N`` stands for.
+
+    Raises:
+        UserError: no such device.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

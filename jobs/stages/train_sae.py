@@ -15,8 +15,6 @@ from jobs.recording import record_model
 from jobs.stage import Plan, Publish, Unit
 from jobs.study import SAESection
 from sae.checkpoint import to_bytes
-from sae.metrics import evaluate
-from sae.training import train
 from tdlens.record import SaeCheckpoint, SaeMetric, insert_rows, record_artifact, record_blob
 
 NAME = "train_sae"
@@ -40,12 +38,12 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
 def run(context: Context, unit: Unit) -> Publish:
     section = section_of(context, unit)
     block = unit.config["block"]
-    x = activations_of(context, unit.parents, block).to(context.engine.device)
+    x = activations_of(context, unit.parents, block)
     config = section.autoencoder(context.engine.d_model)
     n_steps = section.epochs * -(-len(x) // section.batch_size)
+    trainer = context.trainer(section)
     with context.progress(f"train {unit.key}", n_steps) as advance:
-        trained = train(config, section.training(), x, seed=unit.seed, on_step=lambda step, total: advance(1))
-    measured = evaluate(trained.sae, [x]).scalars()
+        trained = trainer.fit(config, section.training(), x, seed=unit.seed, on_step=lambda: advance(1))
     blob = context.record.blobs.put_bytes(to_bytes(trained.sae), "safetensors")
     history = context.record.blobs.put_table(pd.DataFrame(trained.history))
     last = trained.history[-1]
@@ -67,7 +65,7 @@ def run(context: Context, unit: Unit) -> Publish:
         session.add(checkpoint)
         session.flush()
         record_artifact(session, job_id, "history", history)
-        values = {**measured, "loss": last.loss, "l1_norm": last.l1, "steps": float(last.step)}
+        values = {**trained.metrics, "loss": last.loss, "l1_norm": last.l1, "steps": float(last.step)}
         insert_rows(
             session,
             SaeMetric,
