@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -94,8 +94,10 @@ class Moments:
 
     n: Array
     """Decisions, [R]."""
+    means: tuple[Array, Array]
+    """Mean of each latent, [L], and of each signal, [S], over all decisions."""
     z: Array
-    """Latents centred by their overall mean, and their squares, [2, R, L]."""
+    """Latents centred by their mean, and their squares, [2, R, L]."""
     y: Array
     """Signals likewise, [2, R, S]."""
     zy: Array
@@ -104,12 +106,40 @@ class Moments:
     @classmethod
     def of(cls, z: Array, y: Array) -> Self:
         """From latents [R, T, L] and signals [R, T, S]."""
-        z, y = z - z.mean((0, 1)), y - y.mean((0, 1))
+        means = z.mean((0, 1)), y.mean((0, 1))
+        z, y = z - means[0], y - means[1]
         return cls(
             n=np.full(len(z), float(z.shape[1])),
+            means=means,
             z=np.stack([z.sum(1), (z**2).sum(1)]),
             y=np.stack([y.sum(1), (y**2).sum(1)]),
             zy=np.einsum("rtl,rts->rls", z, y, optimize=True),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Of all rollouts, from those of some rollouts each."""
+        share = np.array([part.n.sum() for part in parts])
+        z, y = (np.average(means, axis=0, weights=share) for means in zip(*(part.means for part in parts), strict=True))
+        moved = [part._about(z, y) for part in parts]
+        return cls(
+            n=np.concatenate([part.n for part in moved]),
+            means=(z, y),
+            z=np.concatenate([part.z for part in moved], axis=1),
+            y=np.concatenate([part.y for part in moved], axis=1),
+            zy=np.concatenate([part.zy for part in moved]),
+        )
+
+    def _about(self, z: Array, y: Array) -> Self:
+        """The same about other means."""
+        n, dz, dy = self.n[:, None], self.means[0] - z, self.means[1] - y
+        (z1, z2), (y1, y2) = self.z, self.y
+        return replace(
+            self,
+            means=(z, y),
+            z=np.stack([z1 + n * dz, z2 + 2 * dz * z1 + n * dz**2]),
+            y=np.stack([y1 + n * dy, y2 + 2 * dy * y1 + n * dy**2]),
+            zy=self.zy + dz[:, None] * (y1 + n * dy)[:, None] + z1[:, :, None] * dy,
         )
 
     def highest_r(self, weights: Array) -> Array:

@@ -18,7 +18,6 @@ from envs.game import Step as GameStep
 from jobs.inference.play import Played
 from tdlens.record import (
     ActivationShard,
-    Blob,
     Capture,
     Episode,
     LearningSignal,
@@ -129,12 +128,14 @@ def signal_ids(session: Session, job_id: int, names: Sequence[str]) -> dict[str,
 
 def read_activations(record: Record, session: Session, job_id: int, block: int) -> torch.Tensor:
     """Residual stream of one block at one job's decisions, uncentred float32 [R * T, d]; checksums verified."""
-    shards = session.execute(
-        select(Blob.sha256, Blob.suffix)
-        .join(ActivationShard, ActivationShard.blob == Blob.sha256)
+    shards = session.scalars(
+        select(ActivationShard)
         .join(Capture, Capture.id == ActivationShard.capture_id)
         .where(Capture.job_id == job_id, ActivationShard.block == block)
-        .order_by(ActivationShard.first_row)
     ).all()
-    parts = [record.blobs.load_tensors(sha256) for sha256, _ in shards]
-    return torch.cat([part["activations"].float() + part["mean"] for part in parts])
+    x = torch.empty(sum(shard.n_rows for shard in shards), shards[0].d)
+    for shard in shards:
+        tensors = record.blobs.load_tensors(shard.blob)
+        rows = x[shard.first_row : shard.first_row + shard.n_rows]
+        rows.copy_(tensors["activations"]).add_(tensors["mean"])
+    return x

@@ -1,8 +1,10 @@
-"""Activation shards: one block a file, centred, with the mean beside the values."""
+"""Activation shards: one block of one batch a file, centred, with the mean beside the values."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,30 +13,74 @@ from sqlalchemy.orm import Session
 from torch import Tensor
 
 from jobs.context import Context
-from tdlens.blobs import StoredBlob
+from jobs.writing import Writers
+from tdlens.blobs import BlobStore, StoredBlob
 from tdlens.record import ActivationShard, Capture, CaptureRow, insert_columns, record_blob
 
+CHUNK = 1 << 17
+"""Values that are centred at once: they fit into a processor's cache."""
 
-def write_shards(context: Context, activations: Mapping[int, Tensor]) -> dict[int, StoredBlob]:
-    """Write each block's activations [R, T, d] as one blob [R * T, d].
+
+@dataclass(frozen=True)
+class Shard:
+    """Rows first_row … first_row + n_rows - 1 of one block, as they lie in the store."""
+
+    block: int
+    first_row: int
+    n_rows: int
+    blob: StoredBlob
+
+
+class ShardWriters(Writers[Shard]):
+    """Writes the captured blocks of each batch of rollouts, while the next batch is played or read.
+
+    Args:
+        context: whose record and whose study's ``capture.dtype`` they are written for.
+        threads: as of :class:`~jobs.writing.Writers`.
+    """
+
+    def __init__(self, context: Context, threads: int | None = None) -> None:
+        super().__init__(threads)
+        self._blobs = context.record.blobs
+        self._dtype: torch.dtype = getattr(torch, context.study.capture.dtype)
+        self._rows = 0
+
+    def take(self, activations: Mapping[int, Tensor]) -> None:
+        """Have the blocks of the rollouts that follow those taken before written, each [b, T, d].
+
+        Raises:
+            Exception: as ``put``.
+        """
+        first = self._rows
+        blocks = {block: x.flatten(0, 1) for block, x in activations.items()}
+        self.put(partial(self._written, block, x, first) for block, x in blocks.items())
+        self._rows += max(map(len, blocks.values()), default=0)
+
+    def _written(self, block: int, rows: Tensor, first_row: int) -> Shard:
+        return Shard(block, first_row, len(rows), write_shard(self._blobs, rows, self._dtype))
+
+
+def write_shard(blobs: BlobStore, rows: Tensor, dtype: torch.dtype) -> StoredBlob:
+    """Write activations [N, d] of any floating-point type as one blob of ``dtype``.
 
     The per-feature mean is subtracted first and kept in float32: bfloat16 has three significant digits, which
     a residual stream's large constant part would use up.
     """
-    dtype = getattr(torch, context.study.capture.dtype)
-    refs = {}
-    for block, x in activations.items():
-        rows = x.flatten(0, 1).double()
-        mean = rows.mean(0)
-        tensors = {"activations": (rows - mean).to(dtype), "mean": mean.float()}
-        refs[block] = context.record.blobs.put_tensors(tensors)
-    return refs
+    size = max(1, CHUNK // rows.shape[1])
+    parts = [slice(start, start + size) for start in range(0, len(rows), size)]
+    # numpy, for it adds up in the same order whatever the number of torch's threads
+    total = sum(rows[part].float().numpy().sum(axis=0, dtype=np.float64) for part in parts)
+    mean = torch.from_numpy((total / len(rows)).astype(np.float32))
+    centred = torch.empty(rows.shape, dtype=dtype)
+    for part in parts:
+        torch.sub(rows[part], mean, out=centred[part])
+    return blobs.put_tensors({"activations": centred, "mean": mean})
 
 
 def record_capture(
     session: Session,
     context: Context,
-    shards: Mapping[int, StoredBlob],
+    shards: Sequence[Shard],
     step_ids: NDArray[np.int64],
     **common: int,
 ) -> None:
@@ -45,15 +91,15 @@ def record_capture(
     session.flush()
     steps = {"capture_id": capture.id, "row": np.arange(step_ids.size), "step_id": step_ids.ravel()}
     insert_columns(session, CaptureRow, steps)
-    for block, ref in shards.items():
-        record_blob(session, ref)
+    for shard in shards:
+        record_blob(session, shard.blob)
         session.add(
             ActivationShard(
                 capture_id=capture.id,
-                block=block,
-                blob=ref.sha256,
-                first_row=0,
-                n_rows=step_ids.size,
+                block=shard.block,
+                blob=shard.blob.sha256,
+                first_row=shard.first_row,
+                n_rows=shard.n_rows,
                 d=context.engine.d_model,
                 dtype=dtype,
             )

@@ -1,9 +1,14 @@
-"""A model plays games in closed loop, or re-reads games already played."""
+"""A model plays games in closed loop, or re-reads games already played.
+
+Rollouts advance in batches. The activations of a batch are handed over when it is finished and not kept, so that
+memory doesn't grow with the number of rollouts.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,23 +18,25 @@ from torch import Tensor
 from envs.game import Game
 from envs.transcript import Transcript
 from jobs.inference.base import Edit, Engine, Forward, TokenBatch
+from jobs.inference.offload import Offload
 from jobs.inference.tokens import TextTokenizer
 from tdlens.errors import UserError
 
 Progress = Callable[[int], None]
 """Told how many more decisions have been made."""
+Take = Callable[[dict[int, Tensor]], None]
+"""Given the captured blocks of each batch, in the order of the rollouts: the residual stream at the decision tokens,
+after edits, as block to [b, T, d] on the CPU in the model's dtype. The tensors are the taker's."""
 
 
 @dataclass(frozen=True)
 class Played:
-    """R rollouts of T decisions each, as the model chose and saw them."""
+    """R rollouts of T decisions each, as the model chose."""
 
     actions: NDArray[np.int64]
     """Index of the action taken [R, T]."""
     probabilities: NDArray[np.float64]
     """The model's probability of each action, among the actions alone [R, T, A], forced or not."""
-    activations: dict[int, Tensor]
-    """Residual stream at the decision tokens, after edits: block to float32 [R, T, d] on the CPU."""
     token_positions: NDArray[np.int64]
     """Index of each decision token in the whole text's tokens, special tokens included [R, T]."""
     transcripts: list[Transcript]
@@ -41,6 +48,7 @@ def play(
     games: Sequence[Game],
     *,
     capture: Sequence[int] = (),
+    take: Take | None = None,
     edits: Sequence[Edit] = (),
     seed: int,
     temperature: float = 1.0,
@@ -55,14 +63,24 @@ def play(
     Decision t of rollout i uses the t-th number of a generator made from ``(seed, i)``, forced or not: with
     equal seeds, runs that differ in their edits or batch size draw the same numbers.
 
+    Args:
+        engine: the model.
+        games: fresh ones; they are advanced.
+        capture: blocks that ``take`` is given.
+        take: takes each batch's activations, once its games are at their end.
+        edits: changes made at every decision token.
+        seed: of the choices.
+        temperature: of the softmax over the actions.
+        batch_size: rollouts played side by side.
+        progress: told of the decisions made.
+
     Raises:
         UserError: actions that aren't single tokens, or another misfit of tokenizer and text.
         ValueError: games that differ in their number of decisions or actions.
     """
-    player = _Player(engine, TextTokenizer(engine.tokenizer), capture, edits, temperature, progress)
+    player = _Player(engine, capture, take, edits, temperature, progress)
     generators = [np.random.default_rng((seed, index)) for index in range(len(games))]
-    batches = [slice(start, start + batch_size) for start in range(0, len(games), batch_size)]
-    return _joined([player.play(games[batch], generators[batch]) for batch in batches])
+    return _joined([player.play(games[batch], generators[batch]) for batch in _batches(len(games), batch_size)])
 
 
 def replay(
@@ -71,6 +89,7 @@ def replay(
     actions: Sequence[str],
     *,
     capture: Sequence[int] = (),
+    take: Take | None = None,
     edits: Sequence[Edit] = (),
     temperature: float = 1.0,
     batch_size: int = 16,
@@ -82,7 +101,8 @@ def replay(
         engine: the model.
         transcripts: texts with T decisions each, every one followed by its action.
         actions: what each action appends after the decision word, e.g. ``(" left", " right")``.
-        capture: blocks to return.
+        capture: blocks that ``take`` is given.
+        take: takes each batch's activations.
         edits: changes made at every decision token.
         temperature: of the softmax over the actions.
         batch_size: texts in one forward pass.
@@ -92,11 +112,27 @@ def replay(
         UserError: as :func:`play`.
         ValueError: texts that differ in their number of decisions, or a decision not followed by an action.
     """
-    player = _Player(engine, TextTokenizer(engine.tokenizer), capture, edits, temperature, progress)
+    player = _Player(engine, capture, take, edits, temperature, progress)
     first = transcripts[0]
     action_ids = player.tokenizer.action_ids(first.text[: first.decisions[0].end], actions)
-    batches = [slice(start, start + batch_size) for start in range(0, len(transcripts), batch_size)]
+    batches = _batches(len(transcripts), batch_size)
     return _joined([player.replay(transcripts[batch], action_ids) for batch in batches])
+
+
+def read(
+    engine: Engine,
+    transcripts: Sequence[Transcript],
+    *,
+    capture: Sequence[int],
+    take: Take,
+    edits: Sequence[Edit] = (),
+    batch_size: int = 16,
+    progress: Progress | None = None,
+) -> None:
+    """As :func:`replay`, without predictions: the model is run no further than the last block that is captured."""
+    player = _Player(engine, capture, take, edits, 1.0, progress)
+    for batch in _batches(len(transcripts), batch_size):
+        player.read(*player.decisions(transcripts[batch]))
 
 
 @dataclass(frozen=True)
@@ -104,11 +140,23 @@ class _Player:
     """A model with what it is to return and undergo, the same for every batch."""
 
     engine: Engine
-    tokenizer: TextTokenizer
     capture: Sequence[int]
+    take: Take | None
     edits: Sequence[Edit]
     temperature: float
     progress: Progress | None
+
+    def __post_init__(self) -> None:
+        if self.capture and self.take is None:
+            raise ValueError("blocks are captured, and nobody takes them")
+
+    @cached_property
+    def tokenizer(self) -> TextTokenizer:
+        return TextTokenizer(self.engine.tokenizer)
+
+    @cached_property
+    def offload(self) -> Offload:
+        return Offload.of(self.engine.device)
 
     def play(self, games: Sequence[Game], generators: Sequence[np.random.Generator]) -> Played:
         cache = self.engine.new_cache()
@@ -116,8 +164,9 @@ class _Player:
         rows: list[list[int]] = [[] for _ in games]
         action_ids: list[list[int]] = []
         chosen: list[int] = []
-        actions, probabilities, token_positions = [], [], []
-        activations: dict[int, list[Tensor]] = {block: [] for block in self.capture}
+        actions: list[list[int]] = []
+        probabilities, token_positions = [], []
+        captured = {block: self._room(games) for block in self.capture}
         while not _finished(games):
             pieces = [game.observe() for game in games]
             chunks = [self.tokenizer.extend(text, piece) for text, piece in zip(texts, pieces, strict=True)]
@@ -131,9 +180,17 @@ class _Player:
 
             # padded on the right every slot has a token to attend to, so no row of the attention is empty
             tokens = TokenBatch.from_rows(chunks, self.tokenizer.pad_id, side="right")
-            last = torch.tensor([[len(chunk) - 1] for chunk in chunks])
-            result = self.engine.forward(tokens, positions=last, capture=self.capture, edits=self.edits, cache=cache)
-            choice = self._probabilities(result, action_ids)[:, 0]
+            result = self.engine.forward(
+                tokens,
+                positions=torch.tensor([[len(chunk) - 1] for chunk in chunks]),
+                capture=self.capture,
+                edits=self.edits,
+                cache=cache,
+                choices=torch.tensor(action_ids),
+            )
+            for block, x in result.activations.items():
+                self.offload.copy(x[:, 0], captured[block][:, len(actions)])
+            choice = self._probabilities(result)[:, 0]
             chosen = [
                 _choose(game.forced_action, p, generator.random())
                 for game, p, generator in zip(games, choice, generators, strict=True)
@@ -144,41 +201,65 @@ class _Player:
             actions.append(chosen)
             probabilities.append(choice)
             token_positions.append([len(row) - 1 for row in rows])
-            for block, x in result.activations.items():
-                activations[block].append(x[:, 0].float().cpu())
             if self.progress is not None:
                 self.progress(len(games))
         transcripts = [game.transcript() for game in games]
         self.tokenizer.verify([transcript.text for transcript in transcripts], rows)
+        self._hand_over(captured)
         return Played(
             actions=np.array(actions, dtype=np.int64).T,
             probabilities=np.stack(probabilities, axis=1),
-            activations={block: torch.stack(xs, dim=1) for block, xs in activations.items()},
             token_positions=np.array(token_positions, dtype=np.int64).T,
             transcripts=transcripts,
         )
 
-    def replay(self, transcripts: Sequence[Transcript], action_ids: list[int]) -> Played:
+    def decisions(self, transcripts: Sequence[Transcript]) -> tuple[list[list[int]], list[list[int]]]:
+        """Token ids of the texts, and where in them the decisions are."""
         rows, positions = self.tokenizer.decisions(transcripts)
         if len({len(places) for places in positions}) > 1:
             raise ValueError("the transcripts differ in their number of decisions")
+        return rows, positions
+
+    def replay(self, transcripts: Sequence[Transcript], action_ids: list[int]) -> Played:
+        rows, positions = self.decisions(transcripts)
         actions = [
             [_action_taken(row, place, action_ids) for place in places]
             for row, places in zip(rows, positions, strict=True)
         ]
-        # what follows the last decision can't reach back to it
-        read = [row[: places[-1] + 1] for row, places in zip(rows, positions, strict=True)]
-        tokens = TokenBatch.from_rows(read, self.tokenizer.pad_id, side="right")
-        result = self.engine.forward(tokens, positions=torch.tensor(positions), capture=self.capture, edits=self.edits)
-        if self.progress is not None:
-            self.progress(sum(map(len, positions)))
+        result = self.read(rows, positions, [action_ids] * len(rows))
         return Played(
             actions=np.array(actions, dtype=np.int64),
-            probabilities=self._probabilities(result, [action_ids] * len(rows)),
-            activations={block: x.float().cpu() for block, x in result.activations.items()},
+            probabilities=self._probabilities(result),
             token_positions=np.array(positions, dtype=np.int64),
             transcripts=list(transcripts),
         )
+
+    def read(
+        self, rows: list[list[int]], positions: list[list[int]], choices: list[list[int]] | None = None
+    ) -> Forward:
+        """Run the model on whole texts and hand over what is captured; logits of the ``choices``, if there are any."""
+        # what follows the last decision can't reach back to it
+        read = [row[: places[-1] + 1] for row, places in zip(rows, positions, strict=True)]
+        result = self.engine.forward(
+            TokenBatch.from_rows(read, self.tokenizer.pad_id, side="right"),
+            positions=torch.tensor(positions),
+            capture=self.capture,
+            edits=self.edits,
+            logits=choices is not None,
+            choices=None if choices is None else torch.tensor(choices),
+        )
+        self._hand_over({block: self.offload.host(x) for block, x in result.activations.items()})
+        if self.progress is not None:
+            self.progress(sum(map(len, positions)))
+        return result
+
+    def _room(self, games: Sequence[Game]) -> Tensor:
+        return torch.empty(len(games), games[0].n_decisions, self.engine.d_model, dtype=self.engine.dtype)
+
+    def _hand_over(self, captured: dict[int, Tensor]) -> None:
+        if self.take is not None:
+            self.offload.finish()
+            self.take(captured)
 
     def _action_ids(self, texts: Sequence[str], games: Sequence[Game]) -> list[list[int]]:
         known = {
@@ -187,13 +268,15 @@ class _Player:
         }
         return [known[text, game.actions] for text, game in zip(texts, games, strict=True)]
 
-    def _probabilities(self, result: Forward, action_ids: Sequence[Sequence[int]]) -> NDArray[np.float64]:
-        """Softmax over the action tokens alone: [B, P, A]."""
-        assert result.logits is not None
-        logits = result.logits.float()
-        ids = torch.tensor(action_ids, device=logits.device)[:, None].expand(-1, logits.shape[1], -1)
-        chances = (logits.gather(-1, ids) / self.temperature).softmax(dim=-1)
+    def _probabilities(self, forward: Forward) -> NDArray[np.float64]:
+        """Softmax over the actions, the chosen tokens: [B, P, A]."""
+        assert forward.logits is not None
+        chances = (forward.logits.float() / self.temperature).softmax(dim=-1)
         return chances.cpu().numpy().astype(np.float64)
+
+
+def _batches(n: int, size: int) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, n, size)]
 
 
 def _finished(games: Sequence[Game]) -> bool:
@@ -235,7 +318,6 @@ def _joined(parts: Sequence[Played]) -> Played:
     return Played(
         actions=np.concatenate([part.actions for part in parts]),
         probabilities=np.concatenate([part.probabilities for part in parts]),
-        activations={block: torch.cat([part.activations[block] for part in parts]) for block in parts[0].activations},
         token_positions=np.concatenate([part.token_positions for part in parts]),
         transcripts=[transcript for part in parts for transcript in part.transcripts],
     )

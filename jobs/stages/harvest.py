@@ -8,10 +8,10 @@ from sqlalchemy.orm import Session
 
 from envs.transcript import Transcript
 from jobs.context import Context
-from jobs.inference.play import replay
+from jobs.inference.play import read
 from jobs.reading import Rollouts
 from jobs.recording import record_model
-from jobs.shards import record_capture, write_shards
+from jobs.shards import ShardWriters, record_capture
 from jobs.stage import Plan, Publish, Unit
 from jobs.stages.signals import rollouts_of
 
@@ -29,15 +29,16 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
 def run(context: Context, unit: Unit) -> Publish:
     rollouts = rollouts_of(context, unit.parents[0])
     transcripts = retold(context, unit.key, rollouts)
-    with context.progress(f"untrained model reads {unit.key}", rollouts.step_ids.size) as advance:
-        seen = replay(
+    bar = context.progress(f"untrained model reads {unit.key}", rollouts.step_ids.size)
+    with bar as advance, ShardWriters(context) as writers:
+        read(
             context.untrained_engine,
             transcripts,
-            context.games(unit.key)[0].actions,
             capture=context.blocks,
+            take=writers.take,
             progress=advance,
         )
-    shards = write_shards(context, seen.activations)
+        shards = writers.results()
 
     def publish(session: Session, job_id: int) -> None:
         name = f"{context.study.model.name}-untrained"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import islice
 
 import numpy as np
 import torch
@@ -10,7 +13,9 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from envs.agents import Transitions
 from envs.agents.behaviour import BehaviourModel, compare
+from envs.game import Game
 from jobs import effects
 from jobs.context import Context
 from jobs.inference.base import Edit
@@ -72,11 +77,14 @@ def run(context: Context, unit: Unit) -> Publish:
 
     games = context.games(unit.config["play"]["task"]["variant"])
     decisions = sum(game.n_decisions for game in games)
+    names = ("td_error", *q_names)
+    later = LaterBlocks(context, unit, names, games)
     with context.progress(f"intervene {section.name}", 2 * decisions) as advance:
         played = play(
             context.engine,
             games,
             capture=context.blocks,
+            take=later.take,
             edits=edits,
             seed=unit.seed,
             batch_size=context.study.model.batch_size,
@@ -84,14 +92,12 @@ def run(context: Context, unit: Unit) -> Publish:
         )
         reread = reread_intact(context, unit, edits, advance)
     lesioned = Rollouts.of_games(games, played)
-    names = ("td_error", *q_names)
     replayed = replay_sources(lesioned.transitions, [learner], names)
-    signals = np.stack([replayed[0].values[name] for name in names], axis=-1)
     weights = resamples(len(games), context.study.bootstrap, unit.seed)
     found = [
         *behaviour_effects(context, unit, intact, lesioned, weights),
         choice_shift(context, unit, intact, reread, weights),
-        *later_block_effects(context, unit, names, played, signals, weights),
+        *later.differences(weights),
     ]
     refit = compare(
         lesioned.transitions,
@@ -220,35 +226,57 @@ def choice_shift(
     return effects.paired("choice_shift", shift, np.zeros_like(shift), weights)
 
 
-def later_block_effects(
-    context: Context,
-    unit: Unit,
-    names: tuple[str, ...],
-    played: Played,
-    signals: NDArray[np.float64],
-    weights: NDArray[np.float64],
-) -> list[effects.Effect]:
-    """Highest correlation with each signal in every block, with and without the intervention (paper Fig 2G, H)."""
-    found = []
-    for trained in unit.parents_of("train_sae"):
-        block = trained.config["block"]
-        sae = autoencoder_of(context, trained)
+class LaterBlocks:
+    """Highest correlation with each signal in every block, with and without the intervention (paper Fig 2G, H).
 
-        def moments(x: torch.Tensor, y: NDArray[np.float64], sae: Autoencoder = sae) -> effects.Moments:
-            return effects.Moments.of(sae.encode(x).double().numpy(), y)
+    Batches are taken as they are played, and of their activations only sums are kept.
+    """
 
-        def intact(block: int = block) -> effects.Moments:
-            plays, replays = unit.parents_of("play"), unit.parents_of("signals")
-            step_ids = rollouts_of(context, plays[0]).step_ids
-            with context.record.session(read_only=True) as session:
-                y = read_signals(session, context.job_id(replays[0]), step_ids, names)
-            x = activations_of(context, plays, block)
-            return moments(x.reshape(*step_ids.shape, -1), y)
+    def __init__(self, context: Context, unit: Unit, names: tuple[str, ...], games: Sequence[Game]) -> None:
+        self._context = context
+        self._unit = unit
+        self._names = names
+        self._games = iter(games)
+        self._parts: dict[int, list[effects.Moments]] = defaultdict(list)
 
-        baseline = context.keep(intact, "moments", trained.identity, names)
-        changed = moments(played.activations[block], signals)
-        found += effects.correlation_effects(names, changed, baseline, weights, block)
-    return found
+    def take(self, activations: dict[int, torch.Tensor]) -> None:
+        """Gather the next games' residual stream, block to [b, T, d], and what the learner makes of them."""
+        n_rollouts = len(next(iter(activations.values())))
+        learner = q_learner(self._context.study.signals, self._context.task.actions)
+        transitions = [Transitions.from_steps(game.steps) for game in islice(self._games, n_rollouts)]
+        (replayed,) = replay_sources(transitions, [learner], self._names)
+        y = np.stack([replayed.values[name] for name in self._names], axis=-1)
+        for trained in self._unit.parents_of("train_sae"):
+            block = trained.config["block"]
+            self._parts[block].append(moments(autoencoder_of(self._context, trained), activations[block], y))
+
+    def differences(self, weights: NDArray[np.float64]) -> list[effects.Effect]:
+        """Of all the games that were taken; ``weights`` as in :func:`effects.paired`."""
+        found = []
+        for trained in self._unit.parents_of("train_sae"):
+            intact = self._context.keep(partial(self._intact, trained), "moments", trained.identity, self._names)
+            block = trained.config["block"]
+            lesioned = effects.Moments.joined(self._parts[block])
+            found += effects.correlation_effects(self._names, lesioned, intact, weights, block)
+        return found
+
+    def _intact(self, trained: Unit) -> effects.Moments:
+        plays, replays = self._unit.parents_of("play"), self._unit.parents_of("signals")
+        step_ids = rollouts_of(self._context, plays[0]).step_ids
+        with self._context.record.session(read_only=True) as session:
+            y = read_signals(session, self._context.job_id(replays[0]), step_ids, self._names)
+        x = activations_of(self._context, plays, trained.config["block"])
+        return moments(autoencoder_of(self._context, trained), x.reshape(*step_ids.shape, -1), y)
+
+
+def moments(sae: Autoencoder, x: torch.Tensor, y: NDArray[np.float64]) -> effects.Moments:
+    """Of the latents of a residual stream [R, T, d] and signals [R, T, S]; one rollout's latents are held at a time."""
+    return effects.Moments.joined(
+        [
+            effects.Moments.of(sae.encode(one.float()[None]).double().numpy(), signals[None])
+            for one, signals in zip(x, y, strict=True)
+        ]
+    )
 
 
 def resamples(n: int, count: int, seed: int) -> NDArray[np.float64]:

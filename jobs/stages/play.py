@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from jobs.context import Context
 from jobs.inference.play import play
 from jobs.recording import record_model, record_rollouts, record_task
-from jobs.shards import record_capture, write_shards
+from jobs.shards import ShardWriters, record_capture
 from jobs.stage import Plan, Publish, Unit
 
 NAME = "play"
@@ -41,16 +41,18 @@ def play_config(context: Context, variant: str) -> dict[str, Any]:
 def run(context: Context, unit: Unit) -> Publish:
     variant = unit.config["task"]["variant"]
     games = context.games(variant)
-    with context.progress(f"play {variant}", sum(game.n_decisions for game in games)) as advance:
+    decisions = sum(game.n_decisions for game in games)
+    with context.progress(f"play {variant}", decisions) as advance, ShardWriters(context) as writers:
         played = play(
             context.engine,
             games,
             capture=context.blocks,
+            take=writers.take,
             seed=unit.seed,
             batch_size=context.study.model.batch_size,
             progress=advance,
         )
-    shards = write_shards(context, played.activations)
+        shards = writers.results()
 
     def publish(session: Session, job_id: int) -> None:
         model = context.study.model.name

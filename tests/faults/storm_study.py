@@ -27,7 +27,7 @@ from jobs.context import Context
 from jobs.inference.base import ModelDescription
 from jobs.inference.files import ModelFiles
 from jobs.recording import record_model, record_rollouts, record_task
-from jobs.shards import record_capture, write_shards
+from jobs.shards import ShardWriters, record_capture
 from jobs.stage import Plan, Publish, Unit
 from jobs.stages import signals
 from tdlens.record import ActivationShard, Capture, record_artifact
@@ -108,7 +108,9 @@ def _play(context: Context, unit: Unit) -> Publish:
         game.observe()
         game.act(int(rng.integers(len(game.actions))) if forced is None else forced)
     shape = (1, len(game.steps), WIDTH)
-    shards = write_shards(context, {block: torch.as_tensor(rng.standard_normal(shape)) for block in BLOCKS})
+    with ShardWriters(context) as writers:
+        writers.take({block: torch.as_tensor(rng.standard_normal(shape)) for block in BLOCKS})
+        shards = writers.results()
 
     def publish(session: Session, job_id: int) -> None:
         model_id = record_model(session, "none", "none", context.engine)

@@ -7,41 +7,67 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import TOKENIZERS, Sparse, small_games, tiny_engine
+from tiny import TOKENIZERS, Sparse, small_games, tiny_engine, tiny_model
 
 from envs.transcript import Transcript
 from envs.two_step import ACTIONS, TwoStep, TwoStepConfig
 from jobs.inference.edits import DirectionEdit, LatentEdit
 from jobs.inference.huggingface import HuggingFaceEngine
-from jobs.inference.play import Played, play, replay
+from jobs.inference.play import Played, play, read, replay
 from tdlens.errors import UserError
 
 EDIT = LatentEdit(1, Sparse(32, 40), [2, 5, 9], "clamp", value=4.0)
 BLOCKS = (0, 1, 2, 3)
 
 
+class Taken:
+    """Keeps all that it is given: block to [R, T, d]."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.batches: list[dict[int, torch.Tensor]] = []
+
+    def __call__(self, activations: dict[int, torch.Tensor]) -> None:
+        self.sizes.append(len(next(iter(activations.values()))))
+        self.batches.append(activations)
+
+    @property
+    def all(self) -> dict[int, torch.Tensor]:
+        return {block: torch.cat([batch[block] for batch in self.batches]) for block in self.batches[0]}
+
+
 def assert_same_numbers(one: Played, other: Played) -> None:
     np.testing.assert_array_equal(one.actions, other.actions)
     np.testing.assert_array_equal(one.token_positions, other.token_positions)
     np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-5)
-    assert one.activations.keys() == other.activations.keys()
-    for block in one.activations:
-        torch.testing.assert_close(one.activations[block], other.activations[block], atol=1e-4, rtol=1e-5)
     assert one.transcripts == other.transcripts
+
+
+def assert_same_activations(one: Taken, other: Taken) -> None:
+    assert one.all.keys() == other.all.keys()
+    for block, x in one.all.items():
+        torch.testing.assert_close(x, other.all[block], atol=1e-4, rtol=1e-5)
 
 
 @pytest.mark.parametrize("edits", [(), (EDIT,), (DirectionEdit(EDIT, seed=3),)], ids=["none", "latent", "random"])
 def test_closed_loop_with_a_cache_equals_one_pass_over_the_whole_text(engine: HuggingFaceEngine, edits: Any) -> None:
-    played = play(engine, small_games(6), capture=BLOCKS, edits=edits, seed=0)
-    again = replay(engine, played.transcripts, ACTIONS, capture=BLOCKS, edits=edits, batch_size=4)
+    looped, whole, unpredicted = Taken(), Taken(), Taken()
+    played = play(engine, small_games(6), capture=BLOCKS, take=looped, edits=edits, seed=0)
+    texts = played.transcripts
+    again = replay(engine, texts, ACTIONS, capture=BLOCKS, take=whole, edits=edits, batch_size=4)
     assert_same_numbers(played, again)
+    assert_same_activations(looped, whole)
+    read(engine, texts, capture=BLOCKS, take=unpredicted, edits=edits, batch_size=4)
+    assert unpredicted.sizes == whole.sizes == [4, 2] and looped.sizes == [6]
+    for block, x in whole.all.items():
+        assert x.shape == (6, 8, 32) and torch.equal(x, unpredicted.all[block])
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
 def test_any_tokenizer_plays(tokenizer: str) -> None:
     engine = tiny_engine("llama", tokenizer)
-    played = play(engine, small_games(3), capture=[2], seed=0)
-    assert_same_numbers(played, replay(engine, played.transcripts, ACTIONS, capture=[2]))
+    played = play(engine, small_games(3), seed=0)
+    assert_same_numbers(played, replay(engine, played.transcripts, ACTIONS))
 
 
 def test_probabilities_are_the_softmax_over_the_action_tokens_alone(engine: HuggingFaceEngine) -> None:
@@ -58,17 +84,52 @@ def test_probabilities_are_the_softmax_over_the_action_tokens_alone(engine: Hugg
 
 
 def test_results_do_not_depend_on_the_batch(engine: HuggingFaceEngine) -> None:
-    whole = play(engine, small_games(7), capture=BLOCKS, edits=[EDIT], seed=5)
-    for batch_size in (1, 3):
-        parts = play(engine, small_games(7), capture=BLOCKS, edits=[EDIT], seed=5, batch_size=batch_size)
+    together = Taken()
+    whole = play(engine, small_games(7), capture=BLOCKS, take=together, edits=[EDIT], seed=5)
+    for batch_size, sizes in ((1, [1] * 7), (3, [3, 3, 1])):
+        apart = Taken()
+        parts = play(engine, small_games(7), capture=BLOCKS, take=apart, edits=[EDIT], seed=5, batch_size=batch_size)
         assert_same_numbers(whole, parts)
+        assert_same_activations(together, apart)
+        assert apart.sizes == sizes
+
+
+def test_a_batch_is_taken_when_its_games_are_at_their_end_and_no_other_has_begun(llama: HuggingFaceEngine) -> None:
+    games = small_games(5)
+    seen: list[list[int]] = []
+    play(llama, games, capture=[2], take=lambda _: seen.append([len(g.steps) for g in games]), seed=0, batch_size=2)
+    assert seen == [[8, 8, 0, 0, 0], [8, 8, 8, 8, 0], [8] * 5]
+
+
+def test_activations_travel_in_the_dtype_of_the_model() -> None:
+    engine = HuggingFaceEngine(tiny_model("llama").to(torch.bfloat16), tiny_engine("llama").tokenizer, "")
+    taken, again = Taken(), Taken()
+    played = play(engine, small_games(2), capture=[2], take=taken, seed=0)
+    read(engine, played.transcripts, capture=[2], take=again)
+    assert {x.dtype for x in (*taken.all.values(), *again.all.values())} == {torch.bfloat16}
+
+
+def test_without_predictions_later_blocks_and_the_head_are_not_run(llama: HuggingFaceEngine) -> None:
+    texts = play(llama, small_games(2), seed=0).transcripts
+    run: list[object] = []
+    for name, module in (("third block", llama.blocks[2]), ("second block", llama.blocks[1]), ("head", llama.head)):
+        module.register_forward_hook(lambda *_, name=name: run.append(name))
+    taken = Taken()
+    read(llama, texts, capture=[0, 2], take=taken)
+    assert run == ["second block"] and set(taken.all) == {0, 2}
+
+
+def test_blocks_that_nobody_takes_are_refused(llama: HuggingFaceEngine) -> None:
+    with pytest.raises(ValueError, match="nobody takes"):
+        play(llama, small_games(1), capture=[1], seed=0)
 
 
 def test_equal_seeds_give_equal_play_and_other_seeds_other_play(llama: HuggingFaceEngine) -> None:
-    first = play(llama, small_games(6), seed=1, capture=[3])
-    second = play(llama, small_games(6), seed=1, capture=[3])
+    taken, again = Taken(), Taken()
+    first = play(llama, small_games(6), seed=1, capture=[3], take=taken)
+    second = play(llama, small_games(6), seed=1, capture=[3], take=again)
     np.testing.assert_array_equal(first.probabilities, second.probabilities)
-    assert torch.equal(first.activations[3], second.activations[3])
+    assert torch.equal(taken.all[3], again.all[3])
     assert (first.actions != play(llama, small_games(6), seed=2).actions).any()
 
 
@@ -124,7 +185,7 @@ class BiasedEngine:
 
     def forward(self, tokens: Any, **arguments: Any) -> Any:
         result = self.engine.forward(tokens, **arguments)
-        logits = self.logits.expand(result.logits.shape)
+        logits = self.logits[arguments["choices"]][:, None].expand(result.logits.shape)
         return type(result)(logits, result.activations)
 
 

@@ -88,19 +88,37 @@ def activity(rng: np.random.Generator, n: int = 6, steps: int = 9) -> tuple[np.n
 
 
 @settings(max_examples=40)
-@given(seed=seeds)
-def test_the_highest_correlation_of_a_resample_is_numpys(seed: int) -> None:
+@given(seed=seeds, sizes=st.sampled_from(([6], [1, 2, 3], [1] * 6)))
+def test_the_highest_correlation_of_a_resample_is_numpys(seed: int, sizes: list[int]) -> None:
     rng = np.random.default_rng(seed)
     z, y = activity(rng)
     weights, indices = resampled(rng, 6, 20)
-    found = Moments.of(z, y).highest_r(weights)
+    found = joined(z, y, sizes).highest_r(weights)
     np.testing.assert_allclose(found, [highest(z, y, rows) for rows in indices], atol=1e-6)
+
+
+def joined(z: np.ndarray, y: np.ndarray, sizes: list[int]) -> Moments:
+    """Moments of some rollouts after the other, put together."""
+    ends = np.cumsum(sizes)
+    return Moments.joined([Moments.of(z[end - n : end], y[end - n : end]) for n, end in zip(sizes, ends, strict=True)])
+
+
+@given(seed=seeds, sizes=st.sampled_from(([4, 2], [1, 2, 3], [1] * 6)))
+def test_joined_moments_are_those_of_all_rollouts_together(seed: int, sizes: list[int]) -> None:
+    z, y = activity(np.random.default_rng(seed))
+    one, other = Moments.of(z, y), joined(z, y, sizes)
+    for name in ("n", "z", "y", "zy"):
+        whole = getattr(one, name)
+        np.testing.assert_allclose(getattr(other, name), whole, rtol=1e-9, atol=1e-9 * abs(whole).max())
+    for mean, same in zip(one.means, other.means, strict=True):
+        np.testing.assert_allclose(mean, same, rtol=1e-12, atol=1e-12 * abs(mean).max())
 
 
 def test_without_a_live_latent_there_is_no_correlation() -> None:
     rng = np.random.default_rng(0)
     y = activity(rng)[1]
-    assert np.isnan(Moments.of(np.full((6, 9, 4), 2.5), y).highest_r(np.ones((2, 6)))).all()
+    for sizes in ([6], [1] * 6, [5, 1]):
+        assert np.isnan(joined(np.full((6, 9, 4), 0.1), y, sizes).highest_r(np.ones((2, 6)))).all()
 
 
 @settings(max_examples=20)

@@ -29,7 +29,7 @@ from jobs.recording import (
     record_task,
     replay_sources,
 )
-from jobs.shards import record_capture, write_shards
+from jobs.shards import ShardWriters, record_capture, write_shard
 from jobs.study import validate
 from tdlens.blobs import BlobStore
 from tdlens.errors import CorruptBlob, MissingBlob
@@ -54,12 +54,11 @@ def games(first_seed: int = 0) -> list[TwoStep]:
 
 
 def played(made: list[TwoStep], seed: int = 0) -> Played:
-    """As if a model had played them: probabilities and activations at random."""
+    """As if a model had played them: probabilities and places at random."""
     rng = np.random.default_rng(seed)
     return Played(
         actions=np.array([[step.action for step in game.steps] for game in made]),
         probabilities=rng.dirichlet([1, 1], size=(R, T)),
-        activations={block: torch.from_numpy(rng.normal(size=(R, T, 8)).astype(np.float32)) for block in (1, 2)},
         token_positions=np.cumsum(rng.integers(1, 9, size=(R, T)), axis=1),
         transcripts=[game.transcript() for game in made],
     )
@@ -250,10 +249,13 @@ def context(record: Record, dtype: str) -> Context:
     return made
 
 
-def captured(record: Record, dtype: str, activations: dict[int, torch.Tensor]) -> int:
+def captured(record: Record, dtype: str, activations: dict[int, torch.Tensor], batch_size: int = R) -> int:
     """The job that holds a capture of these activations, at recorded steps."""
     made = context(record, dtype)
-    shards = write_shards(made, activations)
+    with ShardWriters(made) as writers:
+        for first in range(0, R, batch_size):
+            writers.take({block: x[first : first + batch_size] for block, x in activations.items()})
+        shards = writers.results()
     with record.session() as session:
         job, keys = recorded(session, games(), played(games()), f"capture {dtype}")
         model = record_model(session, "tiny", "here", ENGINE)
@@ -274,7 +276,7 @@ def read(record: Record, job: int, block: int) -> torch.Tensor:
 
 def test_activations_come_back_in_the_order_of_the_steps(record: Record) -> None:
     x = {1: residual(1), 3: residual(3)}
-    job = captured(record, "float32", x)
+    job = captured(record, "float32", x, batch_size=2)
     for block, stream in x.items():
         found = read(record, job, block)
         assert found.dtype == torch.float32
@@ -282,9 +284,10 @@ def test_activations_come_back_in_the_order_of_the_steps(record: Record) -> None
     rows = record.query("SELECT c.row, c.step_id FROM capture_row c ORDER BY c.row")
     with record.session(read_only=True) as session:
         assert rows.step_id.tolist() == read_rollouts(session, job).step_ids.ravel().tolist()
-    shards = record.query("SELECT block, first_row, n_rows, dtype FROM activation_shard ORDER BY block")
-    assert shards.block.tolist() == [1, 3]
-    assert set(shards.itertuples(index=False, name=None)) == {(b, 0, R * T, "float32") for b in (1, 3)}
+    shards = record.query("SELECT block, first_row, n_rows, dtype FROM activation_shard ORDER BY block, first_row")
+    assert list(shards.itertuples(index=False, name=None)) == [
+        (block, *rows, "float32") for block in (1, 3) for rows in ((0, 2 * T), (2 * T, T))
+    ]
     assert record.query("SELECT n_rows, positions, hook FROM capture").values.tolist() == [
         [R * T, "decision", "block_output"]
     ]
@@ -296,7 +299,8 @@ def test_shards_hold_centred_values_and_their_mean(record: Record) -> None:
     sha256 = record.query("SELECT blob FROM activation_shard").blob.item()
     tensors = record.blobs.load_tensors(sha256)
     assert set(tensors) == {"activations", "mean"}
-    assert tensors["activations"].mean(0).abs().max() < 1e-5
+    # centred by the mean as it is kept, so that adding it gives back what was captured
+    assert (tensors["activations"].mean(0).abs() <= tensors["mean"].abs() * 2**-24 + 1e-6).all()
     torch.testing.assert_close(tensors["mean"], x.mean((0, 1)))
     assert tensors["mean"].dtype == torch.float32
     assert job
@@ -320,7 +324,7 @@ def test_float32_is_exact_to_its_precision(
 ) -> None:
     x = size * torch.randn(R, T, 8, generator=torch.Generator().manual_seed(seed)) + offset
     made = context(Record(None, None, BlobStore(tmp_path_factory.getbasetemp() / "shards")), "float32")
-    tensors = made.record.blobs.load_tensors(write_shards(made, {1: x})[1].sha256)
+    tensors = made.record.blobs.load_tensors(write_shard(made.record.blobs, x.flatten(0, 1), torch.float32).sha256)
     found = tensors["activations"] + tensors["mean"]
     scale = x.abs().max()
     assert (found - x.reshape(-1, 8)).abs().max() <= 1e-6 * scale

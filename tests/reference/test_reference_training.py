@@ -113,9 +113,10 @@ def test_the_saved_folder_loads_and_plays(trained: Trained) -> None:
     assert (described.architecture, described.n_blocks, described.d_model) == ("LlamaForCausalLM", 2, 16)
     assert engine.tokenizer.get_vocab() == build_tokenizer().get_vocab()
     games = [TwoStep(TwoStepConfig(episodes=4, random_episodes=1, change_episode=2), seed) for seed in range(3)]
-    played = play(engine, games, capture=[0, 1, 2], seed=0)
+    taken: list[dict[int, torch.Tensor]] = []
+    played = play(engine, games, capture=[0, 1, 2], take=taken.append, seed=0)
     assert played.actions.shape == (3, 8)
-    assert played.activations[2].shape == (3, 8, 16)
+    assert taken[0][2].shape == (3, 8, 16)
 
 
 def test_a_configuration_gives_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
