@@ -37,16 +37,26 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import nnsight
 import torch
 from machine import machine
-from tokenizers import Tokenizer, models
+from random_model import write_random_model
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, LlamaConfig
 from transformers.utils.logging import disable_progress_bar
 
 from jobs.inference.base import TokenBatch
 from jobs.inference.models import load_engine
 
 BATCH, LENGTH, DECISIONS, VOCABULARY, BLOCKS = 2, 1024, 60, 12288, 12
+CONFIG = LlamaConfig(
+    vocab_size=VOCABULARY,
+    hidden_size=640,
+    intermediate_size=1728,
+    num_hidden_layers=BLOCKS,
+    num_attention_heads=10,
+    num_key_value_heads=5,
+    max_position_embeddings=2048,
+    rope_theta=500000.0,
+)
 TOLERANCE = 1e-4
 NO_STOP = "nnsight without stop"
 LIMITS = {NO_STOP: 1.1, "TransformerLens": 1.3}
@@ -95,22 +105,6 @@ def tasks() -> list[Task]:
         Task("all blocks at every position", whole, every, True, False),
         Task("first half of the blocks at decision tokens", half, decisions.long(), False, False),
     ]
-
-
-def save_model(folder: Path) -> None:
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=640,
-        intermediate_size=1728,
-        num_hidden_layers=BLOCKS,
-        num_attention_heads=10,
-        num_key_value_heads=5,
-        max_position_embeddings=2048,
-        rope_theta=500000.0,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    words = Tokenizer(models.WordLevel({"<s>": 0, "</s>": 1}, unk_token="<s>"))
-    PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>", eos_token="</s>").save_pretrained(folder)
 
 
 class HuggingFace:
@@ -240,7 +234,7 @@ def main() -> None:
     ids = torch.randint(VOCABULARY, (BATCH, LENGTH))
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}
     with tempfile.TemporaryDirectory() as folder:
-        save_model(Path(folder))
+        write_random_model(CONFIG, Path(folder), torch.float32)
         bare = HuggingFace(Path(folder), inputs)
         runners = {
             "bare": bare,
