@@ -6,6 +6,7 @@ skipped, or fail when TDLENS_REQUIRE_POSTGRES=1.
 """
 
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import inspect, make_url, text
+from sqlalchemy import make_url, text
 
 from tdlens.record import Base, Record
 from tdlens.record.migrate import upgrade
@@ -66,6 +67,25 @@ def sqlite_settings(home: Path) -> Settings:
     return Settings.from_environment({"TDLENS_HOME": str(home)})
 
 
+@cache
+def _migrated_file() -> bytes:
+    """A SQLite file with the schema and no row."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = sqlite_settings(Path(folder))
+        upgrade(made)
+        assert made.sqlite_path is not None
+        return made.sqlite_path.read_bytes()
+
+
+def empty_sqlite(home: Path) -> Settings:
+    """A database in a home of its own that has the schema: a copy, as migrations take longer than many a test."""
+    settings = sqlite_settings(home)
+    assert settings.sqlite_path is not None
+    home.mkdir(parents=True, exist_ok=True)
+    settings.sqlite_path.write_bytes(_migrated_file())
+    return settings
+
+
 @pytest.fixture(scope="session")
 def migrated_postgres() -> Iterator[str]:
     """Address of a PostgreSQL database with the schema; tests share it, emptied, as making one is slow."""
@@ -86,15 +106,33 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Setting
         yield Settings(tmp_path / "home", address)
 
 
+SIZES = """
+SELECT relname, pg_relation_size(oid) FROM pg_class
+WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'
+"""
+RESTART = """
+SELECT setval(format('%I', sequencename)::regclass, start_value, false) FROM pg_sequences
+WHERE schemaname = current_schema()
+"""
+SMALL = 1 << 18
+"""Bytes of a table whose rows are deleted quicker one by one than all at once, for which PostgreSQL makes new files."""
+
+
 @contextmanager
 def emptied(settings: Settings) -> Iterator[Record]:
     """The record on a PostgreSQL database that has the schema, without the rows that were there."""
     opened = Record.open(settings)
     with opened.engine.begin() as connection:
-        for name in filter(PARTITION.fullmatch, inspect(connection).get_table_names()):
+        sizes = {name: size for name, size in connection.execute(text(SIZES))}
+        for name in filter(PARTITION.fullmatch, sizes):
             connection.execute(text(f"DROP TABLE {name}"))
-        tables = ", ".join(f'"{table}"' for table in Base.metadata.tables)
-        connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY"))
+        tables = [table.name for table in reversed(Base.metadata.sorted_tables)]
+        if max(sizes.get(name, 0) for name in tables) > SMALL:
+            connection.execute(text("TRUNCATE " + ", ".join(f'"{name}"' for name in tables)))
+        for name in tables:
+            if sizes.get(name):
+                connection.execute(text(f'DELETE FROM "{name}"'))  # noqa: S608
+        connection.execute(text(RESTART))
     yield opened
     opened.close()
 
@@ -103,7 +141,7 @@ def emptied(settings: Settings) -> Iterator[Record]:
 def record(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Record]:
     """An open record without rows. A test that changes the schema itself takes `settings` instead."""
     if request.param == "sqlite":
-        opened = Record.open(sqlite_settings(tmp_path / "home"))
+        opened = Record.open(empty_sqlite(tmp_path / "home"))
         yield opened
         opened.close()
         return

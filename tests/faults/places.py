@@ -16,7 +16,7 @@ from tdlens.fsck import check_blobs
 from tdlens.record import Record
 from tdlens.record.migrate import upgrade
 from tdlens.settings import Settings
-from tests.databases import require_postgres, sqlite_settings, temporary_database
+from tests.databases import empty_sqlite, require_postgres, temporary_database
 from tests.faults import storm_study
 from tests.faults.preloaded import HOOK, Preloaded, Process
 from tests.tiny_study import dump, model_and_study
@@ -106,9 +106,7 @@ class Place:
 def database(kind: str, home: Path) -> Iterator[Settings]:
     """An empty record of its own."""
     if kind == "sqlite":
-        settings = sqlite_settings(home)
-        upgrade(settings)
-        yield settings
+        yield empty_sqlite(home)
         return
     require_postgres()
     with temporary_database() as address:

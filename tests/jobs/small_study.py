@@ -20,7 +20,7 @@ from jobs.worker.inline import Outcome, run_study
 from tdlens.record import Record
 from tdlens.record.migrate import upgrade
 from tdlens.settings import Settings
-from tests.databases import require_postgres, sqlite_settings, temporary_database
+from tests.databases import empty_sqlite, require_postgres, temporary_database
 
 BLOCKS, WIDTH, ROLLOUTS, EPISODES, FORCED = 3, 16, 6, 8, 2
 VARIANTS = ("standard", "transition_disruption")
@@ -101,7 +101,7 @@ def context_of(wanted: Study, record: Record) -> Context:
 def fresh_record(database: str, home: Path) -> Iterator[Record]:
     """An empty record of its own on either database."""
     if database == "sqlite":
-        record = Record.open(sqlite_settings(home))
+        record = Record.open(empty_sqlite(home))
         yield record
         record.close()
         return

@@ -8,13 +8,19 @@ import pytest
 from tdlens.record import Record
 from tdlens.settings import Settings
 from tdlens.testing import StorageTests
-from tests.databases import emptied, require_postgres, sqlite_settings, temporary_database
+from tests.databases import emptied, empty_sqlite, require_postgres, sqlite_settings, temporary_database
 
 
 class TestSqlite(StorageTests):
     @pytest.fixture
     def settings(self, tmp_path: Path) -> Settings:
         return sqlite_settings(tmp_path / "home")
+
+    @pytest.fixture
+    def record(self, tmp_path: Path) -> Iterator[Record]:
+        opened = Record.open(empty_sqlite(tmp_path / "home"))
+        yield opened
+        opened.close()
 
 
 class TestPostgresql(StorageTests):
