@@ -18,8 +18,10 @@ def available_cores() -> int:
 
 
 def use_available_cores() -> None:
-    """Set torch's threads, unless OMP_NUM_THREADS already did."""
+    """Set torch's threads, unless OMP_NUM_THREADS already did; tell DeepSpeed where it runs before it asks aloud."""
     import torch
 
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(available_cores())

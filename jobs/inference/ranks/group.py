@@ -30,6 +30,8 @@ Reply = tuple[dict[str, Any], dict[str, Tensor]]
 
 LAST_WORDS = 8.0
 """Seconds that the launcher is given to say how a rank ended."""
+STARTING = 600.0
+"""Seconds in which all ranks must have begun."""
 AFTERMATH = 1.5
 """Seconds in which the failures that follow from one failure are expected."""
 GRAVITY = ("memory", "death", "user", "other", "timeout")
@@ -43,16 +45,6 @@ class RanksFailed(UserError):
 
 
 @dataclass(frozen=True)
-class Failure:
-    """How a rank failed."""
-
-    rank: int
-    kind: str
-    message: str = ""
-    remedy: str = ""
-
-
-@dataclass(frozen=True)
 class GroupSettings:
     """How ranks are started."""
 
@@ -61,6 +53,34 @@ class GroupSettings:
     launcher: Launcher = "deepspeed"
     timeout: float = 1800.0
     """Seconds in which ranks at work must be heard of; a collective that hangs ends a little earlier by itself."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How a rank failed."""
+
+    rank: int
+    kind: str
+    message: str = ""
+    remedy: str = ""
+
+    def explained(self, settings: GroupSettings, log: Path) -> UserError:
+        """What is said of it."""
+        who, printed = f"Rank {self.rank} of {settings.n}", f"What the ranks printed is in {log}."
+        match self.kind:
+            case "user":
+                return UserError(self.message, self.remedy)
+            case "memory":
+                return RanksFailed(
+                    f"{who} ran out of memory: {self.message}",
+                    "Use a smaller model.batch_size, more ranks, or offload; tdlens plan says what fits.",
+                )
+            case "timeout":
+                return RanksFailed(
+                    f"{who} waited in vain for the others: {self.message}",
+                    f"{printed} If they were only slow, raise model.parallel.timeout.",
+                )
+        return RanksFailed(f"{who} failed: {self.message}", printed)
 
 
 def command(settings: GroupSettings, path: Path, environment: dict[str, str]) -> list[str]:
@@ -182,14 +202,14 @@ class RankGroup:
 
     def _gather(self, listener: socket.socket) -> None:
         """Wait until every rank has said who it is."""
-        deadline = time.monotonic() + self._settings.timeout
+        deadline = time.monotonic() + STARTING
         listener.settimeout(0.2)
         known: dict[int, tuple[socket.socket, int]] = {}
         while len(known) < self._settings.n:
             if self._launcher.poll() is not None:
                 raise self._died(None)
             if time.monotonic() > deadline:
-                raise self._silent()
+                raise self._silent(STARTING)
             with suppress(TimeoutError):
                 connection, _ = listener.accept()
                 connection.setblocking(True)
@@ -220,9 +240,10 @@ class RankGroup:
                     elif not failures:
                         deadline = time.monotonic() + self._settings.timeout
         if failures:
-            raise self._explained(min(failures, key=lambda failure: GRAVITY.index(failure.kind)))
+            worst = min(failures, key=lambda failure: GRAVITY.index(failure.kind))
+            raise self._died(worst.rank) if worst.kind == "death" else worst.explained(self._settings, self.log)
         if len(answers) < self._settings.n:
-            raise self._silent()
+            raise self._silent(self._settings.timeout)
         return [answers[rank] for rank in range(self._settings.n)]
 
     def _hear(self, rank: int, answers: dict[int, Reply]) -> Failure | None:
@@ -238,28 +259,9 @@ class RankGroup:
             answers[rank] = (message, tensors)
         return None
 
-    def _explained(self, failure: Failure) -> UserError:
-        who, printed = f"Rank {failure.rank} of {self._settings.n}", f"What the ranks printed is in {self.log}."
-        match failure.kind:
-            case "death":
-                return self._died(failure.rank)
-            case "user":
-                return UserError(failure.message, failure.remedy)
-            case "memory":
-                return RanksFailed(
-                    f"{who} ran out of memory: {failure.message}",
-                    "Use a smaller model.batch_size, more ranks, or offload; tdlens plan says what fits.",
-                )
-            case "timeout":
-                return RanksFailed(
-                    f"{who} waited in vain for the others: {failure.message}",
-                    f"{printed} If they were only slow, raise model.parallel.timeout.",
-                )
-        return RanksFailed(f"{who} failed: {failure.message}", printed)
-
-    def _silent(self) -> RanksFailed:
+    def _silent(self, seconds: float) -> RanksFailed:
         return RanksFailed(
-            f"The {self._settings.n} ranks gave no answer for {self._settings.timeout:.0f} s.",
+            f"The {self._settings.n} ranks gave no answer for {seconds:.0f} s.",
             f"What they printed is in {self.log}. If they were only slow, raise model.parallel.timeout.",
         )
 

@@ -34,6 +34,8 @@ def prepare(environment: MutableMapping[str, str]) -> None:
         environment.setdefault("LOCAL_WORLD_SIZE", environment["LOCAL_SIZE"])
     if not torch.cuda.is_available():
         environment.setdefault("DS_ACCELERATOR", "cpu")
+    # DeepSpeed's autotuner imports MLflow where it finds it, which takes nearly as long as all the rest.
+    sys.modules.setdefault("mlflow", None)  # type: ignore[arg-type]
 
 
 def join(device: str, timeout: float, *, deepspeed: bool) -> Rank:
