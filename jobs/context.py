@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from envs import TASKS, Task
 from envs.game import Game
@@ -13,26 +12,13 @@ from jobs.inference.base import Engine
 from jobs.inference.files import ModelFiles, find_model
 from jobs.inference.layout import Job
 from jobs.inference.models import find_device, load_engine
-from jobs.inference.progress import Advance
+from jobs.inference.progress import ProgressBars, shown_on
 from jobs.stage import Unit
 from jobs.study import SAESection, Study
 from jobs.training.trainers import Trainer, make_trainer, n_ranks
 from tdlens.record import Record
 
 T = TypeVar("T")
-
-
-class ProgressBars(Protocol):
-    """What shows how far a unit is: rich's ``Progress``, or a worker's messages to its supervisor."""
-
-    def add_task(self, description: str, *, total: float) -> Any:
-        """A new bar; its handle."""
-
-    def advance(self, task_id: Any, advance: float) -> None:
-        """Move a bar on."""
-
-    def remove_task(self, task_id: Any) -> None:
-        """Take a bar away."""
 
 
 class Context:
@@ -47,7 +33,8 @@ class Context:
     ) -> None:
         self.study = study
         self.record = record
-        self._progress = progress
+        self.progress = shown_on(progress)
+        """``with context.progress(description, total) as advance``: a bar for what runs now."""
         self._note = note
         self._job_ids: dict[str, int] = {}
         self._kept: dict[tuple[Any, ...], Any] = {}
@@ -148,12 +135,3 @@ class Context:
             self._kept[key] = make()
         value: T = self._kept[key]
         return value
-
-    @contextmanager
-    def progress(self, description: str, total: float) -> Iterator[Advance]:
-        """A progress bar for the unit that runs now."""
-        bar = self._progress.add_task(description, total=total)
-        try:
-            yield lambda n: self._progress.advance(bar, n)
-        finally:
-            self._progress.remove_task(bar)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jobs.cli.console import output, table
+from jobs.cli.overrides import overrides
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -105,11 +106,7 @@ def plan(
     from jobs.cli.threads import use_available_cores
     from jobs.study import load
 
-    overrides = list(changes or [])
-    for key, value in (("model.name", model), ("model.engine", engine)):
-        if value is not None:
-            overrides.append(f"{key}={json.dumps(value)}")
-    study = load(study_file, overrides)
+    study = load(study_file, overrides(changes, model=model, engine=engine))
 
     from dataclasses import replace
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from jobs.cli.console import messages
 from jobs.cli.keys import show_keys
+from jobs.cli.overrides import overrides
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 SLURM = "With --executor slurm"
+REHEARSAL = "Rehearsal"
 
 
 class Executor(StrEnum):
@@ -46,6 +47,10 @@ def run(
     model: Annotated[
         str | None,
         typer.Option(help="reference, a folder, or a Hugging Face id; short for --set model.name=…"),
+    ] = None,
+    revision: Annotated[
+        str | None,
+        typer.Option(help="Commit, branch or tag of a hub model; short for --set model.revision=…"),
     ] = None,
     engine: Annotated[str | None, typer.Option(help="What runs the model; short for --set model.engine=…")] = None,
     executor: Annotated[
@@ -79,6 +84,27 @@ def run(
             rich_help_panel=SLURM,
         ),
     ] = None,
+    rehearse: Annotated[
+        bool,
+        typer.Option(
+            "--rehearse",
+            help="Run the exact study on random weights of its model's shape, cut to a few blocks, in a record of its "
+            "own (TDLENS_HOME/rehearsal). Needs the model's configuration and tokenizer, not its weights.",
+            rich_help_panel=REHEARSAL,
+        ),
+    ] = False,
+    rehearse_blocks: Annotated[
+        int, typer.Option(min=2, help="Decoder blocks that are kept.", rich_help_panel=REHEARSAL)
+    ] = 2,
+    rehearse_rollouts: Annotated[
+        int | None,
+        typer.Option(
+            min=4,
+            help="Rollouts of each variant, at most the study's own; 4 by default.",
+            show_default=False,
+            rich_help_panel=REHEARSAL,
+        ),
+    ] = None,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write the report at the end.")] = True,
     mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Copy the results to MLflow.")] = True,
     keys: Annotated[
@@ -101,6 +127,8 @@ def run(
 
     $ tdlens run studies/two_step_demo.toml --executor local --workers 4
 
+    $ tdlens run studies/two_step_llama3_70b.toml --rehearse
+
     $ tdlens run studies/two_step_llama3_70b.toml --executor slurm --partition gpu --gpus-per-node 8 --array 4
 
     $ tdlens run studies/two_step_demo.toml --model meta-llama/Meta-Llama-3-8B --set model.dtype=bfloat16
@@ -109,16 +137,24 @@ def run(
 
     started = time.monotonic()
 
+    from tdlens.errors import UserError
     from tdlens.record import Record
     from tdlens.settings import Settings
 
     console = messages()
-    overrides = list(changes or [])
-    for key, value in (("model.name", model), ("model.engine", engine)):
-        if value is not None:
-            overrides.append(f"{key}={json.dumps(value)}")
-    study = load(study_file, overrides)
+    study = load(study_file, overrides(changes, model=model, revision=revision, engine=engine))
     settings = Settings.from_environment()
+    if rehearse:
+        if executor != Executor.inline:
+            raise UserError(
+                f"A rehearsal runs in this process, not by --executor {executor.value}.",
+                "Leave --executor out; on a cluster run it in a job: srun --gpus-per-node 8 tdlens run … --rehearse",
+            )
+        from jobs.cli.rehearsing import rehearse as rehearse_study
+        from jobs.rehearsal import FEWEST_ROLLOUTS
+
+        rehearse_study(study, settings, rehearse_blocks, rehearse_rollouts or FEWEST_ROLLOUTS)
+        return
     record = Record.open(settings)
 
     try:

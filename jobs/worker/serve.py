@@ -7,7 +7,8 @@ from functools import partial
 
 from sqlalchemy import exists, or_, select
 
-from jobs.context import Context, ProgressBars
+from jobs.context import Context
+from jobs.inference.progress import ProgressBars
 from jobs.pipeline import Replanned, Work, plan_study
 from jobs.stage import Plan
 from jobs.study import validate

@@ -1,0 +1,19 @@
+"""Short options for settings of a study."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+
+def overrides(
+    changes: Iterable[str] | None, *, model: str | None, revision: str | None = None, engine: str | None = None
+) -> list[str]:
+    """What ``--set``, ``--model``, ``--revision`` and ``--engine`` ask for, as ``key=value``.
+
+    Another model than the study's doesn't have the revision that the study pins.
+    """
+    if model is not None and revision is None:
+        revision = "main"
+    short = (("model.name", model), ("model.revision", revision), ("model.engine", engine))
+    return [f"{key}={json.dumps(value)}" for key, value in short if value is not None] + list(changes or [])
