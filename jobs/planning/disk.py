@@ -10,6 +10,8 @@ from jobs.planning.work import sae_parameters
 
 MATRIX_NUMBERS = 17
 """Columns of the matrix of correlations that hold measured numbers, which hardly shrink."""
+GROUP = 4500
+"""Bytes by which a matrix describes the columns of one signal's part."""
 NULL_BINS = 4096
 """Bins of each of the two histograms that a block's null keeps."""
 
@@ -37,11 +39,12 @@ class Disk:
         d, blocks = scope.shape.d_model, len(scope.blocks)
         rows = scope.rollouts * scope.texts.n_decisions
         shards = len(scope.study.task.variants) * blocks * (rows * d * dtype_size(scope.study.capture.dtype) + 4 * d)
-        matrix = 8 * MATRIX_NUMBERS * len(scope.study.correlate.signals)
+        signals = len(scope.study.correlate.signals)
         null = 8 * (scope.study.correlate.permutations + 1 + 2 * NULL_BINS + 1)
         return cls(
             shards=shards,
             control_shards=shards if scope.untrained else 0,
             autoencoders=blocks * sum(4 * (sae_parameters(config) + d + 1) for config in scope.autoencoders),
-            correlations=blocks * sum(features * matrix + null for features in scope.features.values()),
+            correlations=blocks
+            * sum(signals * (8 * MATRIX_NUMBERS * n + GROUP) + null for n in scope.features.values()),
         )

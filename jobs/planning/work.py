@@ -125,8 +125,10 @@ def sae_parameters(config: SAEConfig) -> int:
 
 
 def sae_step_flops(config: SAEConfig, batch_size: int) -> float:
-    """A training step: two products forward, three backward, as the data need no gradient."""
-    return 10.0 * config.d_in * config.d_latents * batch_size
+    """A training step: two products forward, and backward those of both matrices and of the latents."""
+    # topk's bias in front of the encoder needs the gradient of the data too
+    products = 6 if config.architecture == "topk" else 5
+    return 2.0 * products * config.d_in * config.d_latents * batch_size
 
 
 def sae_pass_flops(config: SAEConfig, rows: int) -> float:
