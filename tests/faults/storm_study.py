@@ -79,6 +79,9 @@ class Engine:
     def describe(self) -> ModelDescription:
         return ModelDescription("None", self.n_blocks, WIDTH, 0, "float32", "none")
 
+    def close(self) -> None:
+        """Nothing is held."""
+
 
 def _signed(context: Context, unit: Unit, insert: Publish) -> Publish:
     """Takes its time, and adds a row of this attempt's own: a job that is published twice has two of them."""
