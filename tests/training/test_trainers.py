@@ -2,16 +2,22 @@
 
 import os
 import signal
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch
 
 from jobs.inference.ranks.group import GroupSettings, RanksFailed
+from jobs.inference.ranks.join import Rank
 from jobs.study import ModelSection, SAESection
+from jobs.training import program
 from jobs.training.trainers import LocalTrainer, RankedTrainer, make_trainer, n_ranks
 from sae.config import SAEConfig
+from sae.replicas import Replicas
 from sae.training import TrainingConfig
 from tdlens.errors import UserError
 from tests.jobs.small_study import WHOLE, fresh_record, run, study
@@ -22,7 +28,7 @@ TRAINING = TrainingConfig(lr=1e-3, batch_size=64, epochs=3)
 X = torch.randn(300, 16, generator=torch.Generator().manual_seed(0)) + 1
 
 
-def test_ranks_train_as_one_process_and_are_replaced_when_one_dies() -> None:
+def test_ranks_train_as_one_process_until_one_dies() -> None:
     steps = []
     alone = LocalTrainer(CPU).fit(TOPK, TRAINING, X, seed=3, on_step=lambda: None)
     trainer = RankedTrainer(GroupSettings(2, "cpu", "torchrun", timeout=120))
@@ -37,14 +43,23 @@ def test_ranks_train_as_one_process_and_are_replaced_when_one_dies() -> None:
     assert group is not None
     with pytest.raises(RanksFailed, match="Rank 1 of 2 died of signal 9"):
         trainer.fit(TOPK, TRAINING, X, seed=3, on_step=lambda: os.kill(group.pids[1], signal.SIGKILL))
+    assert not group.alive
+
+
+def test_a_loss_that_diverges_is_the_users_to_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "GroupReplicas", Replicas)
+    said: list[Mapping[str, Any]] = []
+    ranked = program.TrainingProgram(Rank(0, 1, CPU), {}, {}, said.append)
+    training = {"lr": 1e30, "batch_size": 64, "epochs": 3}
     with pytest.raises(UserError, match="the loss diverged"):
-        trainer.fit(TOPK, TrainingConfig(1e30, 64, 3), X, seed=3, on_step=lambda: None)
-    trainer.close()
+        ranked.answer({"autoencoder": asdict(TOPK), "training": training, "seed": 0}, {"x": X})
+    assert said[:2] == [{"step": 1}, {"step": 2}]
 
 
 def test_a_study_has_the_same_rows_whatever_its_ranks(tmp_path: Path) -> None:
     paper = WHOLE["sae"][0]
     changes = {"capture": {"blocks": [2]}, "intervention": [], "correlate": {"controls": []}}
+    changes["model"] = {"parallel": {"launcher": "torchrun"}}
     studies = {n: study(tmp_path, WHOLE, sae=[paper | {"ranks": n}], **changes) for n in (1, 2)}
     metrics = {}
     for n, wanted in studies.items():
