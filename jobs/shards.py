@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Self
 
 import numpy as np
 import torch
@@ -35,15 +36,21 @@ class ShardWriters(Writers[Shard]):
     """Writes the captured blocks of each batch of rollouts, while the next batch is played or read.
 
     Args:
-        context: whose record and whose study's ``capture.dtype`` they are written for.
+        blobs: where to.
+        dtype: of the shards, ``float32`` or ``bfloat16``.
         threads: as of :class:`~jobs.writing.Writers`.
     """
 
-    def __init__(self, context: Context, threads: int | None = None) -> None:
+    def __init__(self, blobs: BlobStore, dtype: str, threads: int | None = None) -> None:
         super().__init__(threads)
-        self._blobs = context.record.blobs
-        self._dtype: torch.dtype = getattr(torch, context.study.capture.dtype)
+        self._blobs = blobs
+        self._dtype: torch.dtype = getattr(torch, dtype)
         self._rows = 0
+
+    @classmethod
+    def of(cls, context: Context) -> Self:
+        """Those of a study's captures."""
+        return cls(context.record.blobs, context.study.capture.dtype)
 
     def take(self, activations: Mapping[int, Tensor]) -> None:
         """Have the blocks of the rollouts that follow those taken before written, each [b, T, d].

@@ -30,7 +30,7 @@ def run(context: Context, unit: Unit) -> Publish:
     rollouts = rollouts_of(context, unit.parents[0])
     transcripts = retold(context, unit.key, rollouts)
     bar = context.progress(f"untrained model reads {unit.key}", rollouts.step_ids.size)
-    with bar as advance, ShardWriters(context) as writers:
+    with bar as advance, ShardWriters.of(context) as writers:
         read(
             context.untrained_engine,
             transcripts,

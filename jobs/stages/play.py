@@ -42,7 +42,7 @@ def run(context: Context, unit: Unit) -> Publish:
     variant = unit.config["task"]["variant"]
     games = context.games(variant)
     decisions = sum(game.n_decisions for game in games)
-    with context.progress(f"play {variant}", decisions) as advance, ShardWriters(context) as writers:
+    with context.progress(f"play {variant}", decisions) as advance, ShardWriters.of(context) as writers:
         played = play(
             context.engine,
             games,

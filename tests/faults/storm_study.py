@@ -111,7 +111,7 @@ def _play(context: Context, unit: Unit) -> Publish:
         game.observe()
         game.act(int(rng.integers(len(game.actions))) if forced is None else forced)
     shape = (1, len(game.steps), WIDTH)
-    with ShardWriters(context) as writers:
+    with ShardWriters.of(context) as writers:
         writers.take({block: torch.as_tensor(rng.standard_normal(shape)) for block in BLOCKS})
         shards = writers.results()
 

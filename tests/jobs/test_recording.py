@@ -252,7 +252,7 @@ def context(record: Record, dtype: str) -> Context:
 def captured(record: Record, dtype: str, activations: dict[int, torch.Tensor], batch_size: int = R) -> int:
     """The job that holds a capture of these activations, at recorded steps."""
     made = context(record, dtype)
-    with ShardWriters(made) as writers:
+    with ShardWriters.of(made) as writers:
         for first in range(0, R, batch_size):
             writers.take({block: x[first : first + batch_size] for block, x in activations.items()})
         shards = writers.results()

@@ -9,7 +9,6 @@ import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,12 +28,6 @@ def no_thread_is_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     assert set(threading.enumerate()) <= before
-
-
-def context(blobs: BlobStore, dtype: str = "float32") -> Any:
-    return SimpleNamespace(
-        record=SimpleNamespace(blobs=blobs), study=SimpleNamespace(capture=SimpleNamespace(dtype=dtype))
-    )
 
 
 def batches(count: int, rollouts: int = 2, dtype: torch.dtype = torch.float32) -> list[dict[int, torch.Tensor]]:
@@ -115,7 +108,7 @@ def test_shards_are_the_same_whatever_the_threads(tmp_path: Path) -> None:
     found: list[list[Shard]] = []
     for threads in (1, 4):
         store = SlowStore(tmp_path / f"{threads}", np.random.default_rng(threads))
-        with ShardWriters(context(store), threads) as writers:
+        with ShardWriters(store, "float32", threads) as writers:
             for batch in batches(3):
                 writers.take(batch)
             found.append(writers.results())
@@ -150,7 +143,7 @@ def test_a_full_disk_stops_the_capture_and_leaves_no_unfinished_file(tmp_path: P
             return super().put_file(half, suffix, size=size)
 
     store, taken = Full(tmp_path), 0
-    with pytest.raises(DiskFull, match="The disk is full"), ShardWriters(context(store), 1) as writers:
+    with pytest.raises(DiskFull, match="The disk is full"), ShardWriters(store, "float32", 1) as writers:
         for batch in batches(20):
             writers.take(batch)
             taken += 1
@@ -165,7 +158,7 @@ def test_what_was_written_is_let_go(tmp_path: Path) -> None:
         nonlocal alive
         alive -= 1
 
-    with ShardWriters(context(BlobStore(tmp_path)), 2) as writers:
+    with ShardWriters(BlobStore(tmp_path), "float32", 2) as writers:
         for _ in range(8):
             memory = {block: np.ones((2, 5, WIDTH)) for block in (1, 2, 4)}
             for array in memory.values():
