@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,11 @@ from jobs.inference.base import Edit, Forward, HeadEdit, TokenBatch
 from jobs.inference.edits import DirectionEdit, LatentEdit, SteerEdit
 from jobs.inference.huggingface import HuggingFaceEngine
 from jobs.inference.layout import Kind
+from jobs.inference.models import load_engine
 from jobs.inference.play import play, replay
 from jobs.inference.ranks.engine import RankedEngine, dealt
+from jobs.inference.ranks.group import RanksFailed
+from jobs.inference.ranks.wire import Payload
 from sae.architectures import build
 from sae.config import SAEConfig
 from tests.inference.tiny import VOCABULARY, small_games
@@ -178,3 +183,78 @@ def test_closed_loop_and_reading(both: Any) -> None:
         assert found.transcripts == wanted.transcripts
     found, wanted = (replay(engine, wanted.transcripts, ACTIONS, edits=edits, batch_size=4) for engine in both)
     np.testing.assert_allclose(found.probabilities, wanted.probabilities, atol=1e-4)
+
+
+def test_ranks_forget_caches_and_edits_that_nobody_holds(ranks: Any, saved: Any) -> None:
+    llama = saved("llama3")
+    engine, tokens = ranks("tensor").engine(llama), batch((4, 4))
+    for _ in range(3):
+        cache, edits = engine.new_cache(), edits_of("steer", engine.d_model)
+        engine.forward(tokens, positions=ends(tokens), edits=edits, cache=cache)
+    held = ranks("tensor").tell(llama, inspect=True)[0]
+    del cache, edits
+    engine.forward(tokens, positions=ends(tokens))
+    after = ranks("tensor").tell(llama, inspect=True)[0]
+    assert min(held["caches"], held["edits"]) > 0
+    assert (after["caches"], after["edits"]) == (0, 0)
+
+
+def test_the_model_is_really_shared_out_and_its_heads_dealt(ranks: Any, saved: Any) -> None:
+    llama = saved("llama3")
+    ranks("tensor").engine(llama)
+    told = ranks("tensor").tell(llama, inspect=True)
+    whole = llama.plain.describe().n_parameters
+    assert [about["heads"] for about in told] == [[0, 8], [4, 8]]
+    assert all(about["parameters"] < 0.75 * whole for about in told)
+    # the operation that sums over all ranks whatever the group, and the size without which it writes into nothing
+    assert [(about["local_size"], about["shared_memory"]) for about in told] == [("2", False)] * N
+
+
+@pytest.mark.parametrize("kind", ["tensor", "hf_tensor"])
+def test_a_residual_stream_that_differs_between_ranks_is_an_error(
+    ranks: Any, saved: Any, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llama, tokens = saved("llama3"), batch()
+    engine = ranks(kind).engine(llama)
+    options = {"positions": ends(tokens), "capture": [1], "logits": kind == "tensor"}
+    monkeypatch.setattr(engine, "close", lambda: None)  # the group serves other tests
+    ranks(kind).tell(llama, noise=True)
+    try:
+        with pytest.raises(RanksFailed, match="isn't the same on all ranks"):
+            engine.forward(tokens, **options | {"capture": [3]})
+    finally:
+        ranks(kind).tell(llama, noise=False)
+    engine.forward(tokens, **options)
+
+
+def test_different_prompts_on_ranks_that_split_a_model_are_an_error(
+    ranks: Any, saved: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, one, other = ranks("tensor").engine(saved("llama3")), batch((8, 8)), batch((8, 3))
+    monkeypatch.setattr(engine, "close", lambda: None)
+
+    def different(sent: dict[str, Tensor], shared: dict[str, Tensor]) -> list[Payload]:
+        return [Payload.of(sent), Payload.of(sent | {"ids": other.ids})]
+
+    monkeypatch.setattr(engine, "_payloads", different)
+    with pytest.raises(RanksFailed, match="isn't the same on all ranks"):
+        engine.forward(one, positions=ends(one))
+
+
+@pytest.mark.parametrize("kind", ["zero3", "tensor"])
+def test_bfloat16_stays_bfloat16_and_near_float32(ranks: Any, saved: Any, kind: Kind, tmp_path: Path) -> None:
+    llama, tokens = saved("llama3"), batch()
+    half = replace(llama, folder=tmp_path / "half", plain=load_engine(str(llama.folder), dtype="bfloat16"))
+    half.folder.symlink_to(llama.folder)
+    options = {"positions": ends(tokens), "capture": range(5)}
+    found = ranks(kind).engine(half).forward(tokens, **options)
+    own, exact = half.plain.forward(tokens, **options), llama.plain.forward(tokens, **options)
+
+    def distance(one: Forward) -> list[float]:
+        pairs = [(one.logits, exact.logits), *((one.activations[b], exact.activations[b]) for b in range(5))]
+        return [float((x.float() - y).norm() / y.norm()) for x, y in pairs if x is not None and y is not None]
+
+    assert found.logits is not None and found.logits.dtype == torch.bfloat16
+    assert all(x.dtype == torch.bfloat16 for x in found.activations.values())
+    # as far from float32 as bfloat16 is in one process, and not the same rounding where sums are split
+    np.testing.assert_array_less(distance(found), 1.5 * np.array(distance(own)) + 1e-3)
