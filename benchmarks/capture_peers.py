@@ -37,7 +37,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import nnsight
 import torch
 from machine import machine
-from random_model import write_random_model
+from random_model import write_model
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoModelForCausalLM, LlamaConfig
@@ -234,7 +234,7 @@ def main() -> None:
     ids = torch.randint(VOCABULARY, (BATCH, LENGTH))
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}
     with tempfile.TemporaryDirectory() as folder:
-        write_random_model(CONFIG, Path(folder), torch.float32)
+        write_model(CONFIG, Path(folder), torch.float32)
         bare = HuggingFace(Path(folder), inputs)
         runners = {
             "bare": bare,

@@ -33,7 +33,7 @@ from typing import Any
 import torch
 from gpu_reference import Readings, bare_pass, distances, prompts, read_plainly
 from machine import machine
-from random_model import write_random_model
+from random_model import write_model
 from torch import Tensor
 from transformers import AutoConfig, LlamaConfig
 from transformers.utils.logging import disable_progress_bar
@@ -200,7 +200,7 @@ def main() -> None:
     report: dict[str, Any] = machine(["deepspeed", "accelerate"]) | {"matrix_peak": peak, "models": {}}
     for model, config in configurations(device, smoke=options.smoke):
         with tempfile.TemporaryDirectory(dir=options.scratch) as folder:
-            write_random_model(config, Path(folder), torch.bfloat16, device)
+            write_model(config, Path(folder), torch.bfloat16)
             report["models"][model] = measure(model, Path(folder), scale, device, peak)
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(report, indent=1) + "\n")

@@ -8,14 +8,13 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
+
+from jobs.inference.random_weights import write_random_model
 
 
-def write_random_model(config: Any, folder: Path, dtype: torch.dtype, device: torch.device | str = "cpu") -> None:
-    """Draw a model's weights on a device and save them, with a tokenizer of two words, as a model is saved."""
-    torch.manual_seed(0)
-    with torch.device(device):
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
-    model.save_pretrained(folder)
+def write_model(config: Any, folder: Path, dtype: torch.dtype) -> None:
+    """Save a model of fresh weights, with a tokenizer of two words: the ids that it reads are drawn, not looked up."""
+    write_random_model(config, folder, dtype, seed=0)
     words = Tokenizer(WordLevel({"<s>": 0, "</s>": 1}, unk_token="<s>"))
     PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>", eos_token="</s>").save_pretrained(folder)
