@@ -31,23 +31,28 @@ class TrainingProgram:
         self._replicas = GroupReplicas()
 
     def answer(self, message: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        first = self._rank.index == 0
-        x = near(tensors["x"], self._rank.device)
         try:
-            trained = train(
-                SAEConfig.from_dict(message["autoencoder"]),
-                TrainingConfig(**message["training"]),
-                x,
-                seed=message["seed"],
-                device=self._rank.device,
-                replicas=self._replicas,
-                on_step=(lambda step, n_steps: self._say({"step": step})) if first else None,
-            )
+            return self._train(message, near(tensors["x"], self._rank.device))
         except ValueError as error:
             raise UserError(f"{error}.", "Change the study's [[sae]] section, or what it is trained on.") from error
+        finally:
+            torch.cuda.empty_cache()  # the ranks stay, and the language model wants the room
+
+    def _train(self, message: dict[str, Any], x: Tensor) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        first = self._rank.index == 0
+        sae, history = train(
+            SAEConfig.from_dict(message["autoencoder"]),
+            TrainingConfig(**message["training"]),
+            x,
+            seed=message["seed"],
+            device=self._rank.device,
+            replicas=self._replicas,
+            on_step=(lambda step, n_steps: self._say({"step": step})) if first else None,
+        )
         if not first:
             return {"trained": True}, {}
-        return {"history": trained.history, "metrics": measured(trained.sae, x)}, trained.sae.state_dict()
+        told = {"history": history, "metrics": measured(sae, x)}
+        return told, dict(sae.cpu().state_dict())
 
 
 def near(x: Tensor, device: torch.device) -> Tensor:

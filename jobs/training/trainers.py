@@ -21,12 +21,12 @@ from tdlens.errors import UserError
 
 PROGRAM = "jobs.training.program:TrainingProgram"
 ROWS_A_RANK = 256
-"""Rows of each batch below which a rank isn't worth its while: 12 floating-point operations a row and weight on a
-GPU of 50 Tflop/s then take as long as summing the gradient of that weight over NVLink."""
+"""Rows of each batch below which a rank isn't worth its while: 5 floating-point operations a row and weight, on a GPU
+of 50 Tflop/s in float32, then take as long as summing the gradient of that weight, 8 bytes at NVLink's 300 GB/s."""
 
 
 class Fitted(NamedTuple):
-    """A trained autoencoder, the course of its training, and its metrics over the data."""
+    """A trained autoencoder, on the CPU, the course of its training, and its metrics over the data."""
 
     sae: Autoencoder
     history: list[Epoch]
@@ -59,9 +59,19 @@ class LocalTrainer:
     def fit(
         self, config: SAEConfig, training: TrainingConfig, x: Tensor, *, seed: int, on_step: Callable[[], None]
     ) -> Fitted:
-        x = near(x, self._device)
-        trained = train(config, training, x, seed=seed, device=self._device, on_step=lambda step, n_steps: on_step())
-        return Fitted(trained.sae, trained.history, measured(trained.sae, x))
+        try:
+            return self._fit(config, training, near(x, self._device), seed, on_step)
+        finally:
+            torch.cuda.empty_cache()  # what holds the language model may be another process
+
+    def _fit(
+        self, config: SAEConfig, training: TrainingConfig, x: Tensor, seed: int, on_step: Callable[[], None]
+    ) -> Fitted:
+        sae, history = train(
+            config, training, x, seed=seed, device=self._device, on_step=lambda step, n_steps: on_step()
+        )
+        metrics = measured(sae, x)
+        return Fitted(sae.cpu(), history, metrics)
 
     def close(self) -> None:
         """Nothing is held between autoencoders."""
