@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from tdlens.errors import UserError
 
@@ -75,6 +76,7 @@ def known_gpu(name: str) -> Device:
     return max(fitting, key=lambda gpu: len(gpu.name))
 
 
+@cache
 def measured_cpu(cores: int | None = None) -> Device:
     """This machine's processor with the threads that PyTorch uses now, measured in less than a second.
 
