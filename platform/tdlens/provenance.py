@@ -9,7 +9,7 @@ from pathlib import Path
 
 PACKAGES = (
     *("tdlens", "numpy", "pandas", "safetensors", "scipy"),
-    *("sqlalchemy", "tokenizers", "torch", "transformers"),
+    *("deepspeed", "sqlalchemy", "tokenizers", "torch", "transformers"),
 )
 ROOMS = ("platform", "envs", "sae", "jobs", "migrations")
 
@@ -32,7 +32,7 @@ class Provenance:
 
 
 def provenance(device: str = "cpu") -> Provenance:
-    """The circumstances now. `device` is torch's name of the device: cpu, cuda, cuda:1, mps."""
+    """The circumstances now. `device` is torch's name of the device: cpu, cuda, cuda:1; or several: 8 x cuda."""
     commit, dirty = _git()
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
@@ -51,10 +51,11 @@ def source_root() -> Path | None:
 
 def describe_device(device: str) -> str:
     """The device's model and, for a CPU, how many cores this process may use."""
-    if device.startswith("cuda"):
+    if "cuda" in device:
         import torch
 
-        return f"{device}: {torch.cuda.get_device_name(device)}"
+        one = device if device.startswith("cuda") else "cuda"
+        return f"{device}: {torch.cuda.get_device_name(one)}"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{device}: {_cpu_model()}, {cores} cores"
 
