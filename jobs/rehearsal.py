@@ -89,7 +89,8 @@ class Measured:
     """Most memory of one of the processes that it started, ranks among them."""
     gpu_bytes: int
     """Most memory that this process allocated on a GPU; what ranks allocate isn't among it."""
-    report: Path
+    report: Path | None
+    """The page of its report, if one was wanted."""
 
 
 def cut(study: Study, depth: int, blocks: int, rollouts: int) -> Cut:
@@ -175,8 +176,11 @@ class Rehearsal:
         """Size of the random weights."""
         return self.shape.parameters * self.dtype.itemsize
 
-    def run(self) -> Measured:
+    def run(self, *, report: bool = True) -> Measured:
         """Rehearse, in a record of its own that takes the place of an earlier rehearsal's.
+
+        Args:
+            report: whether its report is written.
 
         Raises:
             UserError: whatever the study would have run into.
@@ -192,8 +196,8 @@ class Rehearsal:
             record = Record.open(self._settings)
             try:
                 run_study(study, record, self._console)
-                report = write_report(record, study.name, self._settings.reports / study.name)
-                return self._measured(record, report)
+                page = write_report(record, study.name, self._settings.reports / study.name) if report else None
+                return self._measured(record, page)
             finally:
                 record.close()
 
@@ -217,7 +221,7 @@ class Rehearsal:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _measured(self, record: Record, report: Path) -> Measured:
+    def _measured(self, record: Record, report: Path | None) -> Measured:
         jobs = record.query("SELECT stage, started, finished FROM v_job")
         jobs["seconds"] = (jobs["finished"] - jobs["started"]).dt.total_seconds()
         times = []

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tdlens.settings import Settings
 
 
-def rehearse(study: Study, settings: Settings, blocks: int, rollouts: int) -> None:
+def rehearse(study: Study, settings: Settings, blocks: int, rollouts: int, report: bool) -> None:
     """Rehearse a study and say what came of it."""
     from jobs.cli.threads import use_available_cores
     from jobs.rehearsal import Rehearsal
@@ -23,7 +23,7 @@ def rehearse(study: Study, settings: Settings, blocks: int, rollouts: int) -> No
     console = messages()
     rehearsal = Rehearsal(study, settings, console, blocks=blocks, rollouts=rollouts)
     _announce(rehearsal, console)
-    _show(rehearsal, rehearsal.run())
+    _show(rehearsal, rehearsal.run(report=report))
 
 
 def _announce(rehearsal: Rehearsal, console: Console) -> None:
@@ -79,7 +79,8 @@ def _show(rehearsal: Rehearsal, found: Measured) -> None:
         f"Peak of memory: {', '.join(memory)}.",
         soft_wrap=True,
     )
-    console.print(f"Report, of random weights: {found.report}", soft_wrap=True)
+    if found.report is not None:
+        console.print(f"Report, of random weights: {found.report}", soft_wrap=True)
     console.print("What all blocks need on which node: tdlens plan", soft_wrap=True)
 
 

@@ -61,7 +61,10 @@ def run(
             "TDLENS_HOME in a folder that all nodes share."
         ),
     ] = Executor.inline,
-    workers: Annotated[int, typer.Option(min=1, help="Processes of --executor local.")] = 2,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes of --executor local: 2, or 1 where the engine deepspeed has its own."),
+    ] = None,
     array: Annotated[int, typer.Option(min=1, help="Slurm: how many workers.", rich_help_panel=SLURM)] = 1,
     partition: Annotated[str | None, typer.Option(help="Slurm: where.", rich_help_panel=SLURM)] = None,
     gpus_per_node: Annotated[
@@ -153,7 +156,7 @@ def run(
         from jobs.cli.rehearsing import rehearse as rehearse_study
         from jobs.rehearsal import FEWEST_ROLLOUTS
 
-        rehearse_study(study, settings, rehearse_blocks, rehearse_rollouts or FEWEST_ROLLOUTS)
+        rehearse_study(study, settings, rehearse_blocks, rehearse_rollouts or FEWEST_ROLLOUTS, report)
         return
     record = Record.open(settings)
 
@@ -209,14 +212,24 @@ def _submit(study: Study, record: Record, console: Console, asked: SlurmSettings
         console.print(f"  {command}", soft_wrap=True)
 
 
-def _compute(study: Study, record: Record, console: Console, executor: Executor, workers: int) -> tuple[int, int]:
+def _compute(
+    study: Study, record: Record, console: Console, executor: Executor, workers: int | None
+) -> tuple[int, int]:
     """Units computed now, and units that the record held."""
     if executor == Executor.local:
         from jobs.executors.local import LocalWorkers
         from jobs.executors.submission import submit
+        from tdlens.errors import UserError
 
-        submission = submit(record, study, "local", {"workers": workers})
-        return LocalWorkers(record, submission, workers).run(console)
+        own_ranks = study.model.engine == "deepspeed"
+        if own_ranks and (workers or 1) > 1:
+            raise UserError(
+                f"Each of {workers} workers would start ranks of its own on the same GPUs.",
+                "Use --workers 1. Several nodes work together with --executor slurm --array N.",
+            )
+        n = workers or (1 if own_ranks else 2)
+        submission = submit(record, study, "local", {"workers": n})
+        return LocalWorkers(record, submission, n).run(console)
 
     from jobs.cli.threads import use_available_cores
     from jobs.worker.inline import run_study
