@@ -11,7 +11,7 @@ from jobs.planning.devices import Device
 from jobs.planning.work import Flops, Pass, Passes
 
 COMPUTE, MEMORY, BUS, LINK = "compute", "memory bandwidth", "bus between GPUs", "PCIe from main memory"
-NVME, DISK, PROCESSOR = "reading from NVMe", "writing to disk", "processor"
+NVME, DISK, PROCESSOR, START = "reading from NVMe", "writing to disk", "processor", "starting kernels"
 
 Seconds = dict[str, float]
 """Seconds spent, by what they are spent on."""
@@ -32,6 +32,8 @@ class Machine:
     """Bytes a second that the disk with offloaded weights gives."""
     disk: float
     """Bytes a second that the disk takes."""
+    start: float = 5e-4
+    """Seconds in which Python starts a block's kernels, about 25 of them: what a small pass can't go below."""
 
     def flops(self, dtype: str, ranks: int) -> float:
         """Floating-point operations a second of so many ranks together; processes on one processor share it."""
@@ -56,6 +58,7 @@ def pass_seconds(machine: Machine, shape: ModelShape, dtype: str, layout: Layout
     waits = {
         COMPUTE: flops / machine.flops(dtype, ranks),
         MEMORY: (own - looked_up) / machine.device.bandwidth,
+        START: len(shape.block_weights[: work.last]) * machine.start,
     }
     if layout.kind == "zero3":
         if ranks > 1:
