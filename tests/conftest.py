@@ -1,8 +1,27 @@
-"""The order of the tests: modules with slow ones first, so that at the end no process waits long for another."""
+"""What all tests share, and their order.
+
+Modules with slow tests come first, so that at the end no process waits long for another.
+"""
+
+from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+from tests.faults.preloaded import Preloaded
+
+settings.register_profile("tests", deadline=None)  # a busy machine is no fault of an example
+settings.load_profile("tests")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="session")
+def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Preloaded]:
+    """What starts tdlens's commands at once."""
+    started = Preloaded.begin(tmp_path_factory.mktemp("preloaded"))
+    yield started
+    started.end()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -87,15 +90,25 @@ class Workplace:
         return Record.open(self.settings)
 
 
+@contextmanager
+def shared(base: Path, name: str) -> Iterator[Path]:
+    """A folder that all processes of a test run have in common; no other of them is in this block meanwhile."""
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+
+
 @cache
 def model_and_study(base: Path) -> tuple[Path, Path]:
-    """A folder below `base` with a saved model, and the study that uses it; made once."""
-    folder = base / "tiny"
-    model = folder / "model"
-    tiny_model("llama").save_pretrained(model)
-    byte_level_tokenizer().save_pretrained(model)
-    study = folder / "tiny.toml"
-    study.write_text(TOML.format(model=model))
+    """A folder with a saved model, and the study that uses it; made once in a test run whose folder is `base`."""
+    with shared(base, "tiny") as folder:
+        model, study = folder / "model", folder / "tiny.toml"
+        if not study.exists():
+            tiny_model("llama").save_pretrained(model)
+            byte_level_tokenizer().save_pretrained(model)
+            study.write_text(TOML.format(model=model))
     return folder, study
 
 
@@ -107,19 +120,20 @@ def workplace(base: Path, home: Path) -> Workplace:
 
 @cache
 def finished(base: Path) -> Workplace:
-    """The study as one whole `tdlens run` left it; made once, to be read and copied, not changed."""
-    folder = base / "finished"
-    folder.mkdir()
-    place = workplace(base, folder / "home")
-    result = place.tdlens("run", str(place.study))
-    assert result.returncode == 0, result.stderr
-    (folder / "stderr.txt").write_text(result.stderr)
+    """The study as one whole `tdlens run` left it; made once in a test run, to be read and copied, not changed."""
+    with shared(base, "finished") as folder:
+        place = workplace(base, folder / "home")
+        if not (folder / "stderr.txt").exists():
+            result = place.tdlens("run", str(place.study))
+            assert result.returncode == 0, result.stderr
+            (folder / "stderr.txt").write_text(result.stderr)
     return place
 
 
 def copy_of(place: Workplace, home: Path) -> Workplace:
     """The same study with a copy of its home, to be changed."""
-    shutil.copytree(place.home, home)
+    # what has a connection open right now may remove these files meanwhile; after a run they hold nothing
+    shutil.copytree(place.home, home, ignore=shutil.ignore_patterns("*-wal", "*-shm"))
     return Workplace(place.folder, place.study, home)
 
 

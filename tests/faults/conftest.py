@@ -8,16 +8,9 @@ from pathlib import Path
 import pytest
 
 from tdlens.settings import Settings
-from tests.faults.places import DATABASES, Rows, database, storm, tiny
+from tests.faults.places import DATABASES, Place, Rows, database, storm
 from tests.faults.preloaded import Preloaded
-
-
-@pytest.fixture(scope="session")
-def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Preloaded]:
-    """What starts tdlens's commands at once."""
-    started = Preloaded.begin(tmp_path_factory.mktemp("preloaded"))
-    yield started
-    started.end()
+from tests.tiny_study import finished
 
 
 @pytest.fixture(params=DATABASES)
@@ -53,9 +46,5 @@ def storm_rows(preloaded: Preloaded, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="session")
 def tiny_rows(preloaded: Preloaded, tmp_path_factory: pytest.TempPathFactory) -> Rows:
     """The rows of the tiny study of every stage after a run without disturbance."""
-    folder = tmp_path_factory.mktemp("undisturbed-tiny")
-    with database("sqlite", folder / "home") as settings:
-        place = tiny(preloaded, tmp_path_factory.getbasetemp(), folder, settings)
-        done = place.run()
-        assert done.returncode == 0, done.said
-        return place.rows()
+    done = finished(tmp_path_factory.getbasetemp())
+    return Place(preloaded, done.study, done.settings).rows()

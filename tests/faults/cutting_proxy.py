@@ -15,7 +15,7 @@ COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
 """As it goes over the wire: a simple query."""
 PUBLISHES = b"INSERT INTO artifact"
 """What a transaction holds that publishes a unit of the study of short units."""
-LATE = 1.5
+LATE = 0.5
 """Seconds by which a cut connection's COMMIT may arrive late: longer than a client waits before it tries again."""
 
 Cut = Literal["before", "after", "late"]

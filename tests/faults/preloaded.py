@@ -32,6 +32,12 @@ HOOK = "TESTS_HOOK"
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("jobs.cli", "jobs.pipeline", "jobs.report", "jobs.worker.serve", "jobs.worker.inline", "tdlens.tracking_store")
 """What takes long to import."""
+WAITS = {
+    "jobs.worker.serve": ("POLL", 0.2),
+    "jobs.executors.local": ("POLL", 0.1),
+    "jobs.worker.patience": ("PAUSE", 0.2),
+}
+"""Seconds that processes started here wait before they look again, by module; a user's wait longer."""
 LARGEST = 1 << 18
 """Bytes of a request."""
 really_start = subprocess.Popen
@@ -73,6 +79,7 @@ class Process:
         self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._connection.connect(environment.get(ADDRESS) or os.environ[ADDRESS])
         asked = {"command": command[2:], "environment": environment, "folder": str(Path.cwd())}
+        asked["group"] = 0 if start_new_session else os.getpgrp()
         socket.send_fds(self._connection, [json.dumps(asked).encode()], theirs)
         for descriptor in close:
             os.close(descriptor)
@@ -130,7 +137,7 @@ class Preloaded:
         assert process.stdout.readline() == b"ready\n"
         return cls(address, process)
 
-    def start(self, *command: str, environment: dict[str, str], output: Path) -> Process:
+    def start(self, *command: str, environment: dict[str, str], output: Path, own_group: bool = False) -> Process:
         """``python -m MODULE …`` with its output, of both kinds, appended to a file."""
         with output.open("ab") as file:
             return Process(
@@ -139,6 +146,7 @@ class Preloaded:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
+                start_new_session=own_group,
             )
 
     def alive(self, home: Path) -> dict[int, list[str]]:
@@ -238,12 +246,15 @@ class _Server:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background
             others = (child.connection for child in self.children.values())
             for one in (connection, self.listener, self.woken, self.waker, *others):
                 one.close()
             for number, descriptor in enumerate(descriptors):
                 os.dup2(descriptor, number)
                 os.close(descriptor)
+            with suppress(PermissionError):  # who asked was the last of its group, and is gone
+                os.setpgid(0, asked["group"])
             os.environ.clear()
             os.environ.update(asked["environment"])
             os.chdir(asked["folder"])
@@ -275,6 +286,9 @@ def main(address: str) -> None:
     """Import everything that commands need, then start processes on request."""
     for module in HEAVY:
         importlib.import_module(module)
+    for module, (name, seconds) in WAITS.items():
+        assert hasattr(importlib.import_module(module), name)
+        setattr(sys.modules[module], name, seconds)
     server = _Server(address)
     gc.collect()
     gc.freeze()  # else each process would copy what all share, only to look for garbage in it

@@ -84,7 +84,7 @@ def test_the_server_is_down_while_workers_start(
         while "can't be reached" not in "".join(log.read_text() for log in logs.rglob("*.log")):
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        time.sleep(2.0)  # for those started again to find it closed
+        time.sleep(1.0)  # for those started again to find it closed
     finally:
         server.control("start")
     assert process.wait(120) == 0, output.read_text()
@@ -113,7 +113,7 @@ def test_sqlite_is_locked_for_longer_than_anybody_waits(
         process, output = place.start_run(2)
         for done in (4, 16):
             wait_for(place, done, process, output)
-            holder = subprocess.Popen([sys.executable, "-c", HOLD, str(settings.sqlite_path), "4"])
+            holder = subprocess.Popen([sys.executable, "-c", HOLD, str(settings.sqlite_path), "2"])
             assert holder.wait(60) == 0
         assert process.wait(120) == 0, output.read_text()
         logs = "".join(log.read_text() for log in (settings.home / "logs").rglob("*.log"))

@@ -22,6 +22,7 @@ from tdlens.record import Record
 from tdlens.tracking import project, tracking_uri
 from tdlens.tracking_content import flat, read_study
 from tdlens.tracking_store import Tracking
+from tests.faults.preloaded import Preloaded
 from tests.tiny_study import Workplace, copy_of, finished
 
 STAGES = {"published", "play", "signals", "behaviour", "train_sae", "correlate", "rank", "intervene"}
@@ -211,7 +212,7 @@ def test_figures_are_there(done: Workplace) -> None:
 
 
 def test_nothing_is_written_twice_and_all_of_it_again_when_lost(
-    done: Workplace, copied: Workplace, tmp_path: Path
+    done: Workplace, copied: Workplace, preloaded: Preloaded, tmp_path: Path
 ) -> None:
     record = copied.record()
     assert project(record, "tiny") == 1 + len(STAGES)
@@ -223,9 +224,11 @@ def test_nothing_is_written_twice_and_all_of_it_again_when_lost(
     (copied.home / "mlflow.db").unlink()
     shutil.rmtree(copied.home / "mlartifacts")
     # in processes of their own: in this one MLflow still holds the deleted file open
-    synced = copied.tdlens("sync-mlflow")
-    assert f"tiny: {1 + len(STAGES)} runs written" in synced.stderr
-    assert "tiny: 0 runs written" in copied.tdlens("sync-mlflow", "tiny").stderr
+    output = tmp_path / "output"
+    for named, written in ((), 1 + len(STAGES)), (("tiny",), 0):
+        command = ("jobs.cli", "sync-mlflow", *named)
+        assert preloaded.start(*command, environment=copied.environment, output=output).wait(120) == 0
+        assert f"tiny: {written} runs written" in output.read_text().splitlines()[-1]
     assert contents(copy_of(copied, tmp_path / "again")) == first
 
 

@@ -7,7 +7,6 @@ import pty
 import re
 import select
 import signal
-import subprocess
 import sys
 import time
 
@@ -19,6 +18,7 @@ from jobs.cli import app
 from jobs.cli.status import _clock
 from jobs.stage import Unit
 from tdlens.record import Job, Record, Worker, leases
+from tests.faults.preloaded import ADDRESS, Preloaded, Process
 from tests.workers.fake_process import DEADLINE
 from tests.workers.workbench import bench, claim_of
 
@@ -83,13 +83,14 @@ def test_spans(seconds: float, shown: str) -> None:
 
 
 @pytest.mark.parametrize("record", ["sqlite"], indirect=True)
-def test_watching_on_a_terminal_shows_changes_until_interrupted(record: Record) -> None:
+def test_watching_on_a_terminal_shows_changes_until_interrupted(record: Record, preloaded: Preloaded) -> None:
     study_id = independent(record)
     at_work(record, study_id, 1)
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "jobs.cli", "status", "--watch", "--every", "0.2"]
     environment = os.environ | record.settings.environment | {"TERM": "xterm", "COLUMNS": "150", "LINES": "40"}
-    watch = subprocess.Popen(command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
+    environment[ADDRESS] = preloaded.address
+    watch = Process(command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     seen = ""
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +19,9 @@ from tdlens.fsck import check_blobs
 from tdlens.record import Job, Record, Worker, leases
 from tdlens.settings import Settings
 from tests.databases import require_postgres, temporary_database
-from tests.tiny_study import NAME, Workplace, dump, workplace
+from tests.faults.preloaded import Preloaded
+from tests.faults.preloaded import Process as Started
+from tests.tiny_study import NAME, Workplace, dump, finished, workplace
 from tests.workers.fake_process import DEADLINE, until
 
 LEASE = 4.0
@@ -32,7 +31,7 @@ LEASE = 4.0
 class Process:
     """A started ``tdlens worker``."""
 
-    process: subprocess.Popen[bytes]
+    process: Started
     log: Path
 
     @property
@@ -47,6 +46,7 @@ class Process:
 class Place:
     """The study's workplace with a database on the server."""
 
+    preloaded: Preloaded
     work: Workplace
     record: Record
     database: str
@@ -54,11 +54,9 @@ class Place:
 
     def worker(self, *arguments: str) -> Process:
         log = self.work.home / f"worker-{len(self.started)}.log"
-        command = [sys.executable, "-m", "jobs.cli", "worker", "--lease", str(LEASE), *arguments]
+        command = ("jobs.cli", "worker", "--lease", str(LEASE), *arguments)
         environment = self.work.environment | {"TDLENS_DATABASE_URL": self.database}
-        with log.open("wb") as file:
-            process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
-        self.started.append(Process(process, log))
+        self.started.append(Process(self.preloaded.start(*command, environment=environment, output=log), log))
         return self.started[-1]
 
     def jobs(self) -> list[Job]:
@@ -95,14 +93,14 @@ def computing(job: Job) -> int:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(preloaded: Preloaded, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     require_postgres()
     home = tmp_path_factory.mktemp("workers") / "home"
     home.mkdir()
     work = workplace(tmp_path_factory.getbasetemp(), home)
     with temporary_database() as address:
         record = Record.open(Settings(home, address))
-        made = Place(work, record, address)
+        made = Place(preloaded, work, record, address)
         try:
             yield made
         finally:
@@ -115,56 +113,45 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             record.close()
 
 
-@contextmanager
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
-    """The same study run in one process beside all this; it has ended when the block has."""
-    work = workplace(tmp_path_factory.getbasetemp(), tmp_path_factory.mktemp("undisturbed") / "home")
-    command = [sys.executable, "-m", "jobs.cli", "run", str(work.study), "--no-report", "--no-mlflow"]
-    with subprocess.Popen(command, env=work.environment, stderr=subprocess.DEVNULL) as process:
-        yield work
-    assert process.returncode == 0
-
-
 @pytest.mark.slow
 def test_a_study_survives_its_workers(place: Place, tmp_path_factory: pytest.TempPathFactory) -> None:
-    with undisturbed(tmp_path_factory) as intact:
-        first = place.worker()  # before there is anything to do
-        with_state(place, "waiting")
-        record_study(place.record, load(place.work.study))
+    first = place.worker()  # before there is anything to do
+    with_state(place, "waiting")
+    record_study(place.record, load(place.work.study))
 
-        unit = place.caught()
-        before = unit.lease_until
-        until(lambda: (place.job(unit.id).lease_until or before) > before, "a heartbeat")()
-        time.sleep(LEASE)
-        assert place.job(unit.id).state == "leased", "its supervisor lives"
-        os.kill(computing(unit), signal.SIGKILL)
-        until(lambda: place.job(unit.id).state == "done", "the second attempt")()
-        assert place.job(unit.id).attempt == 2
-        assert f"{unit.stage} {unit.key}: the process that computed it died with signal 9" in first.said
+    unit = place.caught()
+    before = unit.lease_until
+    until(lambda: (place.job(unit.id).lease_until or before) > before, "a heartbeat")()
+    time.sleep(LEASE)
+    assert place.job(unit.id).state == "leased", "its supervisor lives"
+    os.kill(computing(unit), signal.SIGKILL)
+    until(lambda: place.job(unit.id).state == "done", "the second attempt")()
+    assert place.job(unit.id).attempt == 2
+    assert f"{unit.stage} {unit.key}: the process that computed it died with signal 9" in first.said
 
-        unit = place.caught()
-        os.kill(computing(unit), signal.SIGCONT)
-        first.process.kill()
-        until(lambda: not psutil.pid_exists(computing(unit)), "the end of the orphan")()
-        first.ended()
+    unit = place.caught()
+    os.kill(computing(unit), signal.SIGCONT)
+    first.process.kill()
+    until(lambda: not psutil.pid_exists(computing(unit)), "the end of the orphan")()
+    first.ended()
 
-        late = place.worker()
-        unit = place.caught()
-        late.process.send_signal(signal.SIGSTOP)
-        helper = place.worker(NAME)
-        assert helper.ended() == 0 and place.done()
-        after = place.job(unit.id)
-        assert after.attempt > unit.attempt and after.owner != unit.owner
-        os.kill(computing(unit), signal.SIGCONT)
-        late.process.send_signal(signal.SIGCONT)
-        until(lambda: f"{unit.stage} {unit.key} superseded" in late.said, "the refusal")()
-        now = place.job(unit.id)
-        assert (now.state, now.attempt, now.owner) == ("done", after.attempt, after.owner)
+    late = place.worker()
+    unit = place.caught()
+    late.process.send_signal(signal.SIGSTOP)
+    helper = place.worker(NAME)
+    assert helper.ended() == 0 and place.done()
+    after = place.job(unit.id)
+    assert after.attempt > unit.attempt and after.owner != unit.owner
+    os.kill(computing(unit), signal.SIGCONT)
+    late.process.send_signal(signal.SIGCONT)
+    until(lambda: f"{unit.stage} {unit.key} superseded" in late.said, "the refusal")()
+    now = place.job(unit.id)
+    assert (now.state, now.attempt, now.owner) == ("done", after.attempt, after.owner)
 
-        late.process.terminate()
-        assert late.ended() == 0 and "SIGTERM: no new units" in late.said
-        with_state(place, "stopped")
-    record = intact.record()
+    late.process.terminate()
+    assert late.ended() == 0 and "SIGTERM: no new units" in late.said
+    with_state(place, "stopped")
+    record = finished(tmp_path_factory.getbasetemp()).record()
     assert dump(place.record) == dump(record)
     record.close()
     assert [found.text for found in check_blobs(place.record, full=True) if found.damage] == []
@@ -189,10 +176,20 @@ def test_an_interrupted_local_run_leaves_nothing_leased(place: Place) -> None:
     """Ctrl-C at a terminal goes to the command and to all its workers."""
     home = place.work.home.parent / "interrupted"
     work = Workplace(place.work.folder, place.work.study, home)
-    command = [sys.executable, "-m", "jobs.cli", "run", str(work.study), "--executor", "local", "--workers", "2"]
-    process = subprocess.Popen(
-        [*command, "--no-report", "--no-mlflow"], env=work.environment, stderr=subprocess.PIPE, start_new_session=True
+    home.mkdir()
+    command = (
+        "jobs.cli",
+        "run",
+        str(work.study),
+        "--executor",
+        "local",
+        "--workers",
+        "2",
+        "--no-report",
+        "--no-mlflow",
     )
+    output = home / "run.log"
+    process = place.preloaded.start(*command, environment=work.environment, output=output, own_group=True)
     record: Record | None = None
 
     def some_done() -> bool:
@@ -203,8 +200,8 @@ def test_an_interrupted_local_run_leaves_nothing_leased(place: Place) -> None:
 
     until(some_done, "units")()
     os.killpg(process.pid, signal.SIGINT)
-    said = process.communicate(timeout=2 * DEADLINE)[1].decode()
-    assert process.returncode == 130, said
+    code, said = process.wait(timeout=2 * DEADLINE), output.read_text()
+    assert code == 130, said
     assert record is not None and "Traceback" not in said
     assert set(record.query("SELECT state FROM job").state) <= {"done", "pending"}
     assert set(record.query("SELECT state FROM v_worker").state) == {"stopped"}
