@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.selection import Selection, select
@@ -93,6 +93,7 @@ wishes = {
 }
 
 
+@settings(max_examples=40)
 @given(**wishes, control=st.sampled_from(["none", "random_direction"]))
 def test_the_latents_with_the_highest_signed_correlation_are_chosen(
     seed: int, rank_by: str, count: int, block: Any, signal: str, control: str
@@ -105,6 +106,7 @@ def test_the_latents_with_the_highest_signed_correlation_are_chosen(
     assert signal in found.description and ("partial" in found.description) == (rank_by == "r_partial")
 
 
+@settings(max_examples=40)
 @given(**wishes)
 def test_lowest_are_those_nearest_to_no_correlation_in_the_same_block(
     seed: int, rank_by: str, count: int, block: Any, signal: str
@@ -118,6 +120,7 @@ def test_lowest_are_those_nearest_to_no_correlation_in_the_same_block(
     assert list(found.latents) == sorted(order, key=lambda latent: abs(r[latent]))[:count]
 
 
+@settings(max_examples=40)
 @given(**wishes, draw=st.integers(0, 1))
 def test_matched_are_others_that_follow_no_learner_and_no_closer_set_exists(
     seed: int, rank_by: str, count: int, block: Any, signal: str, draw: int
@@ -152,6 +155,7 @@ def test_matched_are_others_that_follow_no_learner_and_no_closer_set_exists(
     assert f"at most {max(follows[x] for x in found.latents):.2f}" in found.description
 
 
+@settings(max_examples=40)
 @given(**wishes)
 def test_td_minus_q_leaves_out_latents_that_follow_a_value_more_closely(
     seed: int, rank_by: str, count: int, block: Any, signal: str

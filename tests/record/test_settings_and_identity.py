@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tdlens import provenance as module
@@ -31,11 +31,13 @@ def shuffled(value: Any, chance: random.Random) -> Any:
     return [shuffled(item, chance) for item in value] if isinstance(value, list) else value
 
 
+@settings(max_examples=40)
 @given(VALUES, st.randoms(use_true_random=False))
 def test_the_order_of_keys_does_not_matter(value: Any, chance: random.Random) -> None:
     assert canonical_json(value) == canonical_json(shuffled(value, chance))
 
 
+@settings(max_examples=40)
 @given(VALUES)
 def test_canonical_json_says_everything(value: Any) -> None:
     text = canonical_json(value)
@@ -43,6 +45,7 @@ def test_canonical_json_says_everything(value: Any) -> None:
     assert canonical_json(json.loads(text)) == text
 
 
+@settings(max_examples=40)
 @given(VALUES, VALUES)
 def test_different_values_have_different_hashes(first: Any, second: Any) -> None:
     assert (digest(first) == digest(second)) == (canonical_json(first) == canonical_json(second))
