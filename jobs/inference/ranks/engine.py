@@ -48,7 +48,6 @@ class RankedEngine:
         layout: how it is shared out.
         settings: how ranks are started.
         nvme: folder for weights that fit neither GPUs nor memory.
-        scratch: removed with the engine, as when the weights were made for it.
     """
 
     def __init__(
@@ -145,10 +144,8 @@ class RankedEngine:
         """Edits that the ranks don't know yet, as data."""
         fresh: dict[str, Any] = {}
         tensors: dict[str, Tensor] = {}
-        for edit in edits:
-            if edit in self._edits:
-                continue
-            about, own = pack(edit)
+        # all are packed before any is noted as known: one that can't be must not leave the others half sent
+        for edit, (about, own) in [(edit, pack(edit)) for edit in dict.fromkeys(edits) if edit not in self._edits]:
             key = next(self._keys)
             fresh[str(key)] = about
             tensors |= {f"edit {key} {name}": tensor for name, tensor in own.items()}
