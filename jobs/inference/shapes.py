@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from jobs.inference.blocks import decoder_blocks
+from tdlens.errors import UserError
 
 SHIPPED = Path(__file__).with_suffix(".json")
 """Configurations of well-known models by hub id, for machines that can't reach the hub."""
+
+REMEDY = "Use a decoder-only model with attention, such as Llama, Qwen, GPT-2, GPT-NeoX or OPT."
 
 SPLIT_BY_COLUMNS = {"q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"}
 SPLIT_BY_ROWS = {"o_proj", "down_proj"}
@@ -75,6 +78,8 @@ class ModelShape:
         blocks = list(decoder_blocks(model))
         text = config.get_text_config()
         embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+        if not getattr(text, "num_attention_heads", None):
+            raise UserError(f"{type(model).__name__} has no attention heads.", REMEDY)
         d_model, n_heads = int(text.hidden_size), int(text.num_attention_heads)
         d_head = int(getattr(text, "head_dim", None) or d_model // n_heads)
         return cls(
@@ -139,8 +144,11 @@ def _without_memory(config: Any) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
+    except ValueError as error:
+        raise UserError(f"{type(config).__name__} describes no causal language model.", REMEDY) from error
 
 
 def _first(config: Any, *names: str) -> Any:

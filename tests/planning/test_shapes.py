@@ -5,10 +5,19 @@ from __future__ import annotations
 import pytest
 import safetensors.torch
 import torch
-from transformers import AutoModelForCausalLM, MixtralConfig, Olmo2Config, Phi3Config
+from transformers import (
+    AutoModelForCausalLM,
+    MambaConfig,
+    MixtralConfig,
+    Olmo2Config,
+    Phi3Config,
+    PretrainedConfig,
+    T5Config,
+)
 
 from jobs.inference.blocks import decoder_blocks
 from jobs.inference.shapes import ModelShape, shipped_config, shipped_names
+from tdlens.errors import UserError
 from tests.inference.tiny import CONFIGS, tiny_model
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 64, "intermediate_size": 64, "pad_token_id": 0}
@@ -106,3 +115,16 @@ def test_hugging_face_has_a_plan_or_not() -> None:
         name: ModelShape.of((CONFIGS | OTHERS)[name]()).hf_tensor for name in ("llama", "gpt_neox", "gpt2", "mixtral")
     }
     assert plans == {"llama": True, "gpt_neox": True, "gpt2": False, "mixtral": False}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (MambaConfig(hidden_size=32, num_hidden_layers=2, vocab_size=64), "no attention heads"),
+        (T5Config(d_model=32, num_layers=1, vocab_size=64), "T5Config describes no causal language model"),
+    ],
+)
+def test_models_of_another_kind_are_refused(config: PretrainedConfig, message: str) -> None:
+    with pytest.raises(UserError, match=message) as refused:
+        ModelShape.of(config)
+    assert "Llama" in refused.value.remedy
