@@ -23,7 +23,7 @@ from tests.tiny_study import Workplace
 
 COMMANDS = (
     *("run", "status", "sql", "show latents", "report", "ui", "sync-mlflow", "db upgrade", "db check", "db script"),
-    *("doctor", "train-reference", "evaluate-reference"),
+    *("plan", "doctor", "train-reference", "evaluate-reference"),
 )
 
 
