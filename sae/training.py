@@ -73,8 +73,9 @@ def train(
     for activations of another width or with numbers that are not finite, and for a loss that diverges.
 
     Several `replicas`, called with the same arguments, each read their part of every batch and all return the same
-    weights and history: those of one process but for the order of float32 sums. What one raises for its arguments
-    or its loss, all raise.
+    weights and history: those of one process but for the order of float32 sums, whose rounding grows over thousands
+    of steps as much as if the rows within each batch were reordered. What one raises for its arguments or its loss,
+    all raise.
     """
     device = device or x.device
     generator = torch.Generator().manual_seed(seed)
