@@ -42,6 +42,7 @@ unit: setup
 bench: setup ## measure what benchmarks/README.md reports
 	$(BIN)/python benchmarks/capture.py
 	$(BIN)/python benchmarks/sae_training.py
+	$(BIN)/python benchmarks/sae_ranks.py
 	$(BIN)/python benchmarks/sae_correlation.py
 	PYTHONPATH=. $(BIN)/python benchmarks/ledger.py
 	PYTHONPATH=. $(BIN)/python benchmarks/record_correlations.py
