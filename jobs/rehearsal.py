@@ -22,13 +22,14 @@ from rich.progress import Progress
 from transformers import AutoConfig
 
 from jobs.inference.files import INDEX, ModelFiles, find_model
-from jobs.inference.models import DTYPES
+from jobs.inference.layout import Layout, Node, choose
+from jobs.inference.models import DTYPES, find_device
 from jobs.inference.progress import shown_on
 from jobs.inference.random_weights import write_random_model
 from jobs.inference.shapes import ModelShape, shipped_names
 from jobs.inference.weights import unloadable
 from jobs.report import write_report
-from jobs.study import Study
+from jobs.study import ModelSection, ParallelSection, Study
 from jobs.worker.inline import COLUMNS, run_study
 from tdlens.errors import DiskFull, UserError
 from tdlens.record import Record
@@ -168,6 +169,7 @@ class Rehearsal:
         self._config = shallower(whole, self.cut.blocks)
         self.shape = ModelShape.of(self._config)
         self.dtype = DTYPES[study.model.dtype]
+        self.parallel, self.layout_note = self._parallel(study.model)
         self.home = settings.home / "rehearsal" / study.name
         self._settings = Settings.from_environment({"TDLENS_HOME": str(self.home)})
 
@@ -189,7 +191,7 @@ class Rehearsal:
         self.home.mkdir(parents=True)
         with self._random_model() as folder:
             study = self.cut.study
-            model = study.model.model_copy(update={"name": str(folder), "revision": "main"})
+            model = study.model.model_copy(update={"name": str(folder), "revision": "main", "parallel": self.parallel})
             study = study.model_copy(update={"model": model})
             if torch.cuda.is_available():
                 torch.cuda.reset_peak_memory_stats()
@@ -200,6 +202,36 @@ class Rehearsal:
                 return self._measured(record, page)
             finally:
                 record.close()
+
+    def _parallel(self, model: ModelSection) -> tuple[ParallelSection, str]:
+        """The study's settings, so that ranks share the cut model out as they will the whole one; a line on it."""
+        asked = model.parallel
+        if model.engine != "deepspeed":
+            return asked, ""
+        node = Node.here()
+        if find_device(model.device).type != "cuda":
+            node = Node(0, 0, node.host_memory, "")
+
+        def layout(shape: ModelShape) -> Layout:
+            return choose(
+                shape,
+                self.dtype.itemsize,
+                node,
+                "play",
+                ranks=asked.ranks,
+                kind=asked.layout,
+                offload=asked.offload,
+                nvme=None if asked.nvme is None else Path(asked.nvme),
+            )
+
+        try:
+            whole, smaller = layout(self.whole), layout(self.shape)
+        except UserError as error:
+            return asked, f"All {self.cut.depth} blocks can't run on this machine: {error.message}"
+        if (whole.kind, whole.ranks, whole.offload) == (smaller.kind, smaller.ranks, smaller.offload):
+            return asked, ""
+        forced = {"layout": whole.kind, "ranks": whole.ranks, "offload": whole.offload}
+        return asked.model_copy(update=forced), f"Shared out as all {self.cut.depth} blocks are: {whole.reason}."
 
     @contextmanager
     def _random_model(self) -> Iterator[Path]:

@@ -45,6 +45,8 @@ def _announce(rehearsal: Rehearsal, console: Console) -> None:
         lines.append(
             f"  A batch has {played} rows, not {rows}: --rehearse-rollouts {rows} rehearses the memory of a whole one."
         )
+    if rehearsal.layout_note:
+        lines.append(f"  {rehearsal.layout_note}")
     lines.append(f"  Your record stays as it is; this one lies in {rehearsal.home}.")
     for line in lines:
         console.print(line, soft_wrap=True)

@@ -14,6 +14,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 from transformers import AutoConfig, Qwen2Config
 
+from jobs.inference.layout import Node
 from jobs.inference.shapes import shipped_config
 from jobs.rehearsal import Rehearsal, cut, nearest, shallower
 from jobs.study import Study, load
@@ -183,6 +184,46 @@ def test_the_shape_of_llama_3_70b_is_two_blocks_of_its_own(
     assert rehearsal.cut.depth == 80
     assert rehearsal.shape.d_model == 8192
     assert rehearsal.weight_bytes == 2 * (2 * 855_654_400 + 2 * 128_256 * 8192 + 8192)  # 7.6 GB
+
+
+GB = 10**9
+
+
+@pytest.mark.parametrize(
+    ("node", "asked", "expected", "note"),
+    [
+        (Node(8, 80 * GB, 1000 * GB, "h100"), {}, {}, ""),
+        (
+            Node(1, 80 * GB, 1000 * GB, "h100"),
+            {},
+            {"layout": "zero3", "ranks": 1, "offload": "cpu"},
+            "as all 80 blocks are: ZeRO-3 on 1 GPU",
+        ),
+        (Node(1, 80 * GB, 1000 * GB, "h100"), {"layout": "zero3", "offload": "cpu"}, {}, ""),
+        (Node(1, 80 * GB, 64 * GB, "h100"), {}, {}, "All 80 blocks can't run on this machine: "),
+    ],
+)
+def test_the_cut_model_is_shared_out_as_the_whole_one(
+    node: Node,
+    asked: dict[str, Any],
+    expected: dict[str, Any],
+    note: str,
+    shape: Path,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Node, "here", lambda: node)
+    monkeypatch.setattr("jobs.rehearsal.find_device", lambda name: torch.device("cuda"))
+    config = shipped_config("meta-llama/Meta-Llama-3-70B")
+    assert config is not None
+    config.save_pretrained(shape)
+    model = {"dtype": "bfloat16", "engine": "deepspeed", "parallel": asked}
+    wanted = of_shape(shape, tmp_path_factory.getbasetemp(), model=model)
+    rehearsal = Rehearsal(wanted, settings_in(tmp_path / "home"), QUIET)
+    assert rehearsal.parallel == wanted.model.parallel.model_copy(update=expected)
+    assert note in rehearsal.layout_note
+    assert bool(note) == bool(rehearsal.layout_note)
 
 
 def test_what_llama_3_lacks_offline_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
