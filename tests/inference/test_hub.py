@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -218,3 +220,17 @@ def test_a_file_damaged_in_the_cache_is_found(hub: Hub) -> None:
     for place in caught.value.remedy.rpartition("rm ")[2].split():
         Path(place).unlink()
     assert hash_files(find_model(MODEL).folder)
+
+
+def test_the_command_line_says_it_in_two_lines(hub: Hub, tmp_path: Path) -> None:
+    hub.gated = True
+    study = Path(__file__).parents[2] / "studies/two_step_demo.toml"
+    command = [sys.executable, "-c", "from jobs.cli import main; main()", "run", str(study), "--model", MODEL]
+    environment = os.environ | {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": "hf_nobody"}
+    environment |= {"TDLENS_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "Error: meta-llama/Tiny is gated" in result.stderr
+    assert f"Fix: Accept the licence at {hub.address}/{MODEL}" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "hf_nobody" not in result.stderr + result.stdout
