@@ -169,6 +169,7 @@ class Rehearsal:
         self._config = shallower(whole, self.cut.blocks)
         self.shape = ModelShape.of(self._config)
         self.dtype = DTYPES[study.model.dtype]
+        self._device = find_device(study.model.device)
         self.parallel, self.layout_note = self._parallel(study.model)
         self.home = settings.home / "rehearsal" / study.name
         self._settings = Settings.from_environment({"TDLENS_HOME": str(self.home)})
@@ -193,8 +194,8 @@ class Rehearsal:
             study = self.cut.study
             model = study.model.model_copy(update={"name": str(folder), "revision": "main", "parallel": self.parallel})
             study = study.model_copy(update={"model": model})
-            if torch.cuda.is_available():
-                torch.cuda.reset_peak_memory_stats()
+            if self._device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(self._device)
             record = Record.open(self._settings)
             try:
                 run_study(study, record, self._console)
@@ -209,7 +210,7 @@ class Rehearsal:
         if model.engine != "deepspeed":
             return asked, ""
         node = Node.here()
-        if find_device(model.device).type != "cuda":
+        if self._device.type != "cuda":
             node = Node(0, 0, node.host_memory, "")
 
         def layout(shape: ModelShape) -> Layout:
@@ -271,7 +272,7 @@ class Rehearsal:
             tokens_per_second=float(read["tokens"].sum()) / playing,
             host_bytes=kilobytes[0] * 1024,
             child_bytes=kilobytes[1] * 1024,
-            gpu_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
+            gpu_bytes=torch.cuda.max_memory_allocated(self._device) if self._device.type == "cuda" else 0,
             report=report,
         )
 

@@ -23,6 +23,7 @@ from jobs.inference.files import find_model
 from jobs.inference.fingerprint import hash_files
 from jobs.inference.models import load_engine
 from tdlens.errors import UserError
+from tests.jobs.small_study import QUICK, fresh_record, model_folder, run, study
 
 NOBODY = "http://127.0.0.1:9"
 """Where nobody listens."""
@@ -222,10 +223,22 @@ def test_a_file_damaged_in_the_cache_is_found(hub: Hub) -> None:
     assert hash_files(find_model(MODEL).folder)
 
 
+def test_the_record_keeps_where_a_model_came_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with served(model_folder(tmp_path)) as hub, fresh_record("sqlite", tmp_path / "home") as record:
+        ask(hub.address, monkeypatch)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+        wanted = study(
+            tmp_path, QUICK, model={"name": MODEL}, correlate={"controls": []}, task={"variants": ["standard"]}
+        )
+        run(wanted, record)
+        models = record.query("SELECT model, source FROM v_model")
+    assert models.to_numpy().tolist() == [[MODEL, f"{MODEL}@{NEW}"]]
+
+
 def test_the_command_line_says_it_in_two_lines(hub: Hub, tmp_path: Path) -> None:
     hub.gated = True
-    study = Path(__file__).parents[2] / "studies/two_step_demo.toml"
-    command = [sys.executable, "-c", "from jobs.cli import main; main()", "run", str(study), "--model", MODEL]
+    recipe = Path(__file__).parents[2] / "studies/two_step_demo.toml"
+    command = [sys.executable, "-c", "from jobs.cli import main; main()", "run", str(recipe), "--model", MODEL]
     environment = os.environ | {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": "hf_nobody"}
     environment |= {"TDLENS_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
