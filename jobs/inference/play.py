@@ -166,7 +166,7 @@ class _Player:
         chosen: list[int] = []
         actions: list[list[int]] = []
         probabilities, token_positions = [], []
-        captured = {block: self._room(games) for block in self.capture}
+        captured = self._room(len(games), games[0].n_decisions) if self.capture else {}
         while not _finished(games):
             pieces = [game.observe() for game in games]
             chunks = [self.tokenizer.extend(text, piece) for text, piece in zip(texts, pieces, strict=True)]
@@ -248,16 +248,21 @@ class _Player:
             logits=choices is not None,
             choices=None if choices is None else torch.tensor(choices),
         )
-        self._hand_over({block: self.offload.host(x) for block, x in result.activations.items()})
+        captured = self._room(len(rows), len(positions[0])) if self.capture else {}
+        for block, place in captured.items():
+            self.offload.copy(result.activations.pop(block), place)
+        self._hand_over(captured)
         if self.progress is not None:
             self.progress(sum(map(len, positions)))
         return result
 
-    def _room(self, games: Sequence[Game]) -> Tensor:
-        return torch.empty(len(games), games[0].n_decisions, self.engine.d_model, dtype=self.engine.dtype)
+    def _room(self, rollouts: int, decisions: int) -> dict[int, Tensor]:
+        """Memory for the activations of a batch: a single piece, which goes back to the system as a whole."""
+        room = torch.empty(len(self.capture), rollouts, decisions, self.engine.d_model, dtype=self.engine.dtype)
+        return dict(zip(self.capture, room, strict=True))
 
     def _hand_over(self, captured: dict[int, Tensor]) -> None:
-        if self.take is not None:
+        if self.take is not None and captured:
             self.offload.finish()
             self.take(captured)
 
