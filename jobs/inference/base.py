@@ -127,6 +127,8 @@ class Engine(Protocol):
     """Where tensors handed out lie."""
     place: str
     """What computes, as the record keeps it: ``cpu``, ``cuda:0``, ``8 x cuda, tensor parallel``."""
+    readers: int
+    """How many processes read different rows of a batch: each holds so much less of it."""
 
     def new_cache(self) -> Any:
         """An empty key-value cache, to be handed to successive calls of ``forward`` on the same rows."""

@@ -58,6 +58,7 @@ class HuggingFaceEngine:
         self.dtype: torch.dtype = model.dtype
         self.device: torch.device = device or model.device
         self.place = str(self.device)
+        self.readers = 1
         self.first_head = 0
         """The first of the attention heads that this process holds; tensor parallelism deals them out."""
         self.n_heads = int(self.config.num_attention_heads)
@@ -123,6 +124,15 @@ class HuggingFaceEngine:
             dtype=str(self.dtype).removeprefix("torch."),
             fingerprint=self._fingerprint,
         )
+
+    @contextmanager
+    def delivering(self, deliver: Callable[[int, Tensor], Tensor]) -> Iterator[None]:
+        """Let ``deliver`` decide what becomes of captured blocks, for a while."""
+        usual, self.deliver = self.deliver, deliver
+        try:
+            yield
+        finally:
+            self.deliver = usual
 
     def close(self) -> None:
         """Nothing is held beyond memory."""

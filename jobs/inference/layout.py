@@ -51,8 +51,8 @@ class Node:
         host = min([psutil.virtual_memory().total, *_memory_limits()])
         if not torch.cuda.is_available():
             return cls(0, 0, host, "")
-        first = torch.cuda.get_device_properties(0)
-        return cls(torch.cuda.device_count(), first.total_memory, host, first.name)
+        gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+        return cls(len(gpus), min(gpu.total_memory for gpu in gpus), host, gpus[0].name)
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,11 @@ class Layout:
     """Weights in main memory."""
     reason: str
     """One line for people."""
+
+    @property
+    def readers(self) -> int:
+        """Ranks that read different rows of a batch."""
+        return self.ranks if self.kind == "zero3" else 1
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from jobs.inference.huggingface import HuggingFaceEngine
 from jobs.inference.layout import Job
 from jobs.inference.parallel import Parallel
 from jobs.inference.progress import Progress, silent
-from jobs.inference.weights import trained_model, unloadable, untrained_model
+from jobs.inference.weights import cast_parameters, trained_model, unloadable, untrained_model
 from tdlens.errors import UserError
 
 AS_IT_SEEMS_BEST = Parallel()
@@ -103,8 +103,9 @@ def _in_process(order: Order) -> Engine:
     else:
         loaded = untrained_model(order.config, order.untrained_seed)
         fingerprint = hash_weights(loaded)
+        cast_parameters(loaded, order.dtype)
     refuse_foreign_tokenizer(order, loaded.get_input_embeddings().num_embeddings)
-    return HuggingFaceEngine(loaded.to(order.device, order.dtype), order.tokenizer, fingerprint)
+    return HuggingFaceEngine(loaded.to(order.device), order.tokenizer, fingerprint)
 
 
 def _on_ranks(order: Order) -> Engine:

@@ -6,7 +6,8 @@ memory doesn't grow with the number of rollouts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,6 +19,7 @@ from torch import Tensor
 from envs.game import Game
 from envs.transcript import Transcript
 from jobs.inference.base import Edit, Engine, Forward, TokenBatch
+from jobs.inference.huggingface import HuggingFaceEngine
 from jobs.inference.offload import Offload
 from jobs.inference.tokens import TextTokenizer
 from tdlens.errors import UserError
@@ -27,6 +29,8 @@ Progress = Callable[[int], None]
 Take = Callable[[dict[int, Tensor]], None]
 """Given the captured blocks of each batch, in the order of the rollouts: the residual stream at the decision tokens,
 after edits, as block to [b, T, d] on the CPU in the model's dtype. The tensors are the taker's."""
+TEXTS_A_READER = 16
+"""Whole texts that a process reads at once. Each costs the memory of all its tokens, not of one decision's."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ def replay(
     take: Take | None = None,
     edits: Sequence[Edit] = (),
     temperature: float = 1.0,
-    batch_size: int = 16,
+    batch_size: int = TEXTS_A_READER,
     progress: Progress | None = None,
 ) -> Played:
     """Teacher-forced counterpart of :func:`play`: the model reads whole texts and predicts at each decision.
@@ -105,7 +109,7 @@ def replay(
         take: takes each batch's activations.
         edits: changes made at every decision token.
         temperature: of the softmax over the actions.
-        batch_size: texts in one forward pass.
+        batch_size: texts in one forward pass; :func:`texts_at_once` says how many are affordable.
         progress: told of the decisions read.
 
     Raises:
@@ -126,13 +130,23 @@ def read(
     capture: Sequence[int],
     take: Take,
     edits: Sequence[Edit] = (),
-    batch_size: int = 16,
+    batch_size: int = TEXTS_A_READER,
     progress: Progress | None = None,
 ) -> None:
     """As :func:`replay`, without predictions: the model is run no further than the last block that is captured."""
     player = _Player(engine, capture, take, edits, 1.0, progress)
     for batch in _batches(len(transcripts), batch_size):
         player.read(*player.decisions(transcripts[batch]))
+
+
+def texts_at_once(batch_size: int, readers: int) -> int:
+    """How many whole texts to read in one forward pass.
+
+    Args:
+        batch_size: rollouts that are played side by side, which is never exceeded.
+        readers: processes that read different texts, see :class:`~jobs.inference.base.Engine`.
+    """
+    return min(batch_size, TEXTS_A_READER * readers)
 
 
 @dataclass(frozen=True)
@@ -240,21 +254,37 @@ class _Player:
         """Run the model on whole texts and hand over what is captured; logits of the ``choices``, if there are any."""
         # what follows the last decision can't reach back to it
         read = [row[: places[-1] + 1] for row, places in zip(rows, positions, strict=True)]
-        result = self.engine.forward(
-            TokenBatch.from_rows(read, self.tokenizer.pad_id, side="right"),
-            positions=torch.tensor(positions),
-            capture=self.capture,
-            edits=self.edits,
-            logits=choices is not None,
-            choices=None if choices is None else torch.tensor(choices),
-        )
         captured = self._room(len(rows), len(positions[0])) if self.capture else {}
+        with self._brought_to(captured):
+            result = self.engine.forward(
+                TokenBatch.from_rows(read, self.tokenizer.pad_id, side="right"),
+                positions=torch.tensor(positions),
+                capture=self.capture,
+                edits=self.edits,
+                logits=choices is not None,
+                choices=None if choices is None else torch.tensor(choices),
+            )
         for block, place in captured.items():
-            self.offload.copy(result.activations.pop(block), place)
+            if (x := result.activations.pop(block)) is not place:
+                self.offload.copy(x, place)
         self._hand_over(captured)
         if self.progress is not None:
             self.progress(sum(map(len, positions)))
         return result
+
+    @contextmanager
+    def _brought_to(self, captured: dict[int, Tensor]) -> Iterator[None]:
+        """Bring each block to its place while later ones are computed, if it is this process that computes them."""
+        if not isinstance(self.engine, HuggingFaceEngine):
+            yield
+            return
+
+        def deliver(block: int, x: Tensor) -> Tensor:
+            self.offload.copy(x, captured[block])
+            return captured[block]
+
+        with self.engine.delivering(deliver):
+            yield
 
     def _room(self, rollouts: int, decisions: int) -> dict[int, Tensor]:
         """Memory for the activations of a batch: a single piece, which goes back to the system as a whole."""

@@ -168,7 +168,8 @@ def _as_llama(block: Any, d_model: int, d_head: int) -> bool:
         for parameter in module.parameters(recurse=False)
     ]
     return linear == SPLIT_BY_COLUMNS | SPLIT_BY_ROWS and all(
-        shape == ((d_head,) if "attn" in name else (d_model,)) for name, shape in others
+        (shape == (d_head,) and name.count(".") == 1) if "attn" in name else shape == (d_model,)
+        for name, shape in others
     )
 
 

@@ -20,8 +20,10 @@ DESCRIPTION = "the model plays in closed loop; activations are captured at its d
 
 def units(context: Context, plan: Plan) -> Iterable[Unit]:
     """One unit a variant."""
+    # in 16 bits version 1 had rotary frequencies of 16 bits too, and so other positions
+    version = 1 if context.study.model.dtype == "float32" else 2
     for variant in context.study.task.variants:
-        yield Unit(NAME, variant, play_config(context, variant), seed=context.study.seed)
+        yield Unit(NAME, variant, play_config(context, variant), seed=context.study.seed, version=version)
 
 
 def play_config(context: Context, variant: str) -> dict[str, Any]:

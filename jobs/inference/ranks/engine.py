@@ -47,7 +47,8 @@ class RankedEngine:
         description: what the record keeps of it.
         layout: how it is shared out.
         settings: how ranks are started.
-        nvme: folder for weights that fit neither GPUs nor memory.
+        offload: ZeRO-3: ``offload_param`` of DeepSpeed's configuration; empty for none.
+        block: parameters of the largest decoder block.
     """
 
     def __init__(
@@ -59,7 +60,8 @@ class RankedEngine:
         layout: Layout,
         settings: GroupSettings,
         *,
-        nvme: str | None = None,
+        offload: dict[str, Any],
+        block: int,
     ) -> None:
         self.tokenizer = tokenizer
         self.layout = layout
@@ -67,6 +69,7 @@ class RankedEngine:
         self.dtype: torch.dtype = getattr(torch, description.dtype)
         self.device = torch.device("cpu")
         self.place = f"{settings.n} x {settings.device}, deepspeed {layout.kind}"
+        self.readers = layout.readers
         self._config = config.get_text_config()
         self._description = description
         self._settings = settings
@@ -74,7 +77,8 @@ class RankedEngine:
             "layout": layout.kind,
             "folder": str(folder.absolute()),
             "dtype": description.dtype,
-            "offload": _offload(layout, settings, nvme),
+            "offload": offload,
+            "block": block,
         }
         self._replicated = layout.kind in ("tensor", "hf_tensor")
         self._group: RankGroup | None = None
@@ -190,12 +194,3 @@ def dealt(n_rows: int, n_ranks: int) -> list[range]:
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(list(parts))
-
-
-def _offload(layout: Layout, settings: GroupSettings, nvme: str | None) -> dict[str, Any]:
-    match layout.offload:
-        case "cpu":
-            return {"device": "cpu", "pin_memory": settings.device == "cuda"}
-        case "nvme":
-            return {"device": "nvme", "nvme_path": nvme, "pin_memory": settings.device == "cuda"}
-    return {}

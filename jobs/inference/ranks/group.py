@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
 from torch import Tensor
 
 from jobs.cli.threads import available_cores
@@ -134,9 +135,12 @@ class RankGroup:
     ) -> None:
         self._settings = settings
         self._heard = heard
+        self.pids: list[int] = []
+        """Process numbers, by rank."""
+        self._connections: list[socket.socket] = []
         self.folder = Path(tempfile.mkdtemp(prefix="tdlens-ranks-"))
         self.log = self.folder / "ranks.log"
-        environment = dict(os.environ)
+        environment = dict(os.environ) | ({"DS_ACCELERATOR": "cpu"} if settings.device == "cpu" else {})
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(self.folder / "socket"))
             listener.listen(settings.n)
@@ -145,10 +149,7 @@ class RankGroup:
                 self._launcher = subprocess.Popen(
                     argv, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
                 )
-            self._connections: list[socket.socket] = []
-            self.pids: list[int] = []
-            """Process numbers, by rank."""
-            self._finalizer = weakref.finalize(self, _kill, self._launcher, self._connections)
+            self._finalizer = weakref.finalize(self, _end, self._launcher, self._connections, self.pids, self.folder)
             try:
                 self._gather(listener)
             except BaseException:
@@ -193,7 +194,6 @@ class RankGroup:
                 send(connection, {})
             self._launcher.wait(GOODBYE)
         self._finalizer()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
     def alive(self) -> bool:
@@ -209,7 +209,10 @@ class RankGroup:
             if self._launcher.poll() is not None:
                 raise self._died(None)
             if time.monotonic() > deadline:
-                raise self._silent(STARTING)
+                raise RanksFailed(
+                    f"The {self._settings.n} ranks didn't begin within {STARTING:.0f} s.",
+                    f"What was printed is in {self._kept_log()}.",
+                )
             with suppress(TimeoutError):
                 connection, _ = listener.accept()
                 connection.setblocking(True)
@@ -241,9 +244,9 @@ class RankGroup:
                         deadline = time.monotonic() + self._settings.timeout
         if failures:
             worst = min(failures, key=lambda failure: GRAVITY.index(failure.kind))
-            raise self._died(worst.rank) if worst.kind == "death" else worst.explained(self._settings, self.log)
+            raise self._died(worst.rank) if worst.kind == "death" else worst.explained(self._settings, self._kept_log())
         if len(answers) < self._settings.n:
-            raise self._silent(self._settings.timeout)
+            raise self._silent()
         return [answers[rank] for rank in range(self._settings.n)]
 
     def _hear(self, rank: int, answers: dict[int, Reply]) -> Failure | None:
@@ -259,31 +262,47 @@ class RankGroup:
             answers[rank] = (message, tensors)
         return None
 
-    def _silent(self, seconds: float) -> RanksFailed:
+    def _silent(self) -> RanksFailed:
         return RanksFailed(
-            f"The {self._settings.n} ranks gave no answer for {seconds:.0f} s.",
-            f"What they printed is in {self.log}. If they were only slow, raise model.parallel.timeout.",
+            f"The {self._settings.n} ranks gave no answer for {self._settings.timeout:.0f} s.",
+            f"What they printed is in {self._kept_log()}. If they were only slow, raise model.parallel.timeout.",
         )
 
-    def _died(self, rank: int | None) -> RanksFailed:
+    def _died(self, rank: int | None) -> UserError:
         """A rank is gone: its launcher knows how it ended, and says so in the log."""
         with suppress(subprocess.TimeoutExpired):
             self._launcher.wait(LAST_WORDS)
         who = "The ranks" if rank is None else f"Rank {rank} of {self._settings.n}"
-        codes = re.findall(r"(?:return code =|exitcode\s*:)\s*(-?\d+)", self.log.read_text(errors="replace"))
+        said = self.log.read_text(errors="replace")
+        if "collective operation timeout" in said:  # NCCL's watchdog ends the process
+            text = "a collective operation timed out"
+            return Failure(rank or 0, "timeout", text).explained(self._settings, self._kept_log())
+        codes = re.findall(r"(?:return code =|exitcode\s*:)\s*(-?\d+)", said)
         code = int(codes[-1]) if codes else self._launcher.returncode
         if code is not None and code < 0:
             how = f"died of signal {-code} ({signal.Signals(-code).name})"
             how += "; out of host memory?" if code == -signal.SIGKILL else ""
         else:
             how = f"ended with exit code {code}" if code else "ended without a word"
-        return RanksFailed(f"{who} {how}.", f"What the ranks printed is in {self.log}.")
+        return RanksFailed(f"{who} {how}.", f"What the ranks printed is in {self._kept_log()}.")
+
+    def _kept_log(self) -> Path:
+        """A copy of what the ranks printed that outlives them."""
+        descriptor, path = tempfile.mkstemp(prefix="tdlens-ranks-", suffix=".log")
+        os.close(descriptor)
+        return Path(shutil.copyfile(self.log, path))
 
 
-def _kill(launcher: subprocess.Popen[bytes], connections: list[socket.socket]) -> None:
+def _end(launcher: subprocess.Popen[bytes], connections: list[socket.socket], pids: list[int], folder: Path) -> None:
+    """End all processes and wait until they are gone, so that their GPU memory is free for others."""
     for connection in connections:
         connection.close()
-    # the launcher leads a session of its own, so that everything it started ends with it
+    # the launcher and what it starts are a session, but for ranks of torchrun, which have sessions of their own
     with suppress(ProcessLookupError):
         os.killpg(launcher.pid, signal.SIGKILL)
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     launcher.wait()
+    psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=GOODBYE)
+    shutil.rmtree(folder, ignore_errors=True)

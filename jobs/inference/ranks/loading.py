@@ -8,19 +8,21 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from transformers import AutoConfig
 
 from jobs.inference.blocks import output_projection
 from jobs.inference.huggingface import HuggingFaceEngine
+from jobs.inference.layout import LIVE_BLOCKS
 from jobs.inference.ranks.join import Rank
 from jobs.inference.ranks.nvme import refuse_unbuildable
-from jobs.inference.weights import trained_model
+from jobs.inference.weights import rotary_frequencies, trained_model
 
 PERSISTENT = 100_000
 """ZeRO-3: parameters up to this size stay whole on every rank."""
 
 
-def load(layout: str, folder: Path, dtype: torch.dtype, rank: Rank, offload: dict[str, Any]) -> HuggingFaceEngine:
+def load(
+    layout: str, folder: Path, dtype: torch.dtype, rank: Rank, *, offload: dict[str, Any], block: int
+) -> HuggingFaceEngine:
     """The part of the model that this rank runs, behind the interface of the whole.
 
     Args:
@@ -29,6 +31,7 @@ def load(layout: str, folder: Path, dtype: torch.dtype, rank: Rank, offload: dic
         dtype: of the weights. DeepSpeed's own default, float16, is never left to happen.
         rank: which of the ranks.
         offload: ZeRO-3: ``offload_param`` of DeepSpeed's configuration; empty for none.
+        block: ZeRO-3: parameters of a decoder block, the measure of what is gathered at a time.
 
     Raises:
         UserError: the weights are damaged, or the architecture is unsuitable.
@@ -36,7 +39,7 @@ def load(layout: str, folder: Path, dtype: torch.dtype, rank: Rank, offload: dic
     """
     loaders: dict[str, Callable[[], Any]] = {
         "single": lambda: trained_model(folder, dtype).to(rank.device),
-        "zero3": lambda: _zero3(folder, dtype, offload),
+        "zero3": lambda: _zero3(folder, dtype, offload, block),
         "tensor": lambda: _tensor(folder, dtype, rank),
         "hf_tensor": lambda: _hf_tensor(folder, dtype, rank),
     }
@@ -49,17 +52,15 @@ def load(layout: str, folder: Path, dtype: torch.dtype, rank: Rank, offload: dic
     return engine
 
 
-def _zero3(folder: Path, dtype: torch.dtype, offload: dict[str, Any]) -> Any:
+def _zero3(folder: Path, dtype: torch.dtype, offload: dict[str, Any], block: int) -> Any:
     import deepspeed
     from transformers.integrations import HfDeepSpeedConfig
 
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config()
-    block = 12 * int(config.hidden_size) ** 2
     zero: dict[str, Any] = {
         "stage": 3,
         "stage3_param_persistence_threshold": min(PERSISTENT, block // 100),
         "stage3_prefetch_bucket_size": block,
-        "stage3_max_live_parameters": 4 * block,
+        "stage3_max_live_parameters": LIVE_BLOCKS * block,
     }
     if offload:
         if offload["device"] == "nvme":
@@ -82,14 +83,16 @@ def _tensor(folder: Path, dtype: torch.dtype, rank: Rank) -> Any:
     import deepspeed
 
     model = trained_model(folder, dtype).eval()
-    # its own limit of 1,024 tokens would hold for generate alone; the model's is checked before each call
+    # its limit of 1,024 tokens holds for its own generate alone, which is never called
     engine = deepspeed.init_inference(
         model,
         tensor_parallel={"tp_size": rank.world},
         dtype=dtype,
         replace_with_kernel_inject=False,
-        max_out_tokens=int(getattr(model.config.get_text_config(), "max_position_embeddings", 1024)),
     )
+    # it casts all buffers, and 16 bits are too few for these
+    for module, name, found, wanted in rotary_frequencies(engine.module):
+        setattr(module, name, wanted.to(found.device))
     return engine.module
 
 
@@ -121,11 +124,7 @@ def _refuse_other_dtypes(model: Any, dtype: torch.dtype) -> None:
 
 
 def _refuse_wrong_rotations(model: Any) -> None:
-    """Rotary frequencies are no weights, so a loader that starts from empty memory can leave anything in them."""
-    for name, module in model.named_modules():
-        found, config = getattr(module, "inv_freq", None), getattr(module, "config", None)
-        if found is None or config is None:
-            continue
-        wanted = type(module)(config).inv_freq.to(found)
-        if not torch.allclose(found, wanted, rtol=1e-3):
-            raise RuntimeError(f"the rotary frequencies in {name} are not those of the configuration")
+    """Rotary frequencies are no weights: a loader that starts from empty memory or casts may leave others."""
+    for module, name, found, wanted in rotary_frequencies(model):
+        if found.dtype != torch.float32 or not torch.allclose(found.cpu(), wanted, rtol=1e-6, atol=0):
+            raise RuntimeError(f"{name} in {type(module).__name__} holds other rotary frequencies than configured")

@@ -27,7 +27,9 @@ class ModelProgram:
         self._rank = rank
         self._replicated = about["layout"] in ("tensor", "hf_tensor")
         dtype = getattr(torch, about["dtype"])
-        self._engine = load(about["layout"], Path(about["folder"]), dtype, rank, about["offload"])
+        self._engine = load(
+            about["layout"], Path(about["folder"]), dtype, rank, offload=about["offload"], block=about["block"]
+        )
         self._engine.deliver = self._deliver
         self._offload = Offload.of(rank.device)
         self._caches: dict[int, Any] = {}
@@ -57,6 +59,7 @@ class ModelProgram:
             logits=message["logits"],
             choices=tensors.get("choices"),
         )
+        self._offload.finish()
         brought = {
             f"block {block}": x for block, x in result.activations.items() if block in wanted and self._mine(block)
         }
@@ -72,4 +75,4 @@ class ModelProgram:
             bits = {2: torch.int16, 4: torch.int32}[x.element_size()]
             self._checksum = int(x.contiguous().view(bits).sum(dtype=torch.int64))
         # on its way to the host while later blocks are computed; what others bring needn't be held
-        return self._offload.host(x) if self._mine(block) else x[:, :0]
+        return self._offload.host(x) if self._mine(block) else x.new_empty(0)

@@ -6,16 +6,18 @@ import shutil
 import tempfile
 import weakref
 from pathlib import Path
+from typing import Any
 
 from jobs.inference.base import ModelDescription
 from jobs.inference.fingerprint import hash_files, hash_weights
-from jobs.inference.layout import Node, choose
+from jobs.inference.layout import Layout, Node, choose
 from jobs.inference.models import Order, refuse_foreign_tokenizer
 from jobs.inference.ranks.engine import RankedEngine
 from jobs.inference.ranks.group import GroupSettings
 from jobs.inference.ranks.nvme import refuse_locked_build
+from jobs.inference.scratch import Scratch
 from jobs.inference.shapes import ModelShape
-from jobs.inference.weights import untrained_model
+from jobs.inference.weights import cast_parameters, untrained_model
 from tdlens.errors import DiskFull, UserError
 
 
@@ -47,7 +49,7 @@ def ranked_engine(order: Order) -> RankedEngine:
     if layout.offload == "nvme":
         refuse_locked_build()
     folder, fingerprint, scratch = _weights(order, shape)
-    what = "untrained control" if scratch else order.files.folder.name
+    what = "untrained control" if scratch else order.files.source
     order.note(f"{what}: {layout.reason}.")
     engine = RankedEngine(
         folder,
@@ -65,15 +67,16 @@ def ranked_engine(order: Order) -> RankedEngine:
         GroupSettings(
             layout.ranks, "cuda" if order.device.type == "cuda" else "cpu", parallel.launcher, 60 * parallel.timeout
         ),
-        nvme=parallel.nvme,
+        offload=_offload(layout, order, shape),
+        block=max(shape.block_parameters),
     )
     if scratch is not None:
-        weakref.finalize(engine, shutil.rmtree, scratch, ignore_errors=True)
+        weakref.finalize(engine, scratch.remove)
     return engine
 
 
-def _weights(order: Order, shape: ModelShape) -> tuple[Path, str, Path | None]:
-    """Folder and fingerprint of the weights, and the folder that was made for them if they are drawn."""
+def _weights(order: Order, shape: ModelShape) -> tuple[Path, str, Scratch | None]:
+    """Folder and fingerprint of the weights, and the scratch folder if they are drawn."""
     if order.untrained_seed is None:
         return order.files.folder, hash_files(order.files.folder, order.progress), None
     free = shutil.disk_usage(tempfile.gettempdir()).free
@@ -83,13 +86,25 @@ def _weights(order: Order, shape: ModelShape) -> tuple[Path, str, Path | None]:
             f"{tempfile.gettempdir()}.",
             "Point TMPDIR to a larger disk, or leave untrained out of correlate.controls.",
         )
-    scratch = Path(tempfile.mkdtemp(prefix="tdlens-untrained-"))
+    scratch = Scratch("untrained")
     try:
         # drawn here and read by the ranks: the same weights as with any other engine
         model = untrained_model(order.config, order.untrained_seed)
         fingerprint = hash_weights(model)
-        model.to(order.dtype).save_pretrained(scratch)
+        cast_parameters(model, order.dtype).save_pretrained(scratch.folder)
     except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.remove()
         raise
-    return scratch, fingerprint, scratch
+    return scratch.folder, fingerprint, scratch
+
+
+def _offload(layout: Layout, order: Order, shape: ModelShape) -> dict[str, Any]:
+    """``offload_param`` of DeepSpeed's configuration."""
+    if layout.offload == "none":
+        return {}
+    place: dict[str, Any] = {"device": layout.offload, "pin_memory": order.device.type == "cuda"}
+    if layout.offload == "nvme":
+        # a rank's part of the largest parameter must fit into a buffer, and it isn't made larger by itself
+        largest = max(shape.embedding, shape.head, *shape.block_parameters)
+        place |= {"nvme_path": order.parallel.nvme, "buffer_size": -(-largest // layout.ranks)}
+    return place
