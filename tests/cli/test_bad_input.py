@@ -42,7 +42,7 @@ def refused(result: Result, *parts: str) -> None:
         ('correlate.signals=["td_eror"]', ("td_eror",)),
         ("intervention.zero_td.sae=papr", ("papr",)),
         ("task.rollouts", ("is not key=value",)),
-        ("model.engine=vllm", ("vllm",)),
+        ("model.engine=vllm", ("model.engine", "'hf' or 'deepspeed'")),
     ],
 )
 def test_study_mistakes(fresh: Workplace, invoke: Invoke, setting: str, parts: tuple[str, ...]) -> None:

@@ -26,7 +26,7 @@ class Serving:
         self.benches: dict[str, Bench] = {}
         self.waits = 0
         monkeypatch.setattr(serve, "validate", lambda config, what: SimpleNamespace(name=what.removeprefix("study ")))
-        monkeypatch.setattr(serve, "Context", lambda study, record, bars: study)
+        monkeypatch.setattr(serve, "Context", lambda study, record, bars, note: study)
         monkeypatch.setattr(serve, "plan_study", lambda study: self.benches[study.name].work.plan)
         monkeypatch.setattr(serve, "Work", lambda study, plan, study_id: self.benches[study.name].work)
 
