@@ -95,7 +95,14 @@ class Ranks:
         if name not in self._engines:
             layout = Layout(self.kind, N, "none", 0, 0, "")
             engine = RankedEngine(
-                saved.folder, saved.config, saved.plain.tokenizer, saved.plain.describe(), layout, self.settings
+                saved.folder,
+                saved.config,
+                saved.plain.tokenizer,
+                saved.plain.describe(),
+                layout,
+                self.settings,
+                offload={},
+                block=30_000,
             )
             message = {"model": name, "load": engine.about}
             self.group.ask([message] * N, [Payload.of({})] * N)
