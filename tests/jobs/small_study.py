@@ -80,8 +80,8 @@ def model_folder(base: Path) -> Path:
 
 
 def study(base: Path, data: dict[str, Any], **changes: Any) -> Study:
-    """A study on the saved model; ``changes`` are top-level sections whose keys are set."""
-    data = copy.deepcopy(data) | {"model": {"name": str(model_folder(base))}}
+    """A study on the saved model, in two batches; ``changes`` are top-level sections whose keys are set."""
+    data = copy.deepcopy(data) | {"model": {"name": str(model_folder(base)), "batch_size": ROLLOUTS - 2}}
     for key, value in changes.items():
         data[key] = data.get(key, {}) | value if isinstance(value, dict) else value
     return validate(data, "small study")

@@ -85,7 +85,7 @@ class Finished:
 
     def activations(self, block: int, untrained: bool = False) -> torch.Tensor:
         """The stream of one block in the rows of ``play``, read from the shards by hand."""
-        shards = self.rows(f"SELECT capture, model, blob FROM v_activation_shard WHERE block = {block}")  # noqa: S608
+        shards = self.rows(f"SELECT * FROM v_activation_shard WHERE block = {block}")  # noqa: S608
         shards = shards[shards.model.str.endswith("-untrained") == untrained]
         steps = self.rows(
             'SELECT c.capture_id AS capture, c.row AS place, s.rollout_id AS rollout, s."index" AS step '
@@ -95,8 +95,9 @@ class Finished:
         for shard in shards.itertuples():
             tensors = self.record.blobs.load_tensors(shard.blob)
             x = tensors["activations"] + tensors["mean"]
-            for row in steps[steps.capture == shard.capture].itertuples():
-                found[row.rollout, row.step] = x[row.place]
+            places = range(shard.first_row, shard.first_row + shard.n_rows)
+            for row in steps[(steps.capture == shard.capture) & steps.place.isin(places)].itertuples():
+                found[row.rollout, row.step] = x[row.place - shard.first_row]
         return torch.stack([found[key] for key in zip(self.play.rollout, self.play.step, strict=True)])
 
     def sae(self, name: str, block: int) -> Autoencoder:
@@ -170,6 +171,14 @@ def test_captured_activations_are_those_of_the_model_reading_the_text(done: Fini
     p = seen.logits[0, places][:, actions].softmax(-1).numpy()
     taken = done.play.action[T : 2 * T].to_numpy()
     np.testing.assert_allclose(done.play.p_chosen[T : 2 * T], p[np.arange(T), taken], atol=1e-5)
+
+
+def test_each_batch_has_a_shard_of_its_own(done: Finished) -> None:
+    shards = done.rows("SELECT * FROM v_activation_shard ORDER BY capture, block, first_row")
+    played = shards[~shards.model.str.endswith("-untrained")]
+    for _, mine in played.groupby(["capture", "block"]):
+        assert list(zip(mine.first_row, mine.n_rows, strict=True)) == [(0, 4 * T), (4 * T, 2 * T)]
+    assert len(played) == 2 * len(VARIANTS) * BLOCKS
 
 
 # --- signals
