@@ -57,6 +57,11 @@ class SlurmSettings:
     extra: dict[str, str | bool] = field(default_factory=dict)
     """Further options of sbatch, without their dashes; True for one that takes no value."""
 
+    @property
+    def names_cores(self) -> bool:
+        """Whether it says how many cores a worker gets."""
+        return self.cpus_per_task is not None or "cpus-per-gpu" in self.extra
+
 
 @dataclass(frozen=True)
 class WorkerJob:

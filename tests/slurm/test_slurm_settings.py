@@ -147,6 +147,22 @@ def test_sqlite_is_refused(sbatch: Path, place: Workplace) -> None:
     record.close()
 
 
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [
+        (("--engine", "deepspeed"), True),
+        (("--engine", "deepspeed", "--cpus-per-task", "96"), False),
+        (("--engine", "deepspeed", "--slurm", "cpus-per-gpu=12"), False),
+        (("--engine", "hf"), False),
+    ],
+)
+def test_one_core_for_many_ranks_is_warned_of(
+    sbatch: Path, place: Workplace, options: tuple[str, ...], warned: bool
+) -> None:
+    ran = invoke(sqlite_settings(place.home), place, *options)
+    assert ("Warning: without --cpus-per-task Slurm gives a worker one core" in ran.stderr) == warned
+
+
 def test_a_machine_without_slurm_is_told_so(
     migrated_postgres: str, place: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
