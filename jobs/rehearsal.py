@@ -17,6 +17,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import Progress
 from transformers import AutoConfig
@@ -29,14 +30,12 @@ from jobs.inference.random_weights import write_random_model
 from jobs.inference.shapes import ModelShape, shipped_names
 from jobs.inference.weights import unloadable
 from jobs.report import write_report
-from jobs.study import ModelSection, ParallelSection, Study
+from jobs.study import FEWEST_ROLLOUTS, ModelSection, ParallelSection, Study
 from jobs.worker.inline import COLUMNS, run_study
 from tdlens.errors import DiskFull, UserError
 from tdlens.record import Record
 from tdlens.settings import Settings
 
-FEWEST_ROLLOUTS = 4
-"""The smallest number that a study may have."""
 FORWARD = {"play", "harvest", "intervene"}
 BY_BLOCK = {"train_sae", "correlate", "rank"}
 
@@ -186,11 +185,9 @@ class Rehearsal:
             report: whether its report is written.
 
         Raises:
-            UserError: whatever the study would have run into.
+            UserError: whatever the study would have run into, or it is being rehearsed there already.
         """
-        shutil.rmtree(self.home, ignore_errors=True)
-        self.home.mkdir(parents=True)
-        with self._random_model() as folder:
+        with self._emptied_home(), self._random_model() as folder:
             study = self.cut.study
             model = study.model.model_copy(update={"name": str(folder), "revision": "main", "parallel": self.parallel})
             study = study.model_copy(update={"model": model})
@@ -233,6 +230,24 @@ class Rehearsal:
             return asked, ""
         forced = {"layout": whole.kind, "ranks": whole.ranks, "offload": whole.offload}
         return asked.model_copy(update=forced), f"Shared out as all {self.cut.depth} blocks are: {whole.reason}."
+
+    @contextmanager
+    def _emptied_home(self) -> Iterator[None]:
+        self.home.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{self.home}.lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise UserError(
+                f"{self.cut.whole.name} is being rehearsed already, in {self.home}.",
+                "Wait for that to end, or set TDLENS_HOME to another folder.",
+            ) from None
+        try:
+            shutil.rmtree(self.home, ignore_errors=True)
+            self.home.mkdir()
+            yield
+        finally:
+            lock.release()
 
     @contextmanager
     def _random_model(self) -> Iterator[Path]:

@@ -20,6 +20,8 @@ from sae.training import TrainingConfig
 from tdlens.errors import UserError
 
 T = TypeVar("T")
+FEWEST_ROLLOUTS = 4
+"""Fewer rollouts of a variant can't be halved and have intervals."""
 
 
 def _distinct(entries: tuple[T, ...]) -> tuple[T, ...]:
@@ -44,7 +46,7 @@ class TaskSection(_Section):
     """A registered task."""
     variants: Distinct[str] = Field(("standard",), min_length=1)
     """Versions of the task; the first is the one on which behaviour and interventions are measured."""
-    rollouts: int = Field(100, ge=4)
+    rollouts: int = Field(100, ge=FEWEST_ROLLOUTS)
     """Rollouts of each variant, one seed each; each half needs two for its interval."""
     settings: dict[str, int] = {}
     """The task's own settings (two_step: episodes, random_episodes, change_episode)."""

@@ -4,6 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from enum import StrEnum
+
+ENGINE_HELP = (
+    "What runs the model: **hf**, in this process on one device; **deepspeed**, on all GPUs of a node, as the settings "
+    "model.parallel.* say (tdlens run --keys lists them). Short for --set model.engine=…"
+)
+
+
+class Engine(StrEnum):
+    """What runs the model."""
+
+    hf = "hf"
+    deepspeed = "deepspeed"
 
 
 def overrides(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jobs.cli.console import output, table
-from jobs.cli.overrides import overrides
+from jobs.cli.overrides import ENGINE_HELP, Engine, overrides
+from jobs.planning.devices import GPUS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,7 +36,11 @@ def plan(
     model: Annotated[
         str | None, typer.Option(help="reference, a folder, or a Hugging Face id; short for --set model.name=…")
     ] = None,
-    engine: Annotated[str | None, typer.Option(help="What runs the model; short for --set model.engine=…")] = None,
+    revision: Annotated[
+        str | None,
+        typer.Option(help="Commit, branch or tag of a hub model; short for --set model.revision=…"),
+    ] = None,
+    engine: Annotated[Engine | None, typer.Option(help=ENGINE_HELP)] = None,
     gpus: Annotated[
         int | None,
         typer.Option(min=0, help="GPUs of the node; by default those of this machine.", rich_help_panel=NODE),
@@ -43,7 +48,7 @@ def plan(
     gpu: Annotated[
         str | None,
         typer.Option(
-            help="Their kind: b200, h200, h100, h100-pcie, a100, a100-40gb, l40s, a6000, rtx4090, a10.",
+            help=f"Their kind: {', '.join(GPUS)}.",
             rich_help_panel=NODE,
         ),
     ] = None,
@@ -106,7 +111,7 @@ def plan(
     from jobs.cli.threads import use_available_cores
     from jobs.study import load
 
-    study = load(study_file, overrides(changes, model=model, engine=engine))
+    study = load(study_file, overrides(changes, model=model, revision=revision, engine=engine))
 
     from dataclasses import replace
 

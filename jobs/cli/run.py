@@ -11,7 +11,7 @@ import typer
 
 from jobs.cli.console import messages
 from jobs.cli.keys import show_keys
-from jobs.cli.overrides import overrides
+from jobs.cli.overrides import ENGINE_HELP, Engine, overrides
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,7 +52,7 @@ def run(
         str | None,
         typer.Option(help="Commit, branch or tag of a hub model; short for --set model.revision=…"),
     ] = None,
-    engine: Annotated[str | None, typer.Option(help="What runs the model; short for --set model.engine=…")] = None,
+    engine: Annotated[Engine | None, typer.Option(help=ENGINE_HELP)] = None,
     executor: Annotated[
         Executor,
         typer.Option(
@@ -132,7 +132,7 @@ def run(
 
     $ tdlens run studies/two_step_llama3_70b.toml --rehearse
 
-    $ tdlens run studies/two_step_llama3_70b.toml --executor slurm --partition gpu --gpus-per-node 8 --array 4
+    $ tdlens run studies/two_step_llama3_70b.toml --executor slurm --partition gpu --gpus-per-node 8 --cpus-per-task 96
 
     $ tdlens run studies/two_step_demo.toml --model meta-llama/Meta-Llama-3-8B --set model.dtype=bfloat16
     """
@@ -151,10 +151,11 @@ def run(
         if executor != Executor.inline:
             raise UserError(
                 f"A rehearsal runs in this process, not by --executor {executor.value}.",
-                "Leave --executor out; on a cluster run it in a job: srun --gpus-per-node 8 tdlens run … --rehearse",
+                "Leave --executor out; on a cluster run it in a job: srun --gpus-per-node 8 --cpus-per-task 96 "
+                "tdlens run … --rehearse",
             )
         from jobs.cli.rehearsing import rehearse as rehearse_study
-        from jobs.rehearsal import FEWEST_ROLLOUTS
+        from jobs.study import FEWEST_ROLLOUTS
 
         rehearse_study(study, settings, rehearse_blocks, rehearse_rollouts or FEWEST_ROLLOUTS, report)
         return
@@ -197,6 +198,13 @@ def run(
 def _submit(study: Study, record: Record, console: Console, asked: SlurmSettings) -> None:
     from jobs.executors.slurm import job_folder, submit_array
 
+    if study.model.engine == "deepspeed" and not asked.names_cores:
+        console.print(
+            "[yellow]Warning:[/] without --cpus-per-task Slurm gives a worker one core, unless your cluster says "
+            "otherwise: all its ranks, the statistics and the writing of activations share it. Ask for the node's, "
+            "such as --cpus-per-task 96.",
+            soft_wrap=True,
+        )
     submission = submit_array(record, study, asked)
     console.print(
         f"[bold]{study.name}[/]: submission {submission.id}, Slurm job {submission.scheduler_id}, {asked.array} workers"

@@ -12,10 +12,9 @@ from jobs.planning.estimate import Estimate, estimate
 from jobs.planning.nodes import Space
 from jobs.planning.scope import Scope
 from jobs.planning.speed import Machine
-from jobs.study import Study
+from jobs.study import FEWEST_ROLLOUTS, Study
 from tdlens.errors import UserError
 
-FEWEST_ROLLOUTS = 4
 NODES = (2, 4, 8)
 """Numbers of GPUs that a node may have."""
 

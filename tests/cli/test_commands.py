@@ -11,6 +11,7 @@ import time
 import tomllib
 import urllib.request
 from pathlib import Path
+from typing import get_args
 
 import pandas as pd
 import pytest
@@ -18,12 +19,15 @@ from sqlalchemy import text, update
 from typer.testing import CliRunner
 
 from jobs.cli import app
+from jobs.cli.overrides import Engine
+from jobs.inference.models import ENGINES
+from jobs.study import ModelSection
 from tests.cli.conftest import Invoke
 from tests.tiny_study import Workplace
 
 COMMANDS = (
     *("run", "status", "sql", "show latents", "report", "ui", "sync-mlflow", "db upgrade", "db check", "db script"),
-    *("plan", "doctor", "train-reference", "evaluate-reference"),
+    *("plan", "worker", "doctor", "fsck", "gc", "backup", "restore", "train-reference", "evaluate-reference"),
 )
 
 
@@ -70,6 +74,10 @@ def test_examples_in_help_are_valid_commands() -> None:
                 known = CliRunner().invoke(app, [*words[:group], "--help"], env={"COLUMNS": "250"})
                 assert known.exit_code == 0, line
                 assert all(name in known.stdout for name in names), line
+
+
+def test_engines_of_the_command_line_are_those_of_a_study() -> None:
+    assert set(Engine) == set(ENGINES) == set(get_args(ModelSection.model_fields["engine"].annotation))
 
 
 def test_run_keys_lists_every_key_of_the_demo_study() -> None:

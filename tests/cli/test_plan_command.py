@@ -133,6 +133,12 @@ def test_what_cannot_fit_is_refused_with_what_would(
     assert "Traceback" not in result.stderr
 
 
+def test_a_plan_is_of_the_revision_that_is_asked_for(fresh: Workplace, invoke: Invoke) -> None:
+    result = invoke(fresh, "plan", str(fresh.study), "--revision", "v1")
+    assert result.exit_code == 2
+    assert "so it has no revision 'v1'" in result.stderr
+
+
 def test_a_refused_plan_is_shown_all_the_same(fresh: Workplace, invoke: Invoke) -> None:
     result = invoke(fresh, "plan", str(LLAMA), *EIGHT, "--disk-free", "120", "--json")
     assert result.exit_code == 2

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 from rich.console import Console
 from safetensors.torch import load_file
 from transformers import AutoConfig, Qwen2Config
@@ -161,6 +162,16 @@ def test_an_error_of_the_study_shows_and_nothing_stays_behind(
         rehearsal.run()
     assert not list(rehearsal.home.glob("weights-*"))
     assert not (rehearsal.home / "old").exists()
+
+
+def test_a_rehearsal_leaves_alone_what_another_one_of_the_study_does(
+    shape: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    rehearsal = Rehearsal(of_shape(shape, tmp_path_factory.getbasetemp()), settings_in(tmp_path / "home"), QUIET)
+    (rehearsal.home / "theirs").mkdir(parents=True)
+    with FileLock(f"{rehearsal.home}.lock"), pytest.raises(UserError, match="quick is being rehearsed already"):
+        rehearsal.run()
+    assert (rehearsal.home / "theirs").exists()
 
 
 def test_a_disk_too_small_for_the_weights_is_refused(
