@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,9 @@ def trained(config: SAEConfig, n: int, batch_size: int, **options: Replicas) -> 
 def compute(rank: int, folder: Path) -> None:
     """What each process does: all cases, then what all of them must refuse."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=RANKS)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=RANKS, timeout=timedelta(seconds=60)
+    )
     replicas = GroupReplicas()
     histories = {}
     for index, (name, case) in enumerate(CASES.items()):
