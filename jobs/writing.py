@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from jobs.cli.threads import available_cores
+from jobs.cores import available_cores
 
 T = TypeVar("T")
 MOST_THREADS = 4

@@ -101,7 +101,7 @@ def _home(home: Path) -> Check:
 
 
 def _threads() -> Check:
-    from jobs.cli.threads import available_cores
+    from jobs.cores import available_cores
 
     cores, wanted = available_cores(), os.environ.get("OMP_NUM_THREADS")
     if wanted is None:

@@ -108,7 +108,7 @@ def plan(
 
     $ tdlens plan studies/two_step_demo.toml --model meta-llama/Meta-Llama-3-8B --set model.dtype=bfloat16 --gpu l40s
     """
-    from jobs.cli.threads import use_available_cores
+    from jobs.cores import use_available_cores
     from jobs.study import load
 
     study = load(study_file, overrides(changes, model=model, revision=revision, engine=engine))

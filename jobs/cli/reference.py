@@ -45,7 +45,7 @@ def train_reference(
     if any(out.glob("*.safetensors")) and not force:
         raise UserError(f"{out} holds a model already.", "Give another folder, or add --force to replace it.")
 
-    from jobs.cli.threads import use_available_cores
+    from jobs.cores import use_available_cores
     from jobs.reference import train as training
 
     use_available_cores()
@@ -82,7 +82,7 @@ def evaluate_reference(
 
     Exit code 1 if a gate fails.
     """
-    from jobs.cli.threads import use_available_cores
+    from jobs.cores import use_available_cores
     from jobs.reference.evaluate import evaluate
 
     use_available_cores()

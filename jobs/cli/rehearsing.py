@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def rehearse(study: Study, settings: Settings, blocks: int, rollouts: int, report: bool) -> None:
     """Rehearse a study and say what came of it."""
-    from jobs.cli.threads import use_available_cores
+    from jobs.cores import use_available_cores
     from jobs.rehearsal import Rehearsal
 
     use_available_cores()

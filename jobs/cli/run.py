@@ -239,7 +239,7 @@ def _compute(
         submission = submit(record, study, "local", {"workers": n})
         return LocalWorkers(record, submission, n).run(console)
 
-    from jobs.cli.threads import use_available_cores
+    from jobs.cores import use_available_cores
     from jobs.worker.inline import run_study
 
     use_available_cores()

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 from sqlalchemy import func, select
 
-from jobs.cli.threads import available_cores
+from jobs.cores import available_cores
 from jobs.worker.patience import patiently
 from tdlens.errors import DiskFull, UserError
 from tdlens.record import Job, Record, StudyJob, Submission, leases

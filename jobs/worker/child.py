@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from jobs.cli.console import say_error
-from jobs.cli.threads import use_available_cores
+from jobs.cores import use_available_cores
 from jobs.worker.assignment import Assignment
 from jobs.worker.patience import STORE_PATIENCE, patiently
 from tdlens.errors import UserError

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import psutil
 from torch import Tensor
 
-from jobs.cli.threads import available_cores
+from jobs.cores import available_cores
 from jobs.inference.parallel import Launcher
 from jobs.inference.ranks.wire import Hungup, Payload, receive, send
 from tdlens.errors import UserError
