@@ -125,7 +125,7 @@ class _Case:
             "single": "the weights fit on one device",
             "zero3": "every rank reads its own prompts, and gathers one block at a time",
             "tensor": "heads and neurons are split (DeepSpeed AutoTP), so that generation moves no weights",
-            "hf_tensor": "heads and neurons are split (Hugging Face), so that generation moves no weights",
+            "hf_tensor": "heads and neurons are split, so that generation moves no weights",
         }[kind]
         if kind == "tensor" and not self.shape.splits_evenly(ranks):
             why += "; not evenly, as they don't divide"
@@ -142,7 +142,7 @@ KIND_NAMES: dict[Kind, str] = {
     "single": "whole model",
     "zero3": "ZeRO-3",
     "tensor": "tensor parallel",
-    "hf_tensor": "tensor parallel",
+    "hf_tensor": "tensor parallel (Hugging Face)",
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 from transformers import LlamaConfig
 
 from jobs.inference import layout as layouts
-from jobs.inference.layout import Layout, Node, choose, readable
+from jobs.inference.layout import Kind, Layout, Node, choose, readable
 from jobs.inference.shapes import ModelShape, shipped_config
 from tdlens.errors import UserError
 from tests.inference.tiny import CONFIGS
@@ -125,6 +125,12 @@ def test_the_reason_says_where_the_weights_are() -> None:
     reason = choose(shape_of("70B"), 2, node(8), "play").reason
     assert "8 GPUs of 80.0 GB: 141.1 GB of weights, 19.5 GB on each" in reason
     assert "\n" not in reason
+
+
+def test_reasons_tell_the_layouts_apart() -> None:
+    kinds: tuple[Kind, ...] = ("tensor", "hf_tensor", "zero3")
+    names = [choose(shape_of("70B"), 2, node(8), "play", kind=kind).reason.split(" on 8 GPUs")[0] for kind in kinds]
+    assert names == ["tensor parallel", "tensor parallel (Hugging Face)", "ZeRO-3"]
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 4])

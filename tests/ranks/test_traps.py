@@ -107,6 +107,7 @@ def test_the_layout_is_said_and_chosen_by_job(saved: Callable[[str], Saved]) -> 
     ]
     assert kinds == ["2 x cpu, deepspeed tensor", "2 x cpu, deepspeed zero3"]
     assert "tensor parallel" in said[0] and "ZeRO-3" in said[1]
+    assert all(line.endswith("(change it: --set model.parallel.layout=…).") for line in said)
 
 
 def test_what_is_still_on_its_way_to_the_host_is_waited_for(saved: Callable[[str], Saved]) -> None:

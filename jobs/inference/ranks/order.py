@@ -50,7 +50,7 @@ def ranked_engine(order: Order) -> RankedEngine:
         refuse_locked_build()
     folder, fingerprint, scratch = _weights(order, shape)
     what = "untrained control" if scratch else order.files.source
-    order.note(f"{what}: {layout.reason}.")
+    order.note(f"{what}: {layout.reason} (change it: --set model.parallel.layout=…).")
     engine = RankedEngine(
         folder,
         order.config,
