@@ -17,7 +17,7 @@ Contract of every engine:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, Self
 
@@ -87,6 +87,10 @@ class HeadEdit:
 Edit = StreamEdit | HeadEdit
 
 
+Deliver = Callable[[int, Tensor], None]
+"""Given a captured block's stream [B, P, d], once it is there; what it is given may not be written into."""
+
+
 @dataclass(frozen=True)
 class Forward:
     """What one forward pass gave at the P positions of each row."""
@@ -94,7 +98,7 @@ class Forward:
     logits: Tensor | None
     """Logits of the next token [B, P, V], or of the chosen tokens [B, P, C]; None if they weren't asked for."""
     activations: dict[int, Tensor]
-    """Residual stream of each captured block after edits, [B, P, d]."""
+    """Residual stream of each captured block after edits, [B, P, d]; empty where they were delivered."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,7 @@ class Engine(Protocol):
         cache: Any | None = None,
         logits: bool = True,
         choices: Tensor | None = None,
+        deliver: Deliver | None = None,
     ) -> Forward:
         """Run the model on ``tokens``; capture, edit and predict at ``positions``.
 
@@ -156,6 +161,8 @@ class Engine(Protocol):
             cache: from ``new_cache``; extended in place.
             logits: whether to compute logits (the LM head is skipped otherwise).
             choices: ids of the tokens whose logits are wanted [B, C], int64; all V of them if None.
+            deliver: takes each captured block instead of the activations that are handed out, on an engine that
+                computes in this process while later blocks are computed, so that they needn't all be held.
 
         Raises:
             UserError: a block or head that isn't there, or more tokens than the model's context holds.

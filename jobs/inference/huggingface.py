@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from jobs.inference.base import Edit, Forward, HeadEdit, ModelDescription, StreamEdit, TokenBatch
+from jobs.inference.base import Deliver, Edit, Forward, HeadEdit, ModelDescription, StreamEdit, TokenBatch
 from jobs.inference.blocks import Visit, decoder_blocks, output_projection, visiting
 from tdlens.errors import UserError
 
@@ -62,8 +62,6 @@ class HuggingFaceEngine:
         self.first_head = 0
         """The first of the attention heads that this process holds; tensor parallelism deals them out."""
         self.n_heads = int(self.config.num_attention_heads)
-        self.deliver: Callable[[int, Tensor], Tensor] = lambda block, x: x
-        """What becomes of a captured block's stream, called as soon as it is there, while later blocks are computed."""
         self.d_head = int(getattr(self.config, "head_dim", None) or self.d_model // self.n_heads)
         self._fingerprint = fingerprint
         self._refuse_unsuitable()
@@ -82,6 +80,7 @@ class HuggingFaceEngine:
         cache: Cache | None = None,
         logits: bool = True,
         choices: Tensor | None = None,
+        deliver: Deliver | None = None,
     ) -> Forward:
         ids, mask = tokens.ids.to(self.device), tokens.mask.to(self.device)
         if cache is not None:
@@ -96,7 +95,7 @@ class HuggingFaceEngine:
         activations: dict[int, Tensor] = {}
         stream_edits = [edit for edit in edits if not isinstance(edit, HeadEdit)]
         enough = max(capture, default=None) if not logits and cache is None else None
-        visits = self._visits(rows, positions, capture, stream_edits, activations, enough)
+        visits = self._visits(rows, positions, capture, stream_edits, deliver or activations.__setitem__, enough)
         arguments = {
             "input_ids": ids,
             "attention_mask": mask.long(),
@@ -125,15 +124,6 @@ class HuggingFaceEngine:
             fingerprint=self._fingerprint,
         )
 
-    @contextmanager
-    def delivering(self, deliver: Callable[[int, Tensor], Tensor]) -> Iterator[None]:
-        """Let ``deliver`` decide what becomes of captured blocks, for a while."""
-        usual, self.deliver = self.deliver, deliver
-        try:
-            yield
-        finally:
-            self.deliver = usual
-
     def close(self) -> None:
         """Nothing is held beyond memory."""
 
@@ -143,7 +133,7 @@ class HuggingFaceEngine:
         positions: Tensor,
         capture: Sequence[int],
         edits: Sequence[StreamEdit],
-        activations: dict[int, Tensor],
+        deliver: Deliver,
         enough: int | None,
     ) -> dict[int, Visit]:
         edits_at: defaultdict[int, list[StreamEdit]] = defaultdict(list)
@@ -158,7 +148,7 @@ class HuggingFaceEngine:
                 for edit in edits_at.get(block, ()):
                     x = edit(x)
                 if block in capture:
-                    activations[block] = self.deliver(block, x)
+                    deliver(block, x)
                 if block == enough:
                     raise _Enough
                 if block not in edits_at:

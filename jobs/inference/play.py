@@ -6,8 +6,7 @@ memory doesn't grow with the number of rollouts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,7 +18,6 @@ from torch import Tensor
 from envs.game import Game
 from envs.transcript import Transcript
 from jobs.inference.base import Edit, Engine, Forward, TokenBatch
-from jobs.inference.huggingface import HuggingFaceEngine
 from jobs.inference.offload import Offload
 from jobs.inference.tokens import TextTokenizer
 from tdlens.errors import UserError
@@ -255,36 +253,19 @@ class _Player:
         # what follows the last decision can't reach back to it
         read = [row[: places[-1] + 1] for row, places in zip(rows, positions, strict=True)]
         captured = self._room(len(rows), len(positions[0])) if self.capture else {}
-        with self._brought_to(captured):
-            result = self.engine.forward(
-                TokenBatch.from_rows(read, self.tokenizer.pad_id, side="right"),
-                positions=torch.tensor(positions),
-                capture=self.capture,
-                edits=self.edits,
-                logits=choices is not None,
-                choices=None if choices is None else torch.tensor(choices),
-            )
-        for block, place in captured.items():
-            if (x := result.activations.pop(block)) is not place:
-                self.offload.copy(x, place)
+        result = self.engine.forward(
+            TokenBatch.from_rows(read, self.tokenizer.pad_id, side="right"),
+            positions=torch.tensor(positions),
+            capture=self.capture,
+            edits=self.edits,
+            logits=choices is not None,
+            choices=None if choices is None else torch.tensor(choices),
+            deliver=lambda block, x: self.offload.copy(x, captured[block]),
+        )
         self._hand_over(captured)
         if self.progress is not None:
             self.progress(sum(map(len, positions)))
         return result
-
-    @contextmanager
-    def _brought_to(self, captured: dict[int, Tensor]) -> Iterator[None]:
-        """Bring each block to its place while later ones are computed, if it is this process that computes them."""
-        if not isinstance(self.engine, HuggingFaceEngine):
-            yield
-            return
-
-        def deliver(block: int, x: Tensor) -> Tensor:
-            self.offload.copy(x, captured[block])
-            return captured[block]
-
-        with self.engine.delivering(deliver):
-            yield
 
     def _room(self, rollouts: int, decisions: int) -> dict[int, Tensor]:
         """Memory for the activations of a batch: a single piece, which goes back to the system as a whole."""

@@ -161,7 +161,8 @@ def _rooms(scope: Scope, node: Node, play: Layout, read: Layout | None, disk: Di
     if not gpu:
         resident += play.ranks * largest(beside)[1]
     processes = 1 if play.kind == "single" else 1 + play.ranks + (read.ranks if read else 0)
-    when, needed = largest(host_needs(scope, resident, processes, training_ranks(scope, node.n_gpus)))
+    harvest = scope.harvest(read.readers) if read else []
+    when, needed = largest(host_needs(scope, resident, processes, training_ranks(scope, node.n_gpus), harvest))
     rooms = [Room("main memory", needed, node.host_memory, when)]
     if gpu:
         when, needed = largest(beside)

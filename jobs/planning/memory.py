@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from jobs.inference.layout import Job, Kind
+from jobs.inference.offload import CAPACITY, SLOTS
 from jobs.planning.scope import Scope
 from jobs.planning.speed import dtype_size
-from jobs.planning.work import READ_BATCH, Pass, Passes, sae_parameters
+from jobs.planning.work import Pass, Passes, sae_parameters
 from jobs.training.trainers import ROWS_A_RANK
 from jobs.writing import MOST_THREADS
 
@@ -30,11 +31,13 @@ def device_working(scope: Scope, job: Job, kind: Kind, ranks: int, *, has_gpu: b
     split = ranks if kind in ("tensor", "hf_tensor") else 1
     dealt = ranks if kind == "zero3" else 1
     if job == "read":
-        return round(_fullest(scope, scope.harvest, split, dealt, cached=False) + has_gpu * RESERVED)
-    played = _fullest(scope, scope.play, split, dealt, cached=True)
+        return round(
+            _fullest(scope, scope.harvest(dealt), split, dealt, cached=False, has_gpu=has_gpu) + has_gpu * RESERVED
+        )
+    played = _fullest(scope, scope.play, split, dealt, cached=True, has_gpu=has_gpu)
     if not scope.study.intervention:
         return round(played + has_gpu * RESERVED)
-    reread = _fullest(scope, scope.reread, split, dealt, cached=False)
+    reread = _fullest(scope, scope.reread(dealt), split, dealt, cached=False, has_gpu=has_gpu)
     edit = max(4 * sae_parameters(config) for config in scope.autoencoders)
     return round(max(played, reread) + edit + has_gpu * RESERVED)
 
@@ -63,7 +66,7 @@ def training_ranks(scope: Scope, n_gpus: int) -> list[int]:
     return [section.ranks or max(1, min(most, section.batch_size // ROWS_A_RANK)) for section in scope.study.sae]
 
 
-def host_needs(scope: Scope, model_bytes: int, processes: int, training: list[int]) -> dict[str, int]:
+def host_needs(scope: Scope, model_bytes: int, processes: int, training: list[int], harvest: Passes) -> dict[str, int]:
     """Main memory at the fullest moment of each stage.
 
     Args:
@@ -71,14 +74,15 @@ def host_needs(scope: Scope, model_bytes: int, processes: int, training: list[in
         model_bytes: what the model takes of it all the time.
         processes: that hold PyTorch, ranks among them.
         training: processes that train each section's autoencoders.
+        harvest: passes in which the untrained model reads, if there is one.
     """
     base = model_bytes + round(processes * PROCESS)
     d = scope.shape.d_model
     batch = min(scope.study.model.batch_size, scope.rollouts)
     needs = {"play": base + captured_batch(scope, batch)}
-    if scope.untrained:
+    if harvest:
         # fresh weights are drawn in float32, whatever they are cast to
-        read = captured_batch(scope, min(READ_BATCH, scope.rollouts))
+        read = captured_batch(scope, max(work.rows for work, _ in harvest))
         needs["harvest"] = base + max(4 * scope.shape.parameters, read)
     if scope.autoencoders:
         # read, joined, and handed to other processes
@@ -109,11 +113,11 @@ def largest(needs: dict[str, int]) -> tuple[str, int]:
     return stage, needs[stage]
 
 
-def _fullest(scope: Scope, passes: Passes, split: int, dealt: int, *, cached: bool) -> float:
-    return max(_pass_bytes(scope, work, split, dealt, cached=cached) for work, _ in passes)
+def _fullest(scope: Scope, passes: Passes, split: int, dealt: int, *, cached: bool, has_gpu: bool) -> float:
+    return max(_pass_bytes(scope, work, split, dealt, cached=cached, has_gpu=has_gpu) for work, _ in passes)
 
 
-def _pass_bytes(scope: Scope, work: Pass, split: int, dealt: int, *, cached: bool) -> float:
+def _pass_bytes(scope: Scope, work: Pass, split: int, dealt: int, *, cached: bool, has_gpu: bool) -> float:
     """Bytes of one forward pass on the fullest device.
 
     Args:
@@ -122,6 +126,7 @@ def _pass_bytes(scope: Scope, work: Pass, split: int, dealt: int, *, cached: boo
         split: ranks among which heads and neurons are split.
         dealt: ranks among which rows are dealt out.
         cached: whether keys and values of all blocks are kept.
+        has_gpu: whether captures leave the device.
     """
     shape, size = scope.shape, scope.dtype_bytes
     rows = -(-work.rows // dealt)
@@ -134,7 +139,11 @@ def _pass_bytes(scope: Scope, work: Pass, split: int, dealt: int, *, cached: boo
     attention: float = rows * work.new * (work.seen + work.new) * size
     if shape.n_kv_heads < shape.n_heads:
         attention += 2 * context * shape.n_heads * shape.d_head * size / split
-    kept = len(scope.blocks) * rows * work.captured * shape.d_model * size
+    block = rows * work.captured * shape.d_model * size
+    kept = len(scope.blocks) * block
+    if has_gpu and not cached:
+        # they leave while later blocks are computed: what is on its way stays, and what was just computed
+        kept = min(kept, SLOTS * CAPACITY + 2 * block)
     # chosen tokens only are handed out, but all are computed
     logits = rows * work.predicted * shape.vocabulary * (size + 4)
     # a block's cache is copied when it grows

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from jobs.inference.play import texts_at_once
 from jobs.inference.shapes import ModelShape
 from jobs.planning.speed import dtype_size
 from jobs.planning.texts import Texts
@@ -68,12 +69,13 @@ class Scope:
         """Passes in which one variant is played."""
         return play_passes(self.texts, self.rollouts, self.study.model.batch_size)
 
-    @cached_property
-    def reread(self) -> Passes:
-        """Passes in which an intervention reads the texts of one variant again."""
-        return read_passes(self.texts, self.rollouts)
+    def reread(self, readers: int) -> Passes:
+        """Passes in which an intervention reads the texts of one variant again, ``readers`` ranks different ones."""
+        return read_passes(self.texts, self.rollouts, self._texts_at_once(readers))
 
-    @cached_property
-    def harvest(self) -> Passes:
-        """Passes in which the untrained model reads the texts of one variant."""
-        return capture_passes(self.texts, self.rollouts, max(self.blocks))
+    def harvest(self, readers: int) -> Passes:
+        """Passes in which the untrained model reads the texts of one variant, ``readers`` ranks different ones."""
+        return capture_passes(self.texts, self.rollouts, self._texts_at_once(readers), max(self.blocks))
+
+    def _texts_at_once(self, readers: int) -> int:
+        return texts_at_once(self.study.model.batch_size, readers)

@@ -82,12 +82,13 @@ def _stages(
         disk.shards,
     )
     if read is not None:
+        harvest = scope.harvest(read.readers)
         yield Stage(
             "harvest",
             variants,
-            f"{_tokens(scope.harvest) * variants:,} tokens, by an untrained model",
-            Flops.of_passes(shape, scope.harvest).total * variants,
-            forward(read, scope.harvest, variants),
+            f"{_tokens(harvest) * variants:,} tokens, by an untrained model",
+            Flops.of_passes(shape, harvest).total * variants,
+            forward(read, harvest, variants),
             disk.control_shards,
         )
     if scope.autoencoders:
@@ -102,16 +103,16 @@ def _stages(
         encoding = sum(sae_pass_flops(config, decisions) for config in encoded) * blocks
         # latents and their squares in float64, centred, and their products with signals
         moments = sum(100.0 * decisions * config.d_latents for config in encoded) * blocks
-        reread = Flops.of_passes(shape, scope.reread).total
+        reread = scope.reread(play.readers)
         yield Stage(
             "intervene",
             n,
             f"{n} × ({scope.rollouts:,} rollouts played, and as many read)",
-            Flops.of_passes(shape, scope.play).total * n + reread * (n + 1) + encoding,
+            Flops.of_passes(shape, scope.play).total * n + Flops.of_passes(shape, reread).total * (n + 1) + encoding,
             added(
                 [
                     forward(play, scope.play, n),
-                    forward(play, scope.reread, n + 1),
+                    forward(play, reread, n + 1),
                     statistics_seconds(machine, moments, flops32=encoding),
                 ]
             ),

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from inspect import signature
 
-from jobs.inference.play import replay
 from jobs.inference.shapes import ModelShape
 from jobs.planning.texts import Texts
 from sae.config import SAEConfig
-
-READ_BATCH: int = signature(replay).parameters["batch_size"].default
-"""Texts that are read in one forward pass."""
 
 
 @dataclass(frozen=True)
@@ -59,17 +54,17 @@ def play_passes(texts: Texts, rollouts: int, batch_size: int) -> Passes:
     return list(counted.items())
 
 
-def read_passes(texts: Texts, rollouts: int) -> Passes:
+def read_passes(texts: Texts, rollouts: int, batch_size: int) -> Passes:
     """The passes in which a model reads whole texts and predicts at each decision."""
     n = texts.n_decisions
-    counted = Counter(Pass(rows, texts.longest, 0, 0, n) for rows in _batches(rollouts, READ_BATCH))
+    counted = Counter(Pass(rows, texts.longest, 0, 0, n) for rows in _batches(rollouts, batch_size))
     return list(counted.items())
 
 
-def capture_passes(texts: Texts, rollouts: int, last: int) -> Passes:
+def capture_passes(texts: Texts, rollouts: int, batch_size: int, last: int) -> Passes:
     """The passes in which a model reads whole texts up to block ``last``, is captured, and predicts nothing."""
     n = texts.n_decisions
-    counted = Counter(Pass(rows, texts.longest, 0, n, 0, last) for rows in _batches(rollouts, READ_BATCH))
+    counted = Counter(Pass(rows, texts.longest, 0, n, 0, last) for rows in _batches(rollouts, batch_size))
     return list(counted.items())
 
 

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from envs.transcript import Transcript
 from jobs.context import Context
-from jobs.inference.play import read
+from jobs.inference.play import read, texts_at_once
 from jobs.reading import Rollouts
 from jobs.recording import record_model
 from jobs.shards import ShardWriters, record_capture
@@ -36,6 +36,7 @@ def run(context: Context, unit: Unit) -> Publish:
             transcripts,
             capture=context.blocks,
             take=writers.take,
+            batch_size=texts_at_once(context.study.model.batch_size, context.untrained_engine.readers),
             progress=advance,
         )
         shards = writers.results()

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.inference.offload import Offload, Slot
+from jobs.inference.play import play, read, replay
+from tests.inference.tiny import small_games, tiny_engine
 
 DTYPES = (torch.float32, torch.bfloat16, torch.int64)
 
@@ -124,6 +126,39 @@ def test_on_a_cpu_nothing_is_copied_twice() -> None:
     offload.copy(source, destination[:, 1])
     assert torch.equal(destination[:, 1], source)
     offload.finish()
+
+
+@pytest.mark.parametrize("predicting", [True, False])
+def test_texts_are_read_on_while_blocks_travel_and_are_let_go(
+    monkeypatch: pytest.MonkeyPatch, predicting: bool
+) -> None:
+    engine = tiny_engine("llama")
+    blocks = list(range(engine.n_blocks + 1))
+    texts = play(engine, small_games(3), seed=0).transcripts
+    size = 3 * len(texts[0].decisions) * engine.d_model * 4
+    accelerator = Accelerator()
+    begun, held = [], []
+
+    def note(*_: object) -> None:
+        begun.append(len(accelerator.begun))
+        held.append(sum(source() is not None for source, _ in accelerator.begun))
+
+    def captured() -> dict[int, torch.Tensor]:
+        found: dict[int, torch.Tensor] = {}
+        if predicting:
+            replay(engine, texts, (" left", " right"), capture=blocks, take=found.update)
+        else:
+            read(engine, texts, capture=blocks, take=found.update)
+        return found
+
+    expected = captured()
+    monkeypatch.setattr(Offload, "of", lambda device: accelerator.offload(slots=2, capacity=size))
+    for block in engine.blocks:
+        block.self_attn.register_forward_pre_hook(note)
+    found = captured()
+    assert begun == blocks[1:]  # what enters a block is on its way before the block is computed
+    assert max(held) <= 3  # the ring, and what enters
+    assert list(found) == blocks and all(torch.equal(found[block], expected[block]) for block in blocks)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -20,7 +20,7 @@ from jobs.inference.shapes import ModelShape, shipped_config
 from jobs.planning.devices import GPUS, known_gpu, measured_cpu
 from jobs.planning.disk import Disk
 from jobs.planning.estimate import Estimate, estimate, refusal
-from jobs.planning.memory import device_working, kv_cache, training_device, training_ranks
+from jobs.planning.memory import RESERVED, device_working, kv_cache, training_device, training_ranks
 from jobs.planning.nodes import Space, node_of
 from jobs.planning.remedies import what_would_fit
 from jobs.planning.scope import Scope
@@ -117,6 +117,28 @@ def test_working_memory_holds_the_cache_and_shrinks_with_ranks_and_batch() -> No
     assert device_working(scope, "play", "zero3", 8, has_gpu=True) < alone / 4
     smaller = scope_of(model={"dtype": "bfloat16", "batch_size": 10})
     assert device_working(smaller, "play", "single", 1, has_gpu=True) < alone / 5
+
+
+def reading(scope: Scope, kind: Any, ranks: int) -> float:
+    """What the untrained model's passes need of a GPU beside what CUDA takes."""
+    return device_working(scope, "read", kind, ranks, has_gpu=True) - RESERVED
+
+
+def test_texts_are_dealt_out_to_readers_and_a_smaller_batch_reads_fewer() -> None:
+    scope, smaller = scope_of(**BF16), scope_of(model={"dtype": "bfloat16", "batch_size": 8})
+    rows = [[work.rows for work, _ in found] for found in (scope.harvest(1), scope.harvest(8), smaller.harvest(8))]
+    assert [max(each) for each in rows] == [16, 100, 8]
+    alone = reading(scope, "single", 1)
+    assert reading(scope, "zero3", 8) == pytest.approx(alone * 13 / 16, rel=0.1)
+    assert reading(smaller, "zero3", 8) == pytest.approx(alone / 16, rel=0.1)
+    assert reading(smaller, "single", 1) == pytest.approx(alone / 2, rel=0.1)
+
+
+def test_captures_leave_a_gpu_while_texts_are_read() -> None:
+    """Of 80 blocks of 16 texts of 60 decisions the ring's 268 MB are held, and a block that is being computed."""
+    one, whole = scope_of("70B", **BF16, capture={"blocks": [80]}), scope_of("70B", **BF16)
+    block = 16 * TEXTS.n_decisions * 8192 * 2
+    assert reading(whole, "single", 1) - reading(one, "single", 1) == 4 * (64 << 20) + block < 79 * block / 4
 
 
 class Held(TorchDispatchMode):

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from envs import TASKS
 from jobs.inference.base import Forward, TokenBatch
-from jobs.inference.play import play, read, replay
+from jobs.inference.play import play, read, replay, texts_at_once
 from jobs.inference.shapes import ModelShape
 from jobs.planning.texts import Texts, measure
 from jobs.planning.work import (
@@ -106,17 +106,22 @@ def test_passes_are_those_that_are_made() -> None:
     read(engine, played.transcripts, capture=[2], take=ignore)
     whole = (5, texts.longest, 0, texts.n_decisions)
     assert engine.passes == [whole, whole]
-    ((again, n),) = read_passes(texts, 5)
+    ((again, n),) = read_passes(texts, 5, 16)
     assert (again.rows, again.new, again.seen, again.predicted, n) == (*whole, 1)
-    ((captured, _),) = capture_passes(texts, 5, 2)
+    ((captured, _),) = capture_passes(texts, 5, 16, 2)
     assert (captured.captured, captured.predicted, captured.last) == (texts.n_decisions, 0, 2)
+
+
+def test_whole_texts_are_read_by_each_reader_and_never_more_than_the_batch() -> None:
+    assert [texts_at_once(100, readers) for readers in (1, 2, 8)] == [16, 32, 100]
+    assert texts_at_once(4, 1) == texts_at_once(4, 8) == 4
 
 
 def test_pairs_of_a_pass_with_a_cache() -> None:
     """Four rollouts of 30 tokens, read in pieces of ten, see what they would see when read at once."""
     texts = Texts(np.full((4, 3), 10), measured=True)
     in_pieces = sum(p.pairs * n for p, n in play_passes(texts, 4, 4))
-    assert in_pieces == sum(p.pairs * n for p, n in read_passes(texts, 4)) == 4 * 30 * 31 // 2
+    assert in_pieces == sum(p.pairs * n for p, n in read_passes(texts, 4, 4)) == 4 * 30 * 31 // 2
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jobs.inference.base import Edit, Forward, HeadEdit, ModelDescription, TokenBatch
+from jobs.inference.base import Deliver, Edit, Forward, HeadEdit, ModelDescription, TokenBatch
 from jobs.inference.huggingface import refuse_missing_blocks, refuse_overlong
 from jobs.inference.layout import Layout
 from jobs.inference.ranks.group import GroupSettings, RankGroup, RanksFailed, Reply
@@ -104,6 +104,7 @@ class RankedEngine:
         cache: Cache | None = None,
         logits: bool = True,
         choices: Tensor | None = None,
+        deliver: Deliver | None = None,
     ) -> Forward:
         refuse_missing_blocks(self.n_blocks, [*capture, *(e.block for e in edits if not isinstance(e, HeadEdit))])
         lengths = tokens.mask.sum(1) + (0 if cache is None or cache.lengths is None else cache.lengths)
@@ -129,7 +130,11 @@ class RankedEngine:
             batch["choices"] = choices
         replies = group.ask([message] * self._settings.n, self._payloads(batch, edit_tensors))
         self._refuse_divergence(replies)
-        return self._gathered(replies, len(tokens.ids), capture, logits)
+        found = self._gathered(replies, len(tokens.ids), capture, logits)
+        if deliver is not None:
+            for block in list(found.activations):
+                deliver(block, found.activations.pop(block))
+        return found
 
     def close(self) -> None:
         """End the ranks; another forward pass starts new ones."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,6 @@ class ModelProgram:
         self._engine = load(
             about["layout"], Path(about["folder"]), dtype, rank, offload=about["offload"], block=about["block"]
         )
-        self._engine.deliver = self._deliver
         self._offload = Offload.of(rank.device)
         self._caches: dict[int, Any] = {}
         self._edits: dict[int, Edit] = {}
@@ -50,6 +51,7 @@ class ModelProgram:
         if cache is not None and cache not in self._caches:
             self._caches[cache] = self._engine.new_cache()
         self._last = self._engine.n_blocks if message["logits"] or cache is not None or not wanted else max(wanted)
+        brought: dict[str, Tensor] = {}
         result = self._engine.forward(
             TokenBatch(tensors["ids"], tensors["mask"]),
             positions=tensors["positions"],
@@ -58,11 +60,9 @@ class ModelProgram:
             cache=None if cache is None else self._caches[cache],
             logits=message["logits"],
             choices=tensors.get("choices"),
+            deliver=partial(self._deliver, wanted, brought),
         )
         self._offload.finish()
-        brought = {
-            f"block {block}": x for block, x in result.activations.items() if block in wanted and self._mine(block)
-        }
         if result.logits is not None and (self._rank.index == 0 or not self._replicated):
             brought["logits"] = result.logits
         return {"checksum": self._checksum}, brought
@@ -70,9 +70,10 @@ class ModelProgram:
     def _mine(self, block: int) -> bool:
         return not self._replicated or block % self._rank.world == self._rank.index
 
-    def _deliver(self, block: int, x: Tensor) -> Tensor:
+    def _deliver(self, wanted: Sequence[int], brought: dict[str, Tensor], block: int, x: Tensor) -> None:
         if self._replicated and block == self._last:
             bits = {2: torch.int16, 4: torch.int32}[x.element_size()]
             self._checksum = int(x.contiguous().view(bits).sum(dtype=torch.int64))
         # on its way to the host while later blocks are computed; what others bring needn't be held
-        return self._offload.host(x) if self._mine(block) else x.new_empty(0)
+        if block in wanted and self._mine(block):
+            brought[f"block {block}"] = self._offload.host(x)
