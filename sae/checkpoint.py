@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -33,19 +36,40 @@ def from_bytes(data: bytes) -> Autoencoder:
     Raises ValueError where the bytes are no such file, a newer version wrote them, the architecture is
     unknown or the tensors do not fit the configuration.
     """
-    try:
+    with _damage_named():
         tensors = safetensors.torch.load(data)
         length = int.from_bytes(data[:8], "little")
         header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][HEADER])
+    return _restored(header, tensors)
+
+
+def mapped(path: Path) -> Autoencoder:
+    """As `from_bytes`, its weights mapped from the file: not to be changed, and read from the disk as they are used.
+
+    They take no memory that the system can't have back, so that many can be kept.
+    """
+    with _damage_named(), safetensors.safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header = json.loads((file.metadata() or {})[HEADER])
+    return _restored(header, tensors, assign=True)
+
+
+@contextmanager
+def _damage_named() -> Iterator[None]:
+    try:
+        yield
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         raise ValueError(f"not an autoencoder file, or a damaged one: {error!r}") from error
+
+
+def _restored(header: dict[str, Any], tensors: dict[str, torch.Tensor], *, assign: bool = False) -> Autoencoder:
     if header["format"] > FORMAT:
         raise ValueError(
             f"the autoencoder file has format {header['format']}, this version reads up to {FORMAT}: upgrade tdlens"
         )
     sae = build(SAEConfig.from_dict(header["config"]), torch.Generator().manual_seed(0))
     try:
-        sae.load_state_dict(tensors)
+        sae.load_state_dict(tensors, assign=assign)
     except RuntimeError as error:
         raise ValueError(f"the tensors do not fit the autoencoder's configuration: {error}") from error
     return sae.requires_grad_(False).eval()

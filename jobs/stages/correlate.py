@@ -22,7 +22,7 @@ from jobs.stage import Plan, Publish, Unit
 from jobs.stages.signals import rollouts_of
 from jobs.stages.train_sae import activations_of
 from sae.autoencoder import Autoencoder
-from sae.checkpoint import from_bytes
+from sae.checkpoint import mapped
 from sae.metrics import evaluate
 from sae.permutation_null import rollout_permutations
 from sae.principal_components import principal_components
@@ -126,14 +126,14 @@ def features_of(context: Context, unit: Unit) -> tuple[torch.Tensor, pd.DataFram
 
 
 def autoencoder_of(context: Context, unit: Unit) -> Autoencoder:
-    """The autoencoder that a unit of ``train_sae`` recorded; its checksum is verified."""
+    """The autoencoder that a unit of ``train_sae`` recorded, mapped from its file; the checksum is verified."""
     with context.record.session(read_only=True) as session:
         sha256, suffix = session.execute(
             select(Blob.sha256, Blob.suffix)
             .join(SaeCheckpoint, SaeCheckpoint.blob == Blob.sha256)
             .where(SaeCheckpoint.job_id == context.job_id(unit))
         ).one()
-    return from_bytes(context.record.blobs.read(sha256, suffix))
+    return mapped(context.record.blobs.verified(sha256, suffix))
 
 
 def signals_of(context: Context, unit: Unit, names: tuple[str, ...]) -> NDArray[np.float64]:

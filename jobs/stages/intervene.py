@@ -20,7 +20,7 @@ from jobs import effects
 from jobs.context import Context
 from jobs.inference.base import Edit
 from jobs.inference.edits import DirectionEdit, LatentEdit
-from jobs.inference.play import Played, play, replay
+from jobs.inference.play import Played, play, replay, texts_at_once
 from jobs.inference.progress import Advance
 from jobs.learners import myopic_learner, q_learner
 from jobs.reading import Rollouts, read_signals
@@ -186,7 +186,8 @@ def reread_intact(context: Context, unit: Unit, edits: Sequence[Edit], progress:
     played = unit.parents_of("play")[0]
     texts = retold(context, played.key, rollouts_of(context, played))
     actions = context.games(played.key)[0].actions
-    return replay(context.engine, texts, actions, edits=edits, progress=progress)
+    batch_size = texts_at_once(context.study.model.batch_size, context.engine.readers)
+    return replay(context.engine, texts, actions, edits=edits, batch_size=batch_size, progress=progress)
 
 
 def behaviour_effects(
@@ -229,7 +230,8 @@ def choice_shift(
 class LaterBlocks:
     """Highest correlation with each signal in every block, with and without the intervention (paper Fig 2G, H).
 
-    Batches are taken as they are played, and of their activations only sums are kept.
+    Batches are taken as they are played, and of their activations only sums are kept. Autoencoders of all blocks may
+    be larger than the memory: they are mapped from their files, and verified once in a process.
     """
 
     def __init__(self, context: Context, unit: Unit, names: tuple[str, ...], games: Sequence[Game]) -> None:
@@ -248,7 +250,11 @@ class LaterBlocks:
         y = np.stack([replayed.values[name] for name in self._names], axis=-1)
         for trained in self._unit.parents_of("train_sae"):
             block = trained.config["block"]
-            self._parts[block].append(moments(autoencoder_of(self._context, trained), activations[block], y))
+            self._parts[block].append(moments(self._autoencoder(trained), activations[block], y))
+
+    def _autoencoder(self, trained: Unit) -> Autoencoder:
+        make = partial(autoencoder_of, self._context, trained)
+        return self._context.keep(make, "autoencoder", trained.identity)
 
     def differences(self, weights: NDArray[np.float64]) -> list[effects.Effect]:
         """Of all the games that were taken; ``weights`` as in :func:`effects.paired`."""
@@ -266,7 +272,7 @@ class LaterBlocks:
         with self._context.record.session(read_only=True) as session:
             y = read_signals(session, self._context.job_id(replays[0]), step_ids, self._names)
         x = activations_of(self._context, plays, trained.config["block"])
-        return moments(autoencoder_of(self._context, trained), x.reshape(*step_ids.shape, -1), y)
+        return moments(self._autoencoder(trained), x.reshape(*step_ids.shape, -1), y)
 
 
 def moments(sae: Autoencoder, x: torch.Tensor, y: NDArray[np.float64]) -> effects.Moments:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,12 +18,16 @@ from sqlalchemy import select
 
 from envs.agents import Myopic, QLearning, QLearningConfig, Transitions, signal_sources
 from envs.game import Step
+from jobs.context import Context
 from jobs.inference.models import load_engine
+from jobs.inference.play import play
 from jobs.pipeline import plan_study
 from jobs.published import curve
 from jobs.reading import read_rollouts
 from jobs.selection import Selection
+from jobs.stage import Unit
 from jobs.stages import intervene
+from jobs.stages.correlate import autoencoder_of
 from sae.autoencoder import Autoencoder
 from sae.checkpoint import from_bytes
 from sae.metrics import evaluate
@@ -175,10 +180,9 @@ def test_captured_activations_are_those_of_the_model_reading_the_text(done: Fini
 
 def test_each_batch_has_a_shard_of_its_own(done: Finished) -> None:
     shards = done.rows("SELECT * FROM v_activation_shard ORDER BY capture, block, first_row")
-    played = shards[~shards.model.str.endswith("-untrained")]
-    for _, mine in played.groupby(["capture", "block"]):
+    for _, mine in shards.groupby(["capture", "block"]):
         assert list(zip(mine.first_row, mine.n_rows, strict=True)) == [(0, 4 * T), (4 * T, 2 * T)]
-    assert len(played) == 2 * len(VARIANTS) * BLOCKS
+    assert len(shards) == 2 * 2 * len(VARIANTS) * BLOCKS  # played, and read by the untrained model
 
 
 # --- signals
@@ -555,6 +559,29 @@ def test_baselines_of_later_blocks_are_the_intact_correlations(done: Finished) -
         y = done.signals[row.metric.removeprefix("max_r_")].to_numpy()[first]
         z = done.features("sae", "topk", int(row.effect_block))[first]
         assert row.baseline == pytest.approx(max(correlation(x, y) for x in z.T if np.ptp(x) > 0), abs=1e-5)
+
+
+def test_autoencoders_are_verified_once_however_many_batches_and_interventions(
+    done: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = context_of(study(done.base, WHOLE), done.record)
+    with done.record.session(read_only=True) as session:
+        context.remember({job.identity: job.id for job in session.scalars(select(Job))})
+    read: Counter[str] = Counter()
+
+    def counting(context: Context, unit: Unit) -> Autoencoder:
+        read[unit.key] += 1
+        return autoencoder_of(context, unit)
+
+    monkeypatch.setattr(intervene, "autoencoder_of", counting)
+    units = [unit for unit in plan_study(context).of("intervene") if unit.key in ("zero", "clamp")]
+    for unit in units:
+        games = context.games(VARIANTS[0])
+        later = intervene.LaterBlocks(context, unit, ("td_error",), games)
+        play(context.engine, games, capture=context.blocks, take=later.take, seed=0, batch_size=2)
+        later.differences(intervene.resamples(len(games), 10, 0))
+    trained = {parent.key for unit in units for parent in unit.parents_of("train_sae")}
+    assert len(trained) >= BLOCKS and read == dict.fromkeys(trained, 1)
 
 
 # --- the record of it

@@ -9,7 +9,7 @@ import torch
 
 from sae.architectures import build
 from sae.autoencoder import Autoencoder
-from sae.checkpoint import HEADER, from_bytes, load, save, to_bytes
+from sae.checkpoint import HEADER, from_bytes, load, mapped, save, to_bytes
 from sae.config import SAEConfig
 
 CONFIGS = [SAEConfig("relu", 5, 9, l1=1e-5, centre=True), SAEConfig("topk", 5, 9, k=2)]
@@ -26,11 +26,23 @@ def trained(config: SAEConfig) -> tuple[Autoencoder, torch.Tensor]:
 def test_round_trip_to_the_bit(config: SAEConfig, tmp_path: Path) -> None:
     sae, x = trained(config)
     save(sae, tmp_path / "sae.safetensors")
-    again = load(tmp_path / "sae.safetensors")
-    assert again.config == config
-    assert torch.equal(again(x), sae(x))
-    assert to_bytes(again) == to_bytes(sae) == (tmp_path / "sae.safetensors").read_bytes()
-    assert not any(parameter.requires_grad for parameter in again.parameters())
+    for again in (load(tmp_path / "sae.safetensors"), mapped(tmp_path / "sae.safetensors")):
+        assert again.config == config
+        assert torch.equal(again(x), sae(x))
+        assert to_bytes(again) == to_bytes(sae) == (tmp_path / "sae.safetensors").read_bytes()
+        assert not any(parameter.requires_grad for parameter in again.parameters())
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system doesn't list what is mapped")
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.architecture)
+def test_a_mapped_autoencoder_has_its_weights_in_the_file(config: SAEConfig, tmp_path: Path) -> None:
+    path = tmp_path / "sae.safetensors"
+    save(trained(config)[0], path)
+    sae = mapped(path)
+    lines = [line.split() for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith(str(path))]
+    ranges = [[int(edge, 16) for edge in line[0].split("-")] for line in lines]
+    for tensor in sae.state_dict().values():
+        assert any(first <= tensor.data_ptr() < last for first, last in ranges)
 
 
 def rewritten(**changes: object) -> bytes:
@@ -60,5 +72,7 @@ def test_what_does_not_fit_is_refused(data: bytes, words: str, tmp_path: Path) -
     with pytest.raises(ValueError, match=words):
         from_bytes(data)
     (tmp_path / "bad").write_bytes(data)
+    with pytest.raises(ValueError, match=words):
+        mapped(tmp_path / "bad")
     with pytest.raises(ValueError, match=f"bad: .*{words}"):
         load(tmp_path / "bad")
