@@ -107,7 +107,7 @@ class ModelSection(_Section):
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:1``."""
     batch_size: int = Field(100, ge=1)
-    """Rollouts played side by side."""
+    """Rollouts played side by side, and the most whole texts read at once."""
     parallel: ParallelSection = Field(default_factory=ParallelSection)
     """How the engine deepspeed spreads the model over processes."""
 
