@@ -13,8 +13,9 @@ from jobs.inference.files import ModelFiles, find_model
 from jobs.inference.layout import Job
 from jobs.inference.models import find_device, load_engine
 from jobs.inference.progress import ProgressBars, shown_on
+from jobs.sections import SAESection
 from jobs.stage import Unit
-from jobs.study import SAESection, Study
+from jobs.study import Study
 from jobs.training.trainers import Trainer, make_trainer, n_ranks
 from tdlens.record import Record
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from envs.agents import Myopic, QLearning, QLearningConfig, signal_sources
 from envs.agents.agent import SignalSource
-from jobs.study import SignalsSection
+from jobs.sections import SignalsSection
 
 
 def sources(section: SignalsSection, actions: Sequence[str]) -> list[SignalSource]:

@@ -30,7 +30,8 @@ from jobs.inference.random_weights import write_random_model
 from jobs.inference.shapes import ModelShape, shipped_names
 from jobs.inference.weights import unloadable
 from jobs.report import write_report
-from jobs.study import FEWEST_ROLLOUTS, ModelSection, ParallelSection, Study
+from jobs.sections import FEWEST_ROLLOUTS, ModelSection, ParallelSection
+from jobs.study import Study
 from jobs.worker.inline import COLUMNS, run_study
 from tdlens.errors import DiskFull, UserError
 from tdlens.record import Record

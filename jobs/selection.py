@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from jobs.study import InterventionSection
+from jobs.sections import InterventionSection
 from sae.matching import lowest_correlation, match_controls
 from tdlens.errors import UserError
 

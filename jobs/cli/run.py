@@ -155,7 +155,7 @@ def run(
                 "tdlens run … --rehearse",
             )
         from jobs.cli.rehearsing import rehearse as rehearse_study
-        from jobs.study import FEWEST_ROLLOUTS
+        from jobs.sections import FEWEST_ROLLOUTS
 
         rehearse_study(study, settings, rehearse_blocks, rehearse_rollouts or FEWEST_ROLLOUTS, report)
         return

@@ -12,7 +12,8 @@ from jobs.planning.estimate import Estimate, estimate
 from jobs.planning.nodes import Space
 from jobs.planning.scope import Scope
 from jobs.planning.speed import Machine
-from jobs.study import FEWEST_ROLLOUTS, Study
+from jobs.sections import FEWEST_ROLLOUTS
+from jobs.study import Study
 from tdlens.errors import UserError
 
 NODES = (2, 4, 8)

@@ -25,6 +25,7 @@ from jobs.inference.progress import Advance
 from jobs.learners import myopic_learner, q_learner
 from jobs.reading import Rollouts, read_signals
 from jobs.recording import record_model, record_rollouts, record_signals, record_task, replay_sources
+from jobs.sections import InterventionSection
 from jobs.selection import Selection
 from jobs.selection import select as choose
 from jobs.stage import Plan, Publish, Unit
@@ -35,7 +36,6 @@ from jobs.stages.play import play_config
 from jobs.stages.rank import matrix_of
 from jobs.stages.signals import rollouts_of
 from jobs.stages.train_sae import activations_of
-from jobs.study import InterventionSection
 from sae.autoencoder import Autoencoder
 from sae.metrics import evaluate
 from tdlens.record import BehaviourFit, Intervention, InterventionEffect, SaeCheckpoint, insert_rows

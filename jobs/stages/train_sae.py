@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 from jobs.context import Context
 from jobs.reading import read_activations
 from jobs.recording import record_model
+from jobs.sections import SAESection
 from jobs.stage import Plan, Publish, Unit
-from jobs.study import SAESection
 from sae.checkpoint import to_bytes
 from tdlens.record import SaeCheckpoint, SaeMetric, insert_rows, record_artifact, record_blob
 

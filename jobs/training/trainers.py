@@ -11,7 +11,7 @@ from torch import Tensor
 
 from jobs.inference.ranks.group import GroupSettings, RankGroup
 from jobs.inference.ranks.wire import Payload
-from jobs.study import ModelSection, SAESection
+from jobs.sections import ModelSection, SAESection
 from jobs.training.program import measured, near
 from sae.architectures import build
 from sae.autoencoder import Autoencoder

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from jobs.cli import app
 from jobs.cli.overrides import Engine
 from jobs.inference.models import ENGINES
-from jobs.study import ModelSection
+from jobs.sections import ModelSection
 from tests.cli.conftest import Invoke
 from tests.tiny_study import Workplace
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jobs.sections import InterventionSection
 from jobs.selection import Selection, select
-from jobs.study import InterventionSection
 from tdlens.errors import UserError
 
 Q = ("q_left", "q_right", "q_max")

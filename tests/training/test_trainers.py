@@ -13,7 +13,7 @@ import torch
 
 from jobs.inference.ranks.group import GroupSettings, RanksFailed
 from jobs.inference.ranks.join import Rank
-from jobs.study import ModelSection, SAESection
+from jobs.sections import ModelSection, SAESection
 from jobs.training import program
 from jobs.training.trainers import LocalTrainer, RankedTrainer, make_trainer, n_ranks
 from sae.config import SAEConfig
