@@ -31,7 +31,7 @@ COMMANDS = (
 )
 
 
-def test_help_is_quick_and_imports_nothing_heavy() -> None:
+def test_help_imports_nothing_heavy() -> None:
     script = (
         "import sys\n"
         "from jobs.cli import app\n"
@@ -39,9 +39,7 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
         "heavy = {'torch', 'transformers', 'mlflow', 'pandas', 'sqlalchemy', 'numpy'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
-    started = time.perf_counter()
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
-    assert time.perf_counter() - started < 3  # about 0.3 s on an idle machine
 
 
 def test_sql_imports_no_torch(done: Workplace) -> None:
