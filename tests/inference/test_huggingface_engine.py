@@ -10,7 +10,8 @@ import torch
 from tiny import CONFIGS, Sparse, tiny_engine, tiny_model
 from transformers import BertConfig, BertLMHeadModel, BloomConfig, BloomForCausalLM, T5Config, T5Model
 
-from jobs.inference.base import TokenBatch
+from jobs.inference.base import HeadEdit, TokenBatch
+from jobs.inference.blocks import output_projection
 from jobs.inference.edits import LatentEdit
 from jobs.inference.huggingface import HuggingFaceEngine
 from tdlens.errors import UserError
@@ -223,3 +224,44 @@ def test_padding_inside_a_sliding_window_is_refused_and_single_rows_are_exact() 
 def test_unsuitable_architectures_are_refused(model: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         HuggingFaceEngine(model(), None, "")
+
+
+@pytest.mark.parametrize("architecture", CONFIGS)
+def test_heads_without_output_are_heads_whose_weights_are_zero(architecture: str) -> None:
+    tokens = TokenBatch.from_rows([[5, 9, 3, 7], [8, 2]], 0, side="right")
+    everywhere = torch.arange(4).expand(2, -1)  # padding too, which nobody attends to
+    engine = tiny_engine(architecture)
+    edited = engine.forward(tokens, positions=everywhere, capture=[2, 3], edits=[HeadEdit(2, (0, 3))])
+    engine.forward(tokens, positions=everywhere, capture=[2])  # the edit is gone again
+
+    projection = output_projection(engine.blocks[1])
+    assert projection is not None
+    weight = projection.weight.data  # GPT-2's is transposed
+    heads = (weight if architecture == "gpt2" else weight.T).view(4, engine.d_head, -1)
+    heads[[0, 3]] = 0
+    ablated = engine.forward(tokens, positions=everywhere, capture=[2, 3])
+    for block in (2, 3):
+        torch.testing.assert_close(edited.activations[block][tokens.mask], ablated.activations[block][tokens.mask])
+
+
+@pytest.mark.parametrize(("block", "head"), [(0, 0), (4, 0), (1, 4), (1, -1)])
+def test_a_head_that_is_not_there_is_refused(llama: HuggingFaceEngine, block: int, head: int) -> None:
+    tokens = TokenBatch.from_rows([[1, 2]], 0)
+    with pytest.raises(UserError, match=f"no head {head} in a block {block}: the model has 3 blocks of 4 heads"):
+        llama.forward(tokens, positions=torch.tensor([[1]]), edits=[HeadEdit(block, (head,))])
+
+
+def test_a_model_is_left_after_the_last_wanted_block(llama: HuggingFaceEngine) -> None:
+    tokens, last = TokenBatch.from_rows([[1, 2, 3]], 0), torch.tensor([[2]])
+    reached: list[int] = []
+    hooks = [
+        block.register_forward_pre_hook(lambda module, args, i=i: reached.append(i))
+        for i, block in enumerate(llama.blocks, start=1)
+    ]
+    early = llama.forward(tokens, positions=last, capture=[0, 1], logits=False)
+    assert reached == [1]
+    whole = llama.forward(tokens, positions=last, capture=[0, 1])
+    for hook in hooks:
+        hook.remove()
+    assert reached == [1, 1, 2, 3]
+    assert all(torch.equal(early.activations[block], whole.activations[block]) for block in (0, 1))
