@@ -27,6 +27,7 @@ class HandMade:
     """A model that follows a rule: it reads the tokens as the reference tokenizer writes them."""
 
     n_blocks, d_model, dtype, device = 1, 1, torch.float32, torch.device("cpu")
+    readers = 1
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
@@ -34,7 +35,9 @@ class HandMade:
         self.last_rewards: list[int] = []  # at the end of each text, of the last episode in the state in view
         self.actions = self.tokenizer.convert_tokens_to_ids([" left", " right"])
 
-    def forward(self, tokens: TokenBatch, *, positions: torch.Tensor, **_: Any) -> Forward:
+    def forward(
+        self, tokens: TokenBatch, *, positions: torch.Tensor, choices: torch.Tensor | None = None, **_: Any
+    ) -> Forward:
         logits = torch.zeros(*positions.shape, len(self.tokenizer))
         for row, (ids, places) in enumerate(zip(tokens.ids.tolist(), positions.tolist(), strict=True)):
             words = self.tokenizer.convert_ids_to_tokens(ids)
@@ -42,6 +45,8 @@ class HandMade:
                 memory, fruit = self._read(words[: place + 1])
                 logits[row, column, self.actions] = torch.tensor(self.rule(memory, fruit))
             self.last_rewards += [points for seen, _, points in memory if seen == fruit][-1:]
+        if choices is not None:
+            logits = logits.gather(-1, choices[:, None].expand(-1, positions.shape[1], -1))
         return Forward(logits, {})
 
     def _read(self, words: Sequence[str]) -> tuple[Memory, str | None]:
