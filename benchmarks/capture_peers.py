@@ -15,7 +15,7 @@ advises where speed matters:
 - bare: the Hugging Face model itself with its LM head and nothing captured, whatever the task.
 
 Before anything is timed, every captured activation must equal what Hugging Face's own hooks give, to 1e-4 of the
-block's root mean square. In every round all take turns, in an order that rotates, and ratios are taken within the
+block's root mean square. In every round all take turns, in an order that is drawn, and ratios are taken within the
 round, so that what else the machine does hits all alike.
 """
 
@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import statistics
 import tempfile
 import time
@@ -69,7 +70,7 @@ class Times(NamedTuple):
 
     wall: float
     processor: float
-    """Of all threads together; says more where other programs run."""
+    """Of all threads together: the work itself, whoever else wants the processor. Ratios are judged by it."""
 
 
 Activations = dict[int, Tensor]
@@ -199,11 +200,11 @@ def check(task: Task, name: str, found: Activations, expected: Activations) -> f
 
 
 def measure(runners: dict[str, Any], task: Task, rounds: int) -> dict[str, list[Times]]:
-    """What each runner takes in each round; the order rotates."""
+    """What each runner takes in each round; in a new order each time, as one leaves caches and memory to the next."""
     times: dict[str, list[Times]] = {name: [] for name in runners}
-    names = list(runners)
-    for index in range(rounds):
-        for name in names[index % len(names) :] + names[: index % len(names)]:
+    order = random.Random(0)
+    for _ in range(rounds):
+        for name in order.sample(list(runners), len(runners)):
             wall, processor = time.perf_counter(), time.process_time()
             runners[name](task)
             times[name].append(Times(time.perf_counter() - wall, time.process_time() - processor))
@@ -225,7 +226,7 @@ def times_faster(times: dict[str, list[Times]]) -> dict[str, dict[str, list[floa
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -263,7 +264,7 @@ def main() -> None:
         f"{result['task']}: {ratio:.2f} times as fast as {name}, wanted {LIMITS[name]}"
         for result in report
         for name in LIMITS.keys() & result["times_faster_quartiles"].keys()
-        if (ratio := result["times_faster_quartiles"][name]["wall"][1]) < LIMITS[name]
+        if (ratio := result["times_faster_quartiles"][name]["processor"][1]) < LIMITS[name]
     ]
     if short:
         raise SystemExit("\n".join(short))
@@ -275,12 +276,12 @@ def show(
     ratios: dict[str, dict[str, list[float]]],
     differences: dict[str, float],
 ) -> None:
-    print(f"\n{task.title:52} times as fast is tdlens (quartiles), by processor time, difference")
+    print(f"\n{task.title:52} times as fast is tdlens (quartiles), by the wall, difference")
     for name, each in times.items():
-        line = f"  {name:22} {statistics.median(one.wall for one in each) * 1e3:6.0f} ms"
+        line = f"  {name:22} {statistics.median(one.processor for one in each) * 1e3:6.0f} ms"
         if name in ratios:
-            low, middle, high = ratios[name]["wall"]
-            line += f"{middle:25.3f} ({low:.3f} to {high:.3f}) {ratios[name]['processor'][1]:8.3f}"
+            low, middle, high = ratios[name]["processor"]
+            line += f"{middle:25.3f} ({low:.3f} to {high:.3f}) {ratios[name]['wall'][1]:8.3f}"
         if name in differences:
             line += f" {differences[name]:11.0e}"
         print(line, flush=True)
