@@ -35,9 +35,9 @@ types: setup
 contracts: setup
 	$(BIN)/lint-imports
 
-# One thread a worker. Three on two cores, as tests often wait: for a clock, a disk, or processes of their own.
+# One thread a worker: two workers with two threads each would only wait for one another on two cores.
 unit: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 bench: setup ## measure what benchmarks/README.md reports
 	$(BIN)/python benchmarks/capture.py
