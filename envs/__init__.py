@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from envs import two_step
+from envs import graph_walk, grid_world, two_step
 from envs.game import Game
 
 
@@ -22,8 +22,12 @@ class Task:
         variants: the values that ``variant`` takes.
         make: ``make(config, seed)`` gives one rollout.
         actions: short names of the actions, in their numbering.
-        n_states: number of non-terminal states.
+        n_states: number of states.
         decision_word: the word whose last token is recorded.
+        agents: names of the signal sources that apply.
+        teacher_forced: the task tells what another did, and the model only predicts it.
+        words: what the task names things by, where every rollout draws its own; the model must know them as single
+            tokens, and its choice of them is the setting ``words``.
     """
 
     config: type[Any]
@@ -32,6 +36,9 @@ class Task:
     actions: tuple[str, ...]
     n_states: int
     decision_word: str
+    agents: tuple[str, ...]
+    teacher_forced: bool = False
+    words: tuple[str, ...] = ()
 
 
 TASKS: dict[str, Task] = {
@@ -42,5 +49,27 @@ TASKS: dict[str, Task] = {
         actions=tuple(action.strip() for action in two_step.ACTIONS),
         n_states=two_step.N_STATES,
         decision_word=two_step.DECISION_WORD,
+        agents=("q_learning", "myopic", "repetition", "best_episode", "context"),
+    ),
+    "grid_world": Task(
+        config=grid_world.GridWorldConfig,
+        variants=tuple(grid_world.Variant),
+        make=grid_world.GridWorld,
+        actions=tuple(action.strip() for action in grid_world.ACTIONS),
+        n_states=grid_world.GridWorldConfig().n_states,
+        decision_word=grid_world.DECISION_WORD,
+        agents=("q_learning", "myopic", "best_episode", "random_rewards", "context"),
+        teacher_forced=True,
+    ),
+    "graph_walk": Task(
+        config=graph_walk.GraphWalkConfig,
+        variants=tuple(graph_walk.Variant),
+        make=graph_walk.GraphWalk,
+        actions=tuple(str(node) for node in range(graph_walk.N_NODES)),
+        n_states=graph_walk.N_NODES,
+        decision_word=graph_walk.DECISION_WORD,
+        agents=("successor", "transition_model", "neighbour_mixing", "context"),
+        teacher_forced=True,
+        words=graph_walk.WORDS,
     ),
 }
