@@ -12,6 +12,8 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from jobs.inference.base import StreamEdit
+
 Operation = Literal["zero", "clamp", "multiply", "mean"]
 
 
@@ -126,6 +128,26 @@ class SteerEdit:
 
     def __call__(self, x: Tensor) -> Tensor:
         return _added(x, self.vector.to(x.device))
+
+
+class WithinEdit:
+    """Make another edit at some decisions of whole texts, and leave the stream of the others as it is.
+
+    Args:
+        edit: what is done, where it is done.
+        decisions: consecutive columns of the batch's positions at which it is done.
+    """
+
+    def __init__(self, edit: StreamEdit, decisions: range) -> None:
+        self.block = edit.block
+        self.edit = edit
+        self.decisions = decisions
+
+    def __call__(self, x: Tensor) -> Tensor:
+        part = slice(self.decisions.start, self.decisions.stop)
+        changed = x.clone()
+        changed[:, part] = self.edit(x[:, part])
+        return changed
 
 
 def _added(x: Tensor, delta: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 import torch
@@ -17,7 +18,8 @@ from torch import Tensor
 
 from envs.game import Game
 from envs.transcript import Transcript
-from jobs.inference.base import Edit, Engine, Forward, TokenBatch
+from jobs.inference.base import Edit, Engine, Forward, HeadEdit, TokenBatch
+from jobs.inference.edits import WithinEdit
 from jobs.inference.offload import Offload
 from jobs.inference.tokens import TextTokenizer
 from tdlens.errors import UserError
@@ -52,6 +54,7 @@ def play(
     capture: Sequence[int] = (),
     take: Take | None = None,
     edits: Sequence[Edit] = (),
+    edited: range | None = None,
     seed: int,
     temperature: float = 1.0,
     batch_size: int = 64,
@@ -60,7 +63,7 @@ def play(
     """Let the model play all ``games`` to their end, each decision sampled from the action tokens alone.
 
     The protocol of Demircan et al. (2025, arXiv 2410.01280), with temperature 1 there. Games advance in
-    lockstep; a forward pass reads only the text since the last decision. Edits act at every decision token.
+    lockstep; a forward pass reads only the text since the last decision.
 
     Decision t of rollout i uses the t-th number of a generator made from ``(seed, i)``, forced or not: with
     equal seeds, runs that differ in their edits or batch size draw the same numbers.
@@ -70,7 +73,8 @@ def play(
         games: fresh ones; they are advanced.
         capture: blocks that ``take`` is given.
         take: takes each batch's activations, once its games are at their end.
-        edits: changes made at every decision token.
+        edits: changes made at the decision tokens.
+        edited: decisions at which they are made, counted from 0; all if None.
         seed: of the choices.
         temperature: of the softmax over the actions.
         batch_size: rollouts played side by side.
@@ -80,7 +84,7 @@ def play(
         UserError: actions that aren't single tokens, or another misfit of tokenizer and text.
         ValueError: games that differ in their number of decisions or actions.
     """
-    player = _Player(engine, capture, take, edits, temperature, progress)
+    player = _Player(engine, capture, take, edits, temperature, progress, edited)
     generators = [np.random.default_rng((seed, index)) for index in range(len(games))]
     return _joined([player.play(games[batch], generators[batch]) for batch in _batches(len(games), batch_size)])
 
@@ -88,11 +92,12 @@ def play(
 def replay(
     engine: Engine,
     transcripts: Sequence[Transcript],
-    actions: Sequence[str],
+    actions: Sequence[str] | Sequence[Sequence[str]],
     *,
     capture: Sequence[int] = (),
     take: Take | None = None,
     edits: Sequence[Edit] = (),
+    edited: range | None = None,
     temperature: float = 1.0,
     batch_size: int = TEXTS_A_READER,
     progress: Progress | None = None,
@@ -102,10 +107,12 @@ def replay(
     Args:
         engine: the model.
         transcripts: texts with T decisions each, every one followed by its action.
-        actions: what each action appends after the decision word, e.g. ``(" left", " right")``.
+        actions: what each action appends after the decision word, e.g. ``(" left", " right")``; or a list of
+            such lists, one for each text.
         capture: blocks that ``take`` is given.
         take: takes each batch's activations.
-        edits: changes made at every decision token.
+        edits: changes made at the decision tokens.
+        edited: decisions at which they are made, counted from 0; all if None.
         temperature: of the softmax over the actions.
         batch_size: texts in one forward pass; :func:`texts_at_once` says how many are affordable.
         progress: told of the decisions read.
@@ -114,11 +121,10 @@ def replay(
         UserError: as :func:`play`.
         ValueError: texts that differ in their number of decisions, or a decision not followed by an action.
     """
-    player = _Player(engine, capture, take, edits, temperature, progress)
-    first = transcripts[0]
-    action_ids = player.tokenizer.action_ids(first.text[: first.decisions[0].end], actions)
+    player = _Player(engine, capture, take, edits, temperature, progress, edited)
+    action_ids = player.ids_of(transcripts, actions)
     batches = _batches(len(transcripts), batch_size)
-    return _joined([player.replay(transcripts[batch], action_ids) for batch in batches])
+    return _joined([player.replay(transcripts[batch], action_ids[batch]) for batch in batches])
 
 
 def read(
@@ -135,6 +141,17 @@ def read(
     player = _Player(engine, capture, take, edits, 1.0, progress)
     for batch in _batches(len(transcripts), batch_size):
         player.read(*player.decisions(transcripts[batch]))
+
+
+def tell(game: Game) -> Transcript:
+    """The whole text of a game whose every action is imposed; it is advanced to its end."""
+    while not game.done:
+        action = game.forced_action
+        if action is None:
+            raise ValueError("the game leaves a choice to its player")
+        game.observe()
+        game.act(action)
+    return game.transcript()
 
 
 def texts_at_once(batch_size: int, readers: int) -> int:
@@ -157,6 +174,7 @@ class _Player:
     edits: Sequence[Edit]
     temperature: float
     progress: Progress | None
+    edited: range | None = None
 
     def __post_init__(self) -> None:
         if self.capture and self.take is None:
@@ -165,6 +183,11 @@ class _Player:
     @cached_property
     def tokenizer(self) -> TextTokenizer:
         return TextTokenizer(self.engine.tokenizer)
+
+    @cached_property
+    def reading_edits(self) -> Sequence[Edit]:
+        """The edits of passes in which the positions are all decisions of a text."""
+        return self.edits if self.edited is None else [_within(edit, self.edited) for edit in self.edits]
 
     @cached_property
     def offload(self) -> Offload:
@@ -196,7 +219,7 @@ class _Player:
                 tokens,
                 positions=torch.tensor([[len(chunk) - 1] for chunk in chunks]),
                 capture=self.capture,
-                edits=self.edits,
+                edits=self.edits if self.edited is None or len(actions) in self.edited else (),
                 cache=cache,
                 choices=torch.tensor(action_ids),
             )
@@ -232,13 +255,22 @@ class _Player:
             raise ValueError("the transcripts differ in their number of decisions")
         return rows, positions
 
-    def replay(self, transcripts: Sequence[Transcript], action_ids: list[int]) -> Played:
+    def ids_of(
+        self, transcripts: Sequence[Transcript], actions: Sequence[str] | Sequence[Sequence[str]]
+    ) -> list[list[int]]:
+        """The token of each action in each text."""
+        heads = [transcript.text[: transcript.decisions[0].end] for transcript in transcripts]
+        if isinstance(actions[0], str):
+            return [self.tokenizer.action_ids(heads[0], cast(Sequence[str], actions))] * len(heads)
+        return [self.tokenizer.action_ids(head, own) for head, own in zip(heads, actions, strict=True)]
+
+    def replay(self, transcripts: Sequence[Transcript], action_ids: list[list[int]]) -> Played:
         rows, positions = self.decisions(transcripts)
         actions = [
-            [_action_taken(row, place, action_ids) for place in places]
-            for row, places in zip(rows, positions, strict=True)
+            [_action_taken(row, place, ids) for place in places]
+            for row, places, ids in zip(rows, positions, action_ids, strict=True)
         ]
-        result = self.read(rows, positions, [action_ids] * len(rows))
+        result = self.read(rows, positions, action_ids)
         return Played(
             actions=np.array(actions, dtype=np.int64),
             probabilities=self._probabilities(result),
@@ -257,7 +289,7 @@ class _Player:
             TokenBatch.from_rows(read, self.tokenizer.pad_id, side="right"),
             positions=torch.tensor(positions),
             capture=self.capture,
-            edits=self.edits,
+            edits=self.reading_edits,
             logits=choices is not None,
             choices=None if choices is None else torch.tensor(choices),
             deliver=lambda block, x: self.offload.copy(x, captured[block]),
@@ -300,6 +332,12 @@ def _finished(games: Sequence[Game]) -> bool:
     if len(done) > 1:
         raise ValueError("the games differ in their number of decisions")
     return done != {False}
+
+
+def _within(edit: Edit, decisions: range) -> WithinEdit:
+    if isinstance(edit, HeadEdit):
+        raise ValueError("heads are edited at every decision, not at some")
+    return WithinEdit(edit, decisions)
 
 
 def _check_acted(

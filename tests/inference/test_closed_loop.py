@@ -11,6 +11,7 @@ from tiny import TOKENIZERS, Sparse, small_games, tiny_engine, tiny_model
 
 from envs.transcript import Transcript
 from envs.two_step import ACTIONS, TwoStep, TwoStepConfig
+from jobs.inference.base import HeadEdit
 from jobs.inference.edits import DirectionEdit, LatentEdit
 from jobs.inference.huggingface import HuggingFaceEngine
 from jobs.inference.play import Played, play, read, replay
@@ -61,6 +62,46 @@ def test_closed_loop_with_a_cache_equals_one_pass_over_the_whole_text(engine: Hu
     assert unpredicted.sizes == whole.sizes == [4, 2] and looped.sizes == [6]
     for block, x in whole.all.items():
         assert x.shape == (6, 8, 32) and torch.equal(x, unpredicted.all[block])
+
+
+@pytest.mark.parametrize("edited", [range(2, 5), range(6, 8), range(7, 99)], ids=str)
+@pytest.mark.parametrize("edit", [EDIT, DirectionEdit(EDIT, seed=3)], ids=["latent", "random"])
+def test_edits_of_some_decisions_touch_no_other(engine: HuggingFaceEngine, edit: Any, edited: range) -> None:
+    intact, partly, looped = Taken(), Taken(), Taken()
+    texts = play(engine, small_games(6), seed=0).transcripts
+    inside = [t for t in range(8) if t in edited]
+    outside = [t for t in range(8) if t not in edited]
+    replay(engine, texts, ACTIONS, capture=BLOCKS, take=intact)
+    replay(engine, texts, ACTIONS, capture=BLOCKS, take=partly, edits=[edit], edited=edited)
+    assert torch.equal(partly.all[1][:, outside], intact.all[1][:, outside])
+    moved = (partly.all[1] != intact.all[1]).any(-1)
+    assert moved[:, inside].any(1).all()
+    for block in BLOCKS:
+        assert torch.equal(partly.all[block][:, : edited.start], intact.all[block][:, : edited.start])
+    # what came after reads the edited stream through attention
+    later = [t for t in outside if t > edited.start]
+    assert all((partly.all[3] != intact.all[3]).any(-1)[:, t].any() for t in later)
+
+    played = play(engine, small_games(6), capture=BLOCKS, take=looped, edits=[edit], edited=edited, seed=0)
+    again = Taken()
+    read_again = replay(
+        engine, played.transcripts, ACTIONS, capture=BLOCKS, take=again, edits=[edit], edited=edited, batch_size=4
+    )
+    assert_same_numbers(played, read_again)
+    assert_same_activations(looped, again)
+    untouched = play(engine, small_games(6), seed=0)
+    np.testing.assert_array_equal(played.probabilities[:, : edited.start], untouched.probabilities[:, : edited.start])
+
+
+def test_edits_of_all_decisions_are_edits_without_a_range(llama: HuggingFaceEngine) -> None:
+    everywhere = play(llama, small_games(4), edits=[EDIT], seed=0)
+    ranged = play(llama, small_games(4), edits=[EDIT], edited=range(8), seed=0)
+    np.testing.assert_array_equal(ranged.probabilities, everywhere.probabilities)
+    texts = everywhere.transcripts
+    one, other = (replay(llama, texts, ACTIONS, edits=[EDIT], edited=edited) for edited in (None, range(8)))
+    np.testing.assert_array_equal(one.probabilities, other.probabilities)
+    with pytest.raises(ValueError, match="heads are edited at every decision"):
+        replay(llama, texts, ACTIONS, edits=[HeadEdit(1, (0,))], edited=range(2))
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from envs.two_step import ACTIONS
 from jobs.inference.base import Edit, Forward, HeadEdit, TokenBatch
-from jobs.inference.edits import DirectionEdit, LatentEdit, SteerEdit
+from jobs.inference.edits import DirectionEdit, LatentEdit, SteerEdit, WithinEdit
 from jobs.inference.huggingface import HuggingFaceEngine
 from jobs.inference.layout import Kind
 from jobs.inference.models import load_engine
@@ -116,15 +116,17 @@ def edits_of(change: str, d: int) -> list[Edit]:
     sae = build(config, torch.Generator().manual_seed(2)).requires_grad_(False)
     sae.fit_scaling(torch.randn(64, d, generator=torch.Generator().manual_seed(3)) * 4 + 1)
     zero = LatentEdit(1, sae, [3, 7, 11], "zero")
-    return {
+    changes: dict[str, list[Edit]] = {
         "zero": [zero],
         "clamp": [LatentEdit(1, sae, [3, 7, 11], "clamp", value=30.0)],
         "multiply": [LatentEdit(2, sae, [5], "multiply", value=-8.0)],
         "mean": [LatentEdit(2, sae, [5, 6], "mean", means=[4.0, 9.0])],
         "direction": [DirectionEdit(zero, seed=5)],
+        "within": [WithinEdit(LatentEdit(1, sae, [3, 7, 11], "clamp", value=30.0), range(1, 2))],
         "steer": [SteerEdit(1, 5 * torch.randn(d, generator=torch.Generator().manual_seed(4)))],
         "heads": [HeadEdit(2, (0, 3)), HeadEdit(1, (2,), torch.full((1, 8), 3.0)), zero],
-    }[change]
+    }
+    return changes[change]
 
 
 @every_case
@@ -139,7 +141,7 @@ def test_logits_and_the_residual_stream_of_every_block(both: Any) -> None:
 
 
 @every_case
-@pytest.mark.parametrize("change", ["zero", "clamp", "multiply", "mean", "direction", "steer", "heads"])
+@pytest.mark.parametrize("change", ["zero", "clamp", "multiply", "mean", "direction", "within", "steer", "heads"])
 def test_edits(both: Any, change: str) -> None:
     tokens, (ranked, plain) = batch(), both
     edits = edits_of(change, plain.d_model)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from jobs.inference.base import Edit, HeadEdit
-from jobs.inference.edits import DirectionEdit, LatentEdit, SteerEdit
+from jobs.inference.edits import DirectionEdit, LatentEdit, SteerEdit, WithinEdit
 from sae.autoencoder import Autoencoder
 from sae.checkpoint import from_bytes, to_bytes
 from tdlens.errors import UserError
@@ -36,6 +36,10 @@ def pack(edit: Edit) -> Packed:
         case DirectionEdit():
             about, tensors = pack(edit.like)
             return {"kind": "direction", "seed": edit.seed, "like": about}, tensors
+        case WithinEdit():
+            about, tensors = pack(edit.edit)
+            decisions = {"first": edit.decisions.start, "end": edit.decisions.stop}
+            return {"kind": "within", **decisions, "edit": about}, tensors
         case LatentEdit() if isinstance(edit.sae, Autoencoder):
             about = {
                 "kind": "latents",
@@ -63,6 +67,10 @@ def unpack(about: Mapping[str, Any], tensors: Mapping[str, Tensor], device: torc
             like = unpack(about["like"], tensors, device)
             assert isinstance(like, LatentEdit)
             return DirectionEdit(like, about["seed"])
+        case "within":
+            within = unpack(about["edit"], tensors, device)
+            assert not isinstance(within, HeadEdit)
+            return WithinEdit(within, range(about["first"], about["end"]))
         case "latents":
             return LatentEdit(
                 about["block"],
