@@ -18,12 +18,13 @@ from tdlens.record.bulk import insert_columns, insert_rows, new_ids
 from tdlens.record.correlations import Analysis, Coverage, LatentCorrelation
 from tdlens.record.engine import make_engine, open_session
 from tdlens.record.experience import Episode, Model, Rollout, Step, Task
-from tdlens.record.interventions import Intervention, InterventionEffect
+from tdlens.record.interventions import Intervention, InterventionEffect, InterventionLatent
 from tdlens.record.ledger import Artifact, Blob, Job, JobParent, Study, StudyJob, Submission, Worker
 from tdlens.record.migrate import check, current_revision, upgrade
 from tdlens.record.partitions import insert_analysis
 from tdlens.record.query import query
 from tdlens.record.registry import current_study, find_or_create, record_artifact, record_blob
+from tdlens.record.representations import BlockMeasure, MapPoint, PublishedPoint
 from tdlens.record.signals import LearningSignal, Signal
 from tdlens.remote_blobs import open_blobs
 from tdlens.settings import Settings
@@ -35,18 +36,22 @@ __all__ = [
     "Base",
     "BehaviourFit",
     "Blob",
+    "BlockMeasure",
     "Capture",
     "CaptureRow",
     "Coverage",
     "Episode",
     "Intervention",
     "InterventionEffect",
+    "InterventionLatent",
     "Job",
     "JobParent",
     "LatentActivation",
     "LatentCorrelation",
     "LearningSignal",
+    "MapPoint",
     "Model",
+    "PublishedPoint",
     "Record",
     "Rollout",
     "SaeCheckpoint",

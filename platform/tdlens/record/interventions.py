@@ -7,7 +7,7 @@ from tdlens.record.base import Base, BigInt, JsonList
 
 
 class Intervention(Base):
-    """An edit of one block's output at the decision tokens, or one of its controls."""
+    """An edit of one block's output at the decision tokens, or of several blocks', or one of its controls."""
 
     __tablename__ = "intervention"
     __table_args__ = (UniqueConstraint("job_id", "name"), Index(None, "sae_id"))
@@ -18,6 +18,7 @@ class Intervention(Base):
     model_id: Mapped[BigInt] = mapped_column(ForeignKey("model.id"))
     sae_id: Mapped[BigInt | None] = mapped_column(ForeignKey("sae_checkpoint.id"), default=None)
     block: Mapped[int]
+    """The first block edited."""
     latents: Mapped[JsonList]
     operation: Mapped[str]
     """zero, clamp, multiply, mean, …"""
@@ -28,6 +29,18 @@ class Intervention(Base):
     control: Mapped[str]
     """none for the intervention itself, else which control: lowest, matched, random_direction, …"""
     description: Mapped[str]
+
+
+class InterventionLatent(Base):
+    """A latent that an intervention edits. Interventions from before this table have none: see their `latents`."""
+
+    __tablename__ = "intervention_latent"
+    __table_args__ = (Index(None, "sae_id"), {"sqlite_with_rowid": False})
+
+    intervention_id: Mapped[BigInt] = mapped_column(ForeignKey("intervention.id", ondelete="CASCADE"), primary_key=True)
+    block: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    latent: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    sae_id: Mapped[BigInt] = mapped_column(ForeignKey("sae_checkpoint.id"))
 
 
 class InterventionEffect(Base):

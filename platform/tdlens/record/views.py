@@ -48,10 +48,17 @@ VIEWS: dict[str, tuple[str, ...]] = {
             "study task model intervention control target_signal block operation metric effect_block "
             "value baseline difference ci_low ci_high n_rollouts"
         ),
+        "v_intervention_latent": "study model intervention control sae block latent operation value target_signal",
         "v_behaviour_fit": (
             "study task model policy intervention behaviour_model n_choices n_rollouts n_parameters beta "
             "nll aic bic chance_nll nll_minus_q ci_low ci_high"
         ),
+        "v_block_measure": (
+            "study task model block source sae measure signal intervention value ci_low ci_high null_mean "
+            "null_threshold n_rollouts"
+        ),
+        "v_map_point": "study block method source rollout_index intervention item label grp x y",
+        "v_published_point": "study source figure series x y low high",
     }.items()
 }
 """Each view's columns, in order. All but v_submission and v_worker show each study's current revision, and 'none' as

@@ -12,17 +12,21 @@ from tdlens.record import (
     Artifact,
     BehaviourFit,
     Blob,
+    BlockMeasure,
     Capture,
     CaptureRow,
     Coverage,
     Episode,
     Intervention,
     InterventionEffect,
+    InterventionLatent,
     Job,
     JobParent,
     LatentActivation,
     LearningSignal,
+    MapPoint,
     Model,
+    PublishedPoint,
     Rollout,
     SaeCheckpoint,
     SaeMetric,
@@ -85,11 +89,23 @@ def fill(session: Session) -> None:
     )  # fmt: skip
     session.add(lesion)
     session.flush()
-    session.add(
-        InterventionEffect(
-            intervention_id=lesion.id, metric="return", value=1.0, baseline=2.0, difference=-1.0, n_rollouts=1
-        )
-    )
+    session.add_all(
+        [
+            InterventionLatent(intervention_id=lesion.id, block=1, latent=3, sae_id=sae.id),
+            InterventionEffect(
+                intervention_id=lesion.id, metric="return", value=1.0, baseline=2.0, difference=-1.0, n_rollouts=1
+            ),
+            BlockMeasure(
+                job_id=analyse.id, model_id=model.id, task="two_step", block=1, source="sae", sae_name="topk",
+                measure="max_r", signal="sr", intervention_id=lesion.id, value=0.6, n_rollouts=1,
+            ),
+            MapPoint(
+                job_id=analyse.id, block=1, method="mds", source="stream", rollout_index=0,
+                intervention_id=lesion.id, item=2, label="cake", grp=0, x=0.5, y=-0.5,
+            ),
+            PublishedPoint(job_id=analyse.id, source="paper", figure="2A", series="model", x=0.0, y=4.0),
+        ]
+    )  # fmt: skip
     steps = [
         *_play(session, play, task, model, None),
         *_play(session, analyse, task, model, lesion),
