@@ -68,7 +68,7 @@ TASKS: dict[str, Task] = {
         actions=tuple(str(node) for node in range(graph_walk.N_NODES)),
         n_states=graph_walk.N_NODES,
         decision_word=graph_walk.DECISION_WORD,
-        agents=("successor", "transition_model", "neighbour_mixing", "context"),
+        agents=("successor", "transition_model", "neighbour_mixing", "clock"),
         teacher_forced=True,
         words=graph_walk.WORDS,
     ),

@@ -4,26 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from envs.agents import Myopic, QLearning, QLearningConfig, signal_sources
+from envs import Task
+from envs.agents import MatrixSource, Myopic, QLearning, QLearningConfig, RandomRewards, Successor, signal_sources
 from envs.agents.agent import SignalSource
 from jobs.sections import SignalsSection
 
 
-def sources(section: SignalsSection, actions: Sequence[str]) -> list[SignalSource]:
+def sources(section: SignalsSection, task: Task) -> list[SignalSource]:
     """The agents named in the study, with its learning rate, discount and window."""
     named: dict[str, SignalSource] = {
-        **signal_sources(actions),
-        QLearning.name: q_learner(section, actions),
-        Myopic.name: myopic_learner(section, actions),
+        **signal_sources(task.actions, task.n_states),
+        QLearning.name: q_learner(section, task.actions),
+        Myopic.name: myopic_learner(section, task.actions),
+        RandomRewards.name: RandomRewards(task.actions, config(section)),
+        Successor.name: successor(section, task.n_states),
     }
     return [named[name] for name in section.agents]
 
 
+def matrix_sources(section: SignalsSection, task: Task) -> list[MatrixSource]:
+    """Those of the study's sources that give a matrix for every rollout."""
+    return [source for source in sources(section, task) if isinstance(source, MatrixSource)]
+
+
 def myopic_learner(section: SignalsSection, actions: Sequence[str]) -> Myopic:
     """The study's myopic learner."""
-    return Myopic(tuple(actions), section.alpha, section.window)
+    return Myopic(tuple(actions), section.alpha, config(section).window)
 
 
 def q_learner(section: SignalsSection, actions: Sequence[str]) -> QLearning:
     """The study's Q-learner."""
-    return QLearning(tuple(actions), QLearningConfig(section.alpha, section.gamma, section.window))
+    return QLearning(tuple(actions), config(section))
+
+
+def successor(section: SignalsSection, n_states: int) -> Successor:
+    """The study's learner of the successor representation."""
+    settings = config(section)
+    return Successor(n_states, settings.alpha, settings.gamma, settings.window)
+
+
+def config(section: SignalsSection) -> QLearningConfig:
+    """The study's learning rate, discount and window."""
+    return QLearningConfig(section.alpha, section.gamma, None if isinstance(section.window, str) else section.window)

@@ -7,45 +7,71 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from envs.agents.agent import Agent, SignalInfo, SignalSource
+from envs.agents.agent import Agent, MatrixSource, SignalInfo, SignalSource
 from envs.agents.best_episode import BestEpisode
+from envs.agents.clock import Clock
 from envs.agents.context import Context
 from envs.agents.myopic import Myopic
+from envs.agents.neighbour_mixing import NeighbourMixing
 from envs.agents.q_learning import QLearning, QLearningConfig
+from envs.agents.random_rewards import RandomRewards
 from envs.agents.repetition import Repetition
+from envs.agents.successor import Successor
+from envs.agents.transition_model import TransitionModel
 from envs.agents.transitions import Transitions
 
-AGENTS: dict[str, type[QLearning] | type[Myopic] | type[Repetition] | type[BestEpisode]] = {
+AGENTS: dict[str, type[QLearning] | type[Myopic] | type[Repetition] | type[BestEpisode] | type[RandomRewards]] = {
     QLearning.name: QLearning,
     Myopic.name: Myopic,
     Repetition.name: Repetition,
     BestEpisode.name: BestEpisode,
+    RandomRewards.name: RandomRewards,
 }
-"""Agents by name, each made with ``actions=``."""
+"""What learns about actions, by name, each made with ``actions=``."""
+
+STATE_LEARNERS: dict[str, type[Successor] | type[TransitionModel] | type[NeighbourMixing]] = {
+    Successor.name: Successor,
+    TransitionModel.name: TransitionModel,
+    NeighbourMixing.name: NeighbourMixing,
+}
+"""What learns where states lead, by name, each made with ``n_states=``; they give matrices, too."""
 
 
-def signal_sources(actions: Sequence[str] = ("left", "right")) -> dict[str, SignalSource]:
-    """Every agent at its published settings, and the covariates, by name.
+def signal_sources(actions: Sequence[str] = ("left", "right"), n_states: int = 3) -> dict[str, SignalSource]:
+    """Every agent at its published settings, and the covariates, by name; which apply is the task's to say.
 
     Args:
         actions: the task's actions in order; surrounding spaces are dropped, so a game's ``actions`` will do.
+        n_states: the task's number of states.
     """
     names = tuple(action.strip() for action in actions)
-    sources: list[SignalSource] = [agent(actions=names) for agent in AGENTS.values()]
-    return {source.name: source for source in [*sources, Context()]}
+    sources: list[SignalSource] = [
+        *(agent(actions=names) for agent in AGENTS.values()),
+        *(learner(n_states=n_states) for learner in STATE_LEARNERS.values()),
+        Clock(),
+        Context(),
+    ]
+    return {source.name: source for source in sources}
 
 
 __all__ = [
     "AGENTS",
+    "STATE_LEARNERS",
     "Agent",
     "BestEpisode",
+    "Clock",
     "Context",
+    "MatrixSource",
     "Myopic",
+    "NeighbourMixing",
     "QLearning",
     "QLearningConfig",
+    "RandomRewards",
     "Repetition",
     "SignalInfo",
     "SignalSource",
+    "Successor",
+    "TransitionModel",
     "Transitions",
     "signal_sources",
 ]

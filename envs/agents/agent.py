@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from envs.agents.transitions import FloatArray, Transitions
 
@@ -34,8 +34,25 @@ class SignalSource(Protocol):
     def replay(self, t: Transitions) -> dict[str, FloatArray]:
         """All signals of one rollout, each [N].
 
-        The entry of decision n depends on transitions before n, on the state at n, and, for signals about the
+        The entry of decision n depends on transitions before n, on episode and state at n, and, for signals about the
         action taken (``…_chosen``, ``…_unchosen``), on the action at n. It never depends on the outcome of n.
+        """
+
+
+@runtime_checkable
+class MatrixSource(SignalSource, Protocol):
+    """A signal source that also knows something of every state at every decision: a matrix a rollout."""
+
+    def describe_matrices(self) -> dict[str, SignalInfo]:
+        """What each matrix is; the keys are those of :meth:`replay_matrix`."""
+
+    def replay_matrix(self, t: Transitions) -> dict[str, FloatArray]:
+        """All matrices of one rollout, each [N, n_states].
+
+        Row n depends on transitions before n and on the state at n, never on what is decided there.
+
+        Raises:
+            ValueError: the rollout meets a state that the source wasn't made for.
         """
 
 

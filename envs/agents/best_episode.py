@@ -24,6 +24,8 @@ class BestEpisode:
     Only a strictly higher return replaces the remembered episode. In a state which that episode did not
     visit, or before any episode has finished, the agent is indifferent. If the episode visited a state
     several times its last action there counts.
+
+    An episode that timed out counts like any other: whoever reads on knows that it is over and what it brought.
     """
 
     name: ClassVar[str] = "best_episode"
@@ -37,6 +39,8 @@ class BestEpisode:
             infos["best_action"] = SignalInfo(
                 f"What the best episode so far did in this state: +1 {second}, -1 {first}, 0 unknown", {}
             )
+        else:
+            infos |= {f"best_{a}": SignalInfo(f"1 if the best episode so far did {a} here", {}) for a in self.actions}
         return infos
 
     def replay(self, t: Transitions) -> dict[str, FloatArray]:
@@ -45,6 +49,9 @@ class BestEpisode:
         if len(self.actions) == 2:
             best = self.best_actions(t)
             signals["best_action"] = np.where(best == UNKNOWN, 0.0, 2.0 * best - 1.0)
+        else:
+            done = self.action_values(t)
+            signals |= {f"best_{a}": done[:, i] for i, a in enumerate(self.actions)}
         return signals
 
     def action_values(self, t: Transitions) -> FloatArray:
@@ -56,13 +63,13 @@ class BestEpisode:
         actions = np.full(len(t), UNKNOWN)
         remembered: dict[int, int] = {}
         current: dict[int, int] = {}
-        best, total = -np.inf, 0.0
+        best, total, ends = -np.inf, 0.0, t.ends
         for n in range(len(t)):
             state = int(t.state[n])
             actions[n] = remembered.get(state, UNKNOWN)
             current[state] = int(t.action[n])
             total += t.reward[n]
-            if t.done[n]:
+            if ends[n]:
                 if total > best:
                     best, remembered = total, current
                 current, total = {}, 0.0

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import softmax
 
 from envs.agents.q_learning import QLearningConfig, windowed_update
@@ -71,7 +72,8 @@ class QLearner:
         self.table = np.zeros((n_states, n_actions))
         self.config = config
         self.policy = policy
-        self._history: list[tuple[int, int, float, int, bool]] = []
+        dtypes = (np.int64, np.int64, np.float64, np.int64, np.bool_)
+        self._history: list[NDArray[Any]] = [np.zeros(0, dtype) for dtype in dtypes]
 
     def act(self, state: int, rng: np.random.Generator) -> int:
         """Draw an action in ``state``."""
@@ -79,7 +81,9 @@ class QLearner:
 
     def update(self, state: int, action: int, reward: float, next_state: int, done: bool) -> float:
         """Learn from one transition (and those replayed with it); returns the mean TD error of the window."""
-        self._history.append((state, action, reward, next_state, done))
-        first = self.config.first(len(self._history) - 1)
-        s, a, r, after, ends = (np.array(column) for column in zip(*self._history[first:], strict=True))
-        return windowed_update(self.table, s, a, r.astype(np.float64), after, ends, self.config)
+        fresh = (state, action, reward, next_state, done)
+        kept = slice(None if self.config.window is None else -self.config.window, None)
+        columns = zip(self._history, fresh, strict=True)
+        self._history = [np.append(column, value)[kept] for column, value in columns]
+        s, a, r, after, ends = self._history
+        return windowed_update(self.table, s, a, r, after, ends, self.config)

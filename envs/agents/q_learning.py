@@ -58,7 +58,7 @@ def windowed_update(
     update of its last transition stands (the updates are neither summed nor averaged); the paper's curves
     after a disruption can only be had so.
     """
-    bootstrap = np.where(done, 0.0, table[np.where(done, 0, next_state)].max(axis=1))
+    bootstrap = np.where(done, 0.0, table.max(axis=1)[np.where(done, 0, next_state)])
     error = reward + config.gamma * bootstrap - table[state, action]
     table[state, action] = table[state, action] + config.alpha * error
     return float(error.mean())
@@ -133,7 +133,8 @@ class QLearning:
 
     def replay(self, t: Transitions) -> dict[str, FloatArray]:
         error, values = learn(t, len(self.actions), self.config)
-        error_full, _ = learn(t, len(self.actions), replace(self.config, window=None))
+        whole = replace(self.config, window=None)
+        error_full = error if self.config == whole else learn(t, len(self.actions), whole)[0]
         signals = {
             "td_error": error,
             "td_error_full": error_full,

@@ -74,12 +74,28 @@ class Transitions:
         """One more than the highest state met: a table this long holds every value that is ever read."""
         return int(max(self.state.max(initial=-1), self.next_state.max(initial=-1))) + 1
 
+    def check_states(self, n_states: int) -> None:
+        """Raise ValueError if a state is met that a source for ``n_states`` states has no place for."""
+        if self.n_states > n_states:
+            raise ValueError(
+                f"the rollout meets state {self.n_states - 1}, but the source was made for {n_states} states (from 0): "
+                "make it with the number of states of the task"
+            )
+
+    @property
+    def ends(self) -> BoolArray:
+        """Last decisions of the episodes that are over, [N]: by ``done``, or because the next decision belongs to a
+        later episode (a time-out, after which learners still look ahead to ``next_state``)."""
+        followed = np.diff(self.episode, append=self.episode[-1:]) > 0
+        return np.asarray(self.done | followed)
+
     def finished_episodes(self) -> tuple[IntArray, FloatArray]:
         """Where episodes end and what they returned: decision index and return of each, both [E].
 
-        An episode cut off before its last decision is not among them.
+        An episode that timed out is among them, with the rewards up to there; one that the end of the rollout cut
+        off isn't.
         """
-        ends = np.flatnonzero(self.done)
+        ends = np.flatnonzero(self.ends)
         totals = np.concatenate([[0.0], np.cumsum(self.reward)])[ends + 1]
         return ends, np.diff(totals, prepend=0.0)
 
@@ -90,5 +106,5 @@ class Transitions:
             per_episode: value of each finished episode, in the order of :meth:`finished_episodes`.
             before: value while no episode has finished.
         """
-        finished = np.concatenate([[0], np.cumsum(self.done)[:-1]]).astype(np.int64)[: len(self)]
+        finished = np.concatenate([[0], np.cumsum(self.ends)[:-1]]).astype(np.int64)[: len(self)]
         return np.concatenate([[before], per_episode])[finished]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envs.agents import BestEpisode, Context, Repetition, Transitions, signal_sources
+from envs.agents import BestEpisode, Clock, Context, MatrixSource, Repetition, Transitions, signal_sources
 from envs.game import Step
 
 seeds = st.integers(0, 2**32 - 1)
@@ -44,7 +44,9 @@ def test_best_episode_takes_the_last_action_in_a_revisited_state() -> None:
     after = [Step(1, 0, 1, 0.0, -1, True, False)]
     agent = BestEpisode(("up", "down", "out"))
     assert agent.best_actions(Transitions.from_steps(loop + after)).tolist() == [-1, -1, 2]
-    assert set(agent.replay(Transitions.from_steps(loop + after))) == {"best_return"}
+    signals = agent.replay(Transitions.from_steps(loop + after))
+    assert [signals[f"best_{name}"].tolist() for name in agent.actions] == [[0, 0, 0], [0, 0, 0], [0, 0, 1]]
+    assert "best_action" not in signals
 
 
 def test_best_episode_accepts_losses() -> None:
@@ -91,13 +93,22 @@ def test_finished_episodes_against_plain_sums(random_rollout: Callable[..., Tran
 @given(seed=seeds, cut=st.integers(1, 39))
 def test_signals_never_look_ahead(random_rollout: Callable[..., Transitions], name: str, seed: int, cut: int) -> None:
     """Changing what decision ``cut`` and all later ones brought changes no signal up to ``cut``."""
-    source = signal_sources(("a", "b"))[name]
+    source = signal_sources(("a", "b"), n_states=4)[name]
     t = random_rollout(seed, n_actions=2)
     late = np.arange(40) >= cut
-    other = replace(t, reward=np.where(late, 50.0, t.reward), done=t.done | late)
+    other = replace(
+        t,
+        reward=np.where(late, 50.0, t.reward),
+        next_state=np.where(late, (t.next_state + 2) % 4, t.next_state),
+        done=t.done | (late & (np.arange(40) % 2 == 0)),
+    )
     before, after = source.replay(t), source.replay(other)
     for signal in before:
         np.testing.assert_array_equal(before[signal][: cut + 1], after[signal][: cut + 1], err_msg=signal)
+    if isinstance(source, MatrixSource):
+        matrices, others = source.replay_matrix(t), source.replay_matrix(other)
+        for matrix in matrices:
+            np.testing.assert_array_equal(matrices[matrix][: cut + 1], others[matrix][: cut + 1], err_msg=matrix)
 
 
 @pytest.mark.parametrize("actions", [(" left", " right"), ("up", "down", "left", "right")])
@@ -105,12 +116,17 @@ def test_every_source_describes_exactly_what_it_replays(
     random_rollout: Callable[..., Transitions], actions: tuple[str, ...]
 ) -> None:
     names: list[str] = []
-    for key, source in signal_sources(actions).items():
+    for key, source in signal_sources(actions, n_states=4).items():
         t = random_rollout(1, n_actions=len(actions))
         signals = source.replay(t)
         assert key == source.name and list(signals) == list(source.describe())
         assert all(v.shape == (40,) and v.dtype == np.float64 and np.isfinite(v).all() for v in signals.values())
-        names += signals
+        if isinstance(source, MatrixSource):
+            matrices = source.replay_matrix(t)
+            assert list(matrices) == list(source.describe_matrices())
+            assert all(v.shape == (40, 4) and v.dtype == np.float64 for v in matrices.values())
+        if not isinstance(source, Clock):  # whose signals are the context's, too
+            names += signals
     assert len(names) == len(set(names))
     assert not any(" " in name for name in names)
 
@@ -119,6 +135,8 @@ def test_an_empty_rollout_has_empty_signals() -> None:
     empty = Transitions.from_steps([])
     for source in signal_sources().values():
         assert all(v.shape == (0,) for v in source.replay(empty).values())
+        if isinstance(source, MatrixSource):
+            assert all(v.shape == (0, 3) for v in source.replay_matrix(empty).values())
 
 
 def test_impossible_transitions_are_refused() -> None:
