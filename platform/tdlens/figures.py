@@ -30,6 +30,9 @@ CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 PUBLISHED = "#4B5563"
 """Whatever a paper reports."""
 
+PUBLISHED_LINE: Any = (0, (4, 2))
+"""Its dashes."""
+
 DPI = 160
 WIDTH = 9.6
 """Inches; at `DPI` a figure is sharp on a page about a thousand pixels wide."""
@@ -102,7 +105,7 @@ def data_uri(image: bytes) -> str:
 
 def published(axes: Axes, x: ArrayLike, y: ArrayLike, label: str, **options: Any) -> None:
     """A curve that somebody else reported: grey, dashed, behind ours."""
-    style = {"color": PUBLISHED, "linestyle": (0, (4, 2)), "linewidth": 1.3, "zorder": 1.8, **options}
+    style = {"color": PUBLISHED, "linestyle": PUBLISHED_LINE, "linewidth": 1.3, "zorder": 1.8, **options}
     axes.plot(x, y, label=label, **style)
 
 

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from envs.two_step import TwoStep, TwoStepConfig, Variant
-from jobs.report import write_report
+from jobs.report import lesioned, write_report
 from jobs.report.drawing import Claim
+from jobs.report.lesions import Lesion, read_lesions, td_lesion
 from jobs.report.reader import Reader, StudyFacts
-from jobs.report.two_step import lesioned
-from jobs.report.two_step.lesions import Lesion, read_lesions, td_lesion
 from jobs.report.two_step.returns import over_own, read_returns, yardsticks, yardsticks_of
 from jobs.report.verdicts import Verdict
 from tdlens.record import Record
@@ -118,9 +117,9 @@ def test_an_edit_is_shown_beside_its_own_controls(synthetic: Record) -> None:
     labels = [one.label for one in lesion.beside(lesions)]
     assert len(labels) == len(set(labels))
     assert remaining in lesion.beside(lesions)
-    same = [replace(one, latents=lesion.latents) if one is remaining else one for one in lesions]
+    same = [replace(one, latents=lesion.latents, places=lesion.places) if one is remaining else one for one in lesions]
     assert lesion.beside(same) == lesion.controls(lesions)
-    assert lesion.untested(replace(remaining, latents=())) == "no latent was left"
+    assert lesion.untested(replace(remaining, latents=(), places=())) == "no latent was left"
 
 
 def test_captions_name_the_latents(synthetic: Record) -> None:
@@ -133,7 +132,7 @@ def test_captions_name_the_latents(synthetic: Record) -> None:
     assert f"block 3, latent 0 of 'paper', r = {r:.2f}".replace("-", "−") in text
     assert "leaves out the last block" in text
     assert "the correlation claim and Fig 3 speak of block 2, latent 3 of 'paper'" in text
-    same = lesioned.about(reader, facts, replace(lesion, block=2, latents=(3,)))
+    same = lesioned.about(reader, facts, replace(lesion, block=2, latents=(3,), places=((2, 3),)))
     assert "the correlation claim and Fig 3 speak of the same latent" in same
     fixed = lesioned.about(reader, facts, replace(lesion, asked={**lesion.asked, "block": 3}))
     assert "leaves out" not in fixed

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from jobs.report import strongest
 from jobs.report.reader import Reader, StudyFacts
-from jobs.report.two_step import strongest
 from tdlens.errors import UserError
 from tdlens.record import Record, current_study
 from tests.report.synthetic_play import MODEL, ROLLOUTS, STUDY
@@ -107,7 +107,7 @@ def test_selection_is_by_the_selection_half(synthetic: Record) -> None:
 def test_groups_average_over_columns(synthetic: Record) -> None:
     reader = Reader(synthetic, STUDY)
     found = strongest.highest(reader, StudyFacts(reader), ("q_left", "q_right"))
-    values = strongest.by_block(found, "r", "sae", "q_values", "paper")
+    values = strongest.by_block(found, "r", "sae", ("q_left", "q_right"), "paper")
     (expected,) = synthetic.query(
         """
         SELECT avg(r) AS r FROM (
@@ -117,5 +117,5 @@ def test_groups_average_over_columns(synthetic: Record) -> None:
         """
     )["r"]
     assert values.loc[3] == pytest.approx(expected)
-    assert strongest.by_block(found, "r", "sae", "myopic_values", "paper").empty
+    assert strongest.by_block(found, "r", "sae", ("q_left", "myopic_left"), "paper").empty
     assert synthetic.query("SELECT min(n_rollouts) AS n FROM v_behaviour_fit")["n"][0] == ROLLOUTS

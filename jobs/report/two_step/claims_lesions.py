@@ -9,11 +9,12 @@ import pandas as pd
 from jobs.report import verdicts
 from jobs.report.claims import NOT_PUBLISHED, UNRECORDED, claim, or_none, shown, together
 from jobs.report.drawing import Claim
+from jobs.report.later_blocks import changes
+from jobs.report.lesions import Effect, Lesion, read_effects, read_lesions, td_lesion
 from jobs.report.reader import Reader, StudyFacts
 from jobs.report.two_step.claims_behaviour import PAPER
 from jobs.report.two_step.fig2b_behaviour import PUBLISHED_CHOICES, read_fits
-from jobs.report.two_step.fig2gh_clamp import read_blocks
-from jobs.report.two_step.lesions import Effect, Lesion, read_effects, read_lesions, td_lesion
+from jobs.report.two_step.groups import GROUPS
 from jobs.report.two_step.returns import paired_difference, read_returns
 from jobs.report.verdicts import Interval
 from tdlens.figures import number
@@ -152,17 +153,8 @@ def clamp_claims(reader: Reader, facts: StudyFacts) -> list[Claim]:
     ]
 
 
-def _changes(reader: Reader, lesion: Lesion, group: str) -> tuple[Interval | None, Interval | None]:
-    """Mean change of the highest r in the blocks after the edited one, and in those before it."""
-    rows = read_blocks(reader, lesion, group)
-    return (
-        verdicts.average([row.difference for row in rows if row.block > lesion.block]),
-        verdicts.average([row.difference for row in rows if row.block < lesion.block]),
-    )
-
-
 def _clamp(reader: Reader, lesion: Lesion | None, controls: list[Lesion], group: str, what: str, key: str) -> Claim:
-    later, earlier = _changes(reader, lesion, group) if lesion is not None else (None, None)
+    later, earlier = changes(reader, lesion, GROUPS[group]) if lesion is not None else (None, None)
     at_end = lesion is not None and later is None and earlier is not None
     absent = "no block after the clamped one" if at_end else UNRECORDED
     published = PAPER[key] - PAPER[f"{key}_no_lesion"]
@@ -187,7 +179,7 @@ def _clamp(reader: Reader, lesion: Lesion | None, controls: list[Lesion], group:
         ),
     ]
     for control in controls:
-        other, _ = _changes(reader, control, group)
+        other, _ = changes(reader, control, GROUPS[group])
         parts.append(
             claim(
                 _more_than(control),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from jobs.published import curve
 from jobs.report.drawing import Drawing
+from jobs.report.lesioned import about
+from jobs.report.lesions import read_effects, read_lesions, td_lesion
 from jobs.report.reader import Reader, StudyFacts
-from jobs.report.two_step.lesioned import about
-from jobs.report.two_step.lesions import read_effects, read_lesions, td_lesion
 from jobs.report.two_step.returns import (
     NO_LESION,
     draw_level,

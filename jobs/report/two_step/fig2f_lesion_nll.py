@@ -6,10 +6,10 @@ import numpy as np
 
 from jobs.published import headlines
 from jobs.report.drawing import Drawing
+from jobs.report.lesioned import about
+from jobs.report.lesions import read_effects, read_lesions, td_lesion
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
 from jobs.report.two_step.fig2b_behaviour import PUBLISHED_CHOICES, read_fits
-from jobs.report.two_step.lesioned import about
-from jobs.report.two_step.lesions import read_effects, read_lesions, td_lesion
 from tdlens.figures import BLUE, GREY, INK, canvas, inscribe, intervals, mark, number
 
 NAME = "fig2f_lesion_nll"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,16 +11,16 @@ import pandas as pd
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
 from jobs.report.verdicts import Interval
 
-GROUPS: dict[str, tuple[str, ...]] = {
-    "q_values": ("q_left", "q_right"),
-    "myopic_values": ("myopic_left", "myopic_right"),
-    "td_error": ("td_error",),
-    "myopic_error": ("myopic_error",),
-}
-"""What one curve shows: the mean over these columns of each column's maximum."""
+Groups = Mapping[str, tuple[str, ...]]
+"""What one curve shows, by name: the mean over these columns of each column's maximum."""
 
 PAPER_BLOCKS = 80
 """Decoder blocks of Llama 3 70B: the published index divided by this is a relative depth."""
+
+
+def signals_of(groups: Groups) -> tuple[str, ...]:
+    """Every signal of any group, once."""
+    return tuple(dict.fromkeys(signal for group in groups.values() for signal in group))
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,10 @@ def thresholds(reader: Reader, facts: StudyFacts, signals: tuple[str, ...]) -> p
     return _sourced(rows, facts)
 
 
-def by_block(rows: pd.DataFrame, column: str, source: str, group: str, sae: str | None = None) -> pd.Series[float]:
-    """Mean of a column over a group's signals, by block; only blocks where every signal has a value."""
-    signals = GROUPS[group]
+def by_block(
+    rows: pd.DataFrame, column: str, source: str, signals: tuple[str, ...], sae: str | None = None
+) -> pd.Series[float]:
+    """Mean of a column over signals, by block; only blocks where every signal has a value."""
     chosen = rows[(rows["source"] == source) & rows["signal"].isin(signals)]
     if sae is not None:
         chosen = chosen[chosen["sae"] == sae]

@@ -1,4 +1,4 @@
-"""The study's interventions: which is the lesion of the TD latents, which are its controls."""
+"""The study's interventions: which is the lesion of a signal's latents, which are its controls."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
 from jobs.report.verdicts import Interval
-from tdlens.figures import GREEN, ORANGE, PURPLE, SKY, VERMILION
+from tdlens.figures import GREEN, INK, ORANGE, PURPLE, SKY, VERMILION
 
 TARGET = "td_error"
+TARGET_NAMES = {TARGET: "TD", "sr_error": "SR-TD"}
+"""How figures call the latents of a signal."""
 OVERLAP = "td_minus_q"
 """Not a control to be beaten: the same edit without the latents that serve Q-values."""
 
@@ -18,6 +20,7 @@ CONTROL_NAMES = {
     "none": "{target} latents",
     "lowest": "lowest-correlation latents",
     "matched": "matched latents",
+    "step_matched": "step-matched latents",
     "random_direction": "a random direction",
     "td_minus_q": "{target} minus Q latents",
 }
@@ -27,6 +30,7 @@ CONTROL_COLOURS = {
     "none": VERMILION,
     "lowest": ORANGE,
     "matched": GREEN,
+    "step_matched": INK,
     "random_direction": SKY,
     "td_minus_q": PURPLE,
 }
@@ -40,6 +44,7 @@ class Lesion:
     control: str
     sae: str
     block: int
+    """The first edited block."""
     latents: tuple[int, ...]
     operation: str
     value: float | None
@@ -48,13 +53,26 @@ class Lesion:
     """How its latents came to be chosen."""
     asked: dict[str, Any]
     """The study's entry: how the latents were to be chosen, and how many."""
+    places: tuple[tuple[int, int], ...]
+    """Block and latent of everything that was changed."""
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """The edited blocks."""
+        return tuple(sorted({block for block, _ in self.places})) or (self.block,)
+
+    @property
+    def partial(self) -> bool:
+        """Whether it was in force during a part of the rollout only."""
+        return self.asked.get("decisions") is not None
 
     @property
     def label(self) -> str:
         """What was changed, for legends."""
-        target = "TD" if self.target == TARGET else self.target.replace("_", " ")
+        target = TARGET_NAMES.get(self.target, self.target.replace("_", " "))
         draw = f" (draw {self.asked['draw'] + 1})" if self.asked["draw"] else ""
-        return CONTROL_NAMES.get(self.control, self.control).format(target=target) + draw
+        when = " (decisions {} to {})".format(*self.asked["decisions"]) if self.partial else ""
+        return CONTROL_NAMES.get(self.control, self.control).format(target=target) + draw + when
 
     @property
     def zeroed(self) -> str:
@@ -89,13 +107,23 @@ class Lesion:
         """Why an edit without Q latents is no test of this one; None if it is."""
         if not remaining.latents:
             return "no latent was left"
-        if (remaining.block, set(remaining.latents)) == (self.block, set(self.latents)):
+        if set(remaining.places) == set(self.places):
             return "no latent was removed"
         return None
 
+    def early(self, lesions: list[Lesion]) -> Lesion | None:
+        """The same edit during a part of the rollout only; None where the study has none."""
+        return next((other for other in lesions if other.partial and self._same_target(other)), None)
+
     def _same_edit(self, other: Lesion) -> bool:
-        same = ("sae", "signal", "rank_by", "latents", "operation", "value")
-        return self.block == other.block and all(self.asked[name] == other.asked[name] for name in same)
+        return self.asked.get("decisions") == other.asked.get("decisions") and self._alike(other)
+
+    def _same_target(self, other: Lesion) -> bool:
+        return self.control == other.control and self._alike(other)
+
+    def _alike(self, other: Lesion) -> bool:
+        same = ("sae", "signal", "rank_by", "latents", "operation", "value", "blocks", "from_block", "min_r")
+        return self.block == other.block and all(self.asked.get(name) == other.asked.get(name) for name in same)
 
 
 def read_lesions(reader: Reader, facts: StudyFacts) -> list[Lesion]:
@@ -113,6 +141,16 @@ def read_lesions(reader: Reader, facts: StudyFacts) -> list[Lesion]:
     if not rows:
         raise NotRecorded("interventions")
     asked = {section["name"]: section for section in facts.config["intervention"]}
+    edited = reader.ask(
+        """
+        SELECT intervention, block, latent FROM v_intervention_latent WHERE study = :study
+        ORDER BY intervention, block, latent
+        """
+    )
+    places = {
+        str(name): tuple(zip(map(int, here["block"]), map(int, here["latent"]), strict=True))
+        for name, here in edited.groupby("intervention")
+    }
     found = [
         Lesion(
             name=row["intervention"],
@@ -125,22 +163,28 @@ def read_lesions(reader: Reader, facts: StudyFacts) -> list[Lesion]:
             target=row["target_signal"],
             description=row["description"],
             asked=asked[row["intervention"]],
+            places=places.get(row["intervention"], ()) or _one_block(row),
         )
         for row in rows
     ]
     return sorted(found, key=lambda lesion: list(asked).index(lesion.name))
 
 
-def td_lesion(lesions: list[Lesion], operation: str = "zero") -> Lesion:
-    """The first intervention on the TD latents themselves with this operation.
+def _one_block(row: dict[str, Any]) -> tuple[tuple[int, int], ...]:
+    """Records from before edits of several blocks name the latents of one."""
+    return tuple((row["block"], latent) for latent in json.loads(row["latents"]))
+
+
+def td_lesion(lesions: list[Lesion], operation: str = "zero", target: str = TARGET) -> Lesion:
+    """The first intervention on the target's own latents with this operation, throughout the rollout.
 
     Raises:
         NotRecorded: there is none.
     """
     for lesion in lesions:
-        if (lesion.control, lesion.target, lesion.operation) == ("none", TARGET, operation):
+        if (lesion.control, lesion.target, lesion.operation) == ("none", target, operation) and not lesion.partial:
             return lesion
-    raise NotRecorded(f"a {operation} of the TD latents")
+    raise NotRecorded(f"a {operation} of the {TARGET_NAMES.get(target, target)} latents")
 
 
 @dataclass(frozen=True)

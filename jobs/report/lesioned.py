@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jobs.report.claims import or_none
+from jobs.report.lesions import TARGET, Lesion
 from jobs.report.reader import Reader, StudyFacts
-from jobs.report.two_step.lesions import TARGET, Lesion
-from jobs.report.two_step.strongest import best, selected
+from jobs.report.strongest import best, selected
 from tdlens.figures import number
 
 
@@ -25,10 +25,7 @@ class Place:
 
 def about(reader: Reader, facts: StudyFacts, lesion: Lesion) -> str:
     """Sentences for a caption: the lesioned latents with their r, and those that other figures speak of."""
-    what = "TD error" if lesion.target == TARGET else lesion.target.replace("_", " ")
-    places = [Place(lesion.sae, lesion.block, latent) for latent in lesion.latents]
-    r = _r(reader, lesion)
-    named = "; ".join(f"{place}, {r.get(place.latent, 'r not kept')}" for place in places)
+    places = [Place(lesion.sae, *place) for place in lesion.places]
     others: dict[Place, list[str]] = {}
     for figure, place in (
         ("the correlation claim", _claimed(reader, facts, lesion.target)),
@@ -36,7 +33,7 @@ def about(reader: Reader, facts: StudyFacts, lesion: Lesion) -> str:
     ):
         if place is not None:
             others.setdefault(place, []).append(figure)
-    sentences = [f"Lesioned, for the {what}: {named}."]
+    sentences = [changed(reader, lesion)]
     if lesion.asked["block"] == "best":
         sentences.append(
             "The choice leaves out the last block, after which an edit could change nothing but the choice itself, so "
@@ -48,20 +45,30 @@ def about(reader: Reader, facts: StudyFacts, lesion: Lesion) -> str:
     return " ".join(sentences)
 
 
-def _r(reader: Reader, lesion: Lesion) -> dict[int, str]:
+def changed(reader: Reader, lesion: Lesion) -> str:
+    """A sentence for a caption: the lesioned latents with their r."""
+    what = "TD error" if lesion.target == TARGET else lesion.target.replace("_", " ")
+    r = _r(reader, lesion)
+    named = "; ".join(f"{Place(lesion.sae, *place)}, {r.get(place, 'r not kept')}" for place in lesion.places)
+    return f"Lesioned, for the {what}: {named or 'no latent'}."
+
+
+def _r(reader: Reader, lesion: Lesion) -> dict[tuple[int, int], str]:
     """Over all rollouts and on the held-out half, of those latents that are among the kept ones."""
     rows = reader.rows(
         """
-        SELECT latent, r, r_heldout FROM v_latent_correlation
-        WHERE study = :study AND sae = :sae AND block = :block AND signal = :signal AND latent IN :latents
-        ORDER BY latent
+        SELECT block, latent, r, r_heldout FROM v_latent_correlation
+        WHERE study = :study AND sae = :sae AND block IN :blocks AND signal = :signal ORDER BY block, latent
         """,
         sae=lesion.sae,
-        block=lesion.block,
+        blocks=lesion.blocks,
         signal=lesion.target,
-        latents=lesion.latents,
     )
-    return {row["latent"]: f"r = {number(row['r'])}, held out {number(row['r_heldout'])}" for row in rows}
+    return {
+        (row["block"], row["latent"]): f"r = {number(row['r'])}, held out {number(row['r_heldout'])}"
+        for row in rows
+        if (row["block"], row["latent"]) in lesion.places
+    }
 
 
 def _claimed(reader: Reader, facts: StudyFacts, signal: str) -> Place | None:
