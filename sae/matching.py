@@ -18,7 +18,7 @@ class Match(NamedTuple):
     target: int
     control: int
     distance: float
-    """Euclidean distance of (log frequency, log rms): 0.1 is a difference of about 10 %."""
+    """Euclidean distance of what they are matched on; of (log frequency, log rms) 0.1 is a difference of about 10 %."""
 
 
 def lowest_correlation(r: Floats, live: NDArray[np.bool_], count: int = 1) -> list[int]:
@@ -56,12 +56,22 @@ def match_controls(
     with np.errstate(divide="ignore"):
         features = np.log(np.column_stack([frequency, rms]))
     allowed = (frequency > 0) & (np.abs(r) <= max_abs_r)
-    allowed[chosen] = False
-    candidates = np.flatnonzero(allowed)
+    return nearest_controls(chosen, features, allowed, n_sets=n_sets)
+
+
+def nearest_controls(
+    targets: Sequence[int] | NDArray[np.int64], features: Floats, allowed: NDArray[np.bool_], *, n_sets: int = 1
+) -> list[list[Match]]:
+    """`n_sets` sets of controls, one for each target, as near as can be in what they are matched on, features [m, F].
+
+    Candidates are the latents that are `allowed` [m] and no target. Otherwise as `match_controls`.
+    """
+    chosen = np.asarray(targets, dtype=np.int64)
+    candidates = np.setdiff1d(np.flatnonzero(allowed), chosen)
     if len(candidates) < n_sets * len(chosen):
         raise ValueError(
-            f"{n_sets} x {len(chosen)} control latents were asked for, but only {len(candidates)} latents "
-            f"fire and have |r| <= {max_abs_r:g}; raise the bound or ask for fewer sets"
+            f"{n_sets} x {len(chosen)} control latents were asked for, but only {len(candidates)} latents fire and "
+            "follow the signals little enough; raise the bound on |r| or ask for fewer sets"
         )
     sets = []
     for _ in range(n_sets):

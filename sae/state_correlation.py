@@ -1,0 +1,127 @@
+"""Correlation of features with matrix-valued signals, one column a state, rollout by rollout.
+
+The protocol of Demircan et al. 2025 for graph learning (Fig 5D and E): in each rollout every live latent is correlated
+with every state's column, the largest signed r over latents stands for the state, and the mean over states for the
+rollout. States have other names in each rollout, so each rollout may have other latents.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from sae.correlation import RESIDUAL_SHARE, ROUNDING, Array
+from sae.permutation_null import stratum_indices
+
+Floats = NDArray[np.float64]
+
+CHUNK = 2**22
+"""Numbers in the largest temporary array."""
+
+
+def state_correlation(x: Array, y: Array, covariates: Array | None = None) -> Floats:
+    """Signed Pearson r of each rollout [R, L, S].
+
+    Args:
+        x: features [R, T, L].
+        y: one signal, a column a state [R, T, S].
+        covariates: held constant within each rollout [R, T, C]; r is then the partial correlation.
+
+    Returns:
+        NaN where feature or column doesn't vary in the rollout, or is a linear function of the covariates there.
+    """
+    u, u_varies = within_rollouts(x, covariates)
+    v, v_varies = within_rollouts(y, covariates)
+    r = torch.bmm(u.transpose(1, 2), v).clamp(-1, 1)
+    r[~(u_varies[:, :, None] & v_varies[:, None, :])] = torch.nan
+    found: Floats = r.cpu().numpy()
+    return found
+
+
+def largest(r: Floats) -> Floats:
+    """Mean over states of the largest signed r over features: [..., L, S] to [...].
+
+    States and features without an r are left out; NaN where nothing is left.
+    """
+    best = np.where(np.isnan(r), -np.inf, r).max(-2, initial=-np.inf)
+    known = np.isfinite(best)
+    count = known.sum(-1)
+    total = np.where(known, best, 0.0).sum(-1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def latent_scores(r: Floats, rollouts: ArrayLike | None = None) -> Floats:
+    """How closely each latent follows the signal: mean over rollouts of its largest signed r over states, [L].
+
+    For choosing latents, on the rollouts of a selection half.
+
+    Args:
+        r: [R, L, S], from ``state_correlation``.
+        rollouts: mask [R] or indices of the rollouts that choose; all if left out.
+
+    Returns:
+        A rollout in which a latent doesn't vary counts 0 for it; NaN where it varies in none.
+    """
+    chosen = r if rollouts is None else r[np.asarray(rollouts)]
+    best = np.where(np.isnan(chosen), -np.inf, chosen).max(2, initial=-np.inf)
+    known = np.isfinite(best)
+    return np.where(known.any(0), np.where(known, best, 0.0).mean(0), np.nan)
+
+
+def paired_largest(x: Array, y: Array, covariates: Array | None = None, *, strata: ArrayLike | None = None) -> Floats:
+    """``largest`` of every rollout's features with every rollout's signals: all that permuting rollouts can give.
+
+    Args:
+        x: features [R, T, L].
+        y: K signals with a column for each of S states [R, T, K, S].
+        covariates: [R, T, C]; each rollout's features and signals are freed of its own.
+        strata: [R]; only rollouts of one stratum are paired. Time and memory grow with their squares.
+
+    Returns:
+        pairs [R, R, K]; pairs[i, j] has the features of i and the signals of j, the diagonal is ``largest`` of
+        ``state_correlation``. NaN across strata and where nothing varies.
+    """
+    y = torch.as_tensor(y)
+    n_rollouts, _, n_signals, n_states = y.shape
+    u, u_varies = within_rollouts(x, covariates)
+    v, v_varies = within_rollouts(y.flatten(2), covariates)
+    pairs = np.full((n_rollouts, n_rollouts, n_signals), np.nan)
+    for rollouts in stratum_indices(strata, n_rollouts):
+        others = v[rollouts].transpose(0, 1).flatten(1)  # [T, n K S]
+        varies = v_varies[rollouts].view(len(rollouts), n_signals, n_states)
+        size = max(1, CHUNK // others.shape[1])
+        for rollout in rollouts.tolist():
+            features = u[rollout].T[u_varies[rollout]]
+            if len(features) == 0:
+                continue
+            best = torch.full((others.shape[1],), -torch.inf, dtype=u.dtype, device=u.device)
+            for first in range(0, len(features), size):
+                best = torch.maximum(best, (features[first : first + size] @ others).amax(0))
+            of_state = best.clamp(-1, 1).view(varies.shape).where(varies, torch.nan)
+            pairs[rollout, rollouts] = of_state.nanmean(2).cpu().numpy()
+    return pairs
+
+
+def within_rollouts(values: Array, covariates: Array | None = None) -> tuple[Tensor, Tensor]:
+    """Values [R, T, F] centred and of length 1 in each rollout, in float64, and which vary [R, F].
+
+    With covariates [R, T, C]: what least squares on them, rollout by rollout, leaves. What doesn't vary is 0.
+    """
+    raw = torch.as_tensor(values).double()
+    mean = raw.mean(1, keepdim=True)
+    left = raw - mean
+    square = left.square().sum(1)
+    varies = square > raw.shape[1] * (ROUNDING * mean[:, 0]).square()
+    if covariates is not None:
+        given, given_varies = within_rollouts(torch.as_tensor(covariates).to(left.device))
+        given = given * given_varies[:, None, :]
+        # twice: what is left of a nearly collinear column must be orthogonal to the covariates, not to rounding
+        inverse = torch.linalg.pinv(given, rtol=1e-7)
+        for _ in range(2):
+            left = left - given @ (inverse @ left)
+        varies &= left.square().sum(1) > RESIDUAL_SHARE * square
+        square = left.square().sum(1)
+    scale = torch.where(varies, square.clamp_min(torch.finfo(square.dtype).tiny).rsqrt(), 0.0)
+    return left * scale[:, None, :], varies

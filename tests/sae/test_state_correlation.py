@@ -1,0 +1,105 @@
+"""Correlation with one column a state, rollout by rollout, and every pairing of rollouts."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from sae.state_correlation import largest, latent_scores, paired_largest, state_correlation
+
+Floats = NDArray[np.float64]
+
+
+def walk(rng: np.random.Generator, *shape: int) -> Floats:
+    """Numbers that drift along axis 1, as signals of learning do."""
+    return np.cumsum(rng.standard_normal(shape), axis=1)
+
+
+def plain(x: Floats, y: Floats, covariates: Floats | None = None) -> Floats:
+    """r of each rollout, feature and state, one at a time."""
+    r = np.full((len(x), x.shape[2], y.shape[2]), np.nan)
+    for i, feature, state in np.ndindex(r.shape):
+        u, v = x[i, :, feature], y[i, :, state]
+        if covariates is not None:
+            design = np.column_stack([np.ones(len(u)), covariates[i]])
+            u, v = (w - design @ np.linalg.lstsq(design, w, rcond=None)[0] for w in (u, v))
+        if np.ptp(u) > 1e-9 and np.ptp(v) > 1e-9:
+            r[i, feature, state] = np.corrcoef(u, v)[0, 1]
+    return r
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(0, 2))
+def test_each_rollout_against_numpy(seed: int, n_rollouts: int, n_covariates: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, y = walk(rng, n_rollouts, 12, 3), walk(rng, n_rollouts, 12, 4)
+    x[0, :, 1] = 7.0
+    y[-1, :, 2] = 0.0
+    covariates = walk(rng, n_rollouts, 12, n_covariates) if n_covariates else None
+    np.testing.assert_allclose(state_correlation(x, y, covariates), plain(x, y, covariates), atol=1e-9)
+
+
+def test_a_latent_that_is_a_clock_has_no_r_given_the_clock() -> None:
+    rng = np.random.default_rng(0)
+    step = np.arange(30.0)
+    x = np.stack([1e4 + 3 * step, np.log1p(step)], axis=1)[None]
+    y = (step[:, None] + rng.standard_normal((30, 2)))[None]
+    covariates = np.stack([step, 2 * step, np.ones(30)], axis=1)[None]  # collinear, and one constant
+    assert (state_correlation(x, y) > 0.8).all()
+    r = state_correlation(x, y, covariates)
+    assert np.isnan(r[0, 0]).all()
+    np.testing.assert_allclose(r[0, 1], plain(x, y, step[None, :, None])[0, 1], atol=1e-9)
+
+
+def test_the_largest_r_is_signed_and_skips_what_has_none() -> None:
+    r = np.array([[-0.5, np.nan, 0.2], [-0.1, np.nan, np.nan]])
+    assert largest(r) == pytest.approx((-0.1 + 0.2) / 2)
+    assert np.isnan(largest(np.full((2, 3), np.nan))) and np.isnan(largest(np.empty((0, 3))))
+
+
+def test_latents_are_scored_by_the_state_that_they_follow_in_each_chosen_rollout() -> None:
+    r = np.array(
+        [
+            [[0.2, 0.6], [-0.3, -0.1], [np.nan, np.nan]],
+            [[0.8, 0.1], [np.nan, np.nan], [np.nan, np.nan]],
+            [[-1.0, -1.0], [1.0, 1.0], [np.nan, np.nan]],
+        ]
+    )
+    np.testing.assert_allclose(latent_scores(r, [0, 1]), [0.7, -0.05, np.nan])
+    np.testing.assert_allclose(latent_scores(r, np.array([True, True, False])), latent_scores(r, [0, 1]))
+    np.testing.assert_allclose(latent_scores(r), [0.4 / 3, 0.9 / 3, np.nan])
+
+
+@pytest.mark.parametrize("chunk", [1, 2**22])
+def test_all_pairs_of_rollouts_of_a_stratum(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sae.state_correlation.CHUNK", chunk)
+    rng = np.random.default_rng(1)
+    x, y, covariates = walk(rng, 5, 20, 6), walk(rng, 5, 20, 2, 3), walk(rng, 5, 20, 1)
+    x[2, :, :] = 1.0  # no latent is live in this rollout
+    x[3, :, 4] = 0.0
+    y[4, :, 1, 0] = 0.0
+    strata = [0, 1, 1, 0, 0]
+    for given_ in (None, covariates):
+        pairs = paired_largest(x, y, given_, strata=strata)
+        for i, j, k in np.ndindex(pairs.shape):
+            if strata[i] != strata[j] or i == 2:
+                assert np.isnan(pairs[i, j, k])
+                continue
+            if given_ is None:
+                expected = largest(plain(x[i : i + 1], y[j : j + 1, :, k]))[0]
+            else:  # each is freed of its own rollout's covariates
+                u, v = (
+                    np.stack([w - np.polyval(np.polyfit(c, w, 1), c) for w in part.T], axis=1)[None]
+                    for part, c in ((x[i], given_[i, :, 0]), (y[j, :, k], given_[j, :, 0]))
+                )
+                expected = largest(plain(u, v))[0]
+            assert pairs[i, j, k] == pytest.approx(expected, abs=1e-9)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.01, 100), st.floats(-1e4, 1e4))
+def test_scale_offset_and_the_order_of_states_do_not_matter(seed: int, scale: float, offset: float) -> None:
+    rng = np.random.default_rng(seed)
+    x, y = walk(rng, 3, 15, 4), walk(rng, 3, 15, 1, 5)
+    pairs = paired_largest(x, y)
+    order = rng.permutation(5)
+    np.testing.assert_allclose(paired_largest(scale * x + offset, y[..., order] / scale - offset), pairs, atol=1e-6)
