@@ -126,8 +126,8 @@ class GridWorldConfig:
 class GridWorld:
     """One rollout of the Grid World; see :class:`envs.game.Game` for the protocol.
 
-    An episode that reaches the cap ends without the goal: its last step isn't ``done``, so learners look ahead from
-    the cell that it reached, and the next step belongs to the next episode.
+    An episode that reaches the cap, or the end of the rollout, ends without the goal: its last step isn't ``done``, so
+    learners look ahead from the cell that it reached, and the next step belongs to the next episode.
 
     Args:
         config: grid, agent and prompt.
@@ -178,7 +178,7 @@ class GridWorld:
         self._text += f"{ACTIONS[action]}."
         if self.config.variant is not Variant.REMOVED:
             self._text += f" You get {reward:+d} points."
-        if found or self._moved == self.config.cap:
+        if found or self._moved == self.config.cap or self.done:
             total = "" if self.config.variant is Variant.REMOVED else f" with {self._points} points"
             self._text += f" You finished{total}.\n\n"
             self._state, self._episode = self.config.start, self._episode + 1

@@ -29,8 +29,7 @@ def train_reference(
     """
     Train the reference model from scratch on histories of simulated reinforcement learners.
 
-    Next-token prediction only; about a quarter of an hour on 2 cores at the default size. The result is an
-    ordinary Hugging Face model: use it with **tdlens run … --model FOLDER**.
+    Next-token prediction only; about 75 minutes of one core at the default size. The result is an ordinary Hugging Face model: use it with **tdlens run … --model FOLDER**.
 
     **Example**
 
@@ -62,7 +61,7 @@ def train_reference(
         bar = bars.add_task("training", total=config.steps)
 
         def show(progress: training.Progress) -> None:
-            text = f"loss {progress.loss:.3f}  choices {progress.choice_nll:.3f} nats"
+            text = "  ".join(f"{task} {nll:.3f}" for task, nll in progress.nll.items()) + " nats"
             bars.update(bar, completed=progress.step, description=text)
 
         training.train(config, out, on_progress=show)
@@ -77,8 +76,9 @@ def evaluate_reference(
     """
     Measure whether a model learns from reward in context or only looks as if it did.
 
-    Two gates on held-out task instances: a changed reward must move the next choice, and playing on its own
-    the model must earn most of what a Q-learner earns. Baselines are reported beside them.
+    Gates on held-out task instances. Two-Step: a changed reward must move the next choice, and playing on its own the
+    model must earn most of what a Q-learner earns. Grid World: playing on its own it must find goals that it never met
+    in training, ever faster. Graph: it must come to know a graph's links. Baselines are reported beside them.
 
     Exit code 1 if a gate fails.
     """
@@ -86,9 +86,9 @@ def evaluate_reference(
     from jobs.reference.evaluate import evaluate
 
     use_available_cores()
-    with messages().status(f"Evaluating {model}"):
-        evaluation = evaluate(model, seed=seed, n=n)
-    rows = [(measure, f"{value:.3f}", gate, _verdict(passed)) for measure, value, gate, passed in evaluation.rows()]
+    with messages().status(f"Evaluating {model}") as status:
+        evaluation = evaluate(model, seed=seed, n=n, note=lambda task: status.update(f"Evaluating {model}: {task}"))
+    rows = [(row.name, f"{row.value:.3f}", row.gate, _verdict(row.passed)) for row in evaluation.measures]
     output().print(table(("measure", "value", "gate", ""), rows, numeric=("value",)))
     if not evaluation.passed:
         raise typer.Exit(1)

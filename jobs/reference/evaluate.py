@@ -1,217 +1,59 @@
-"""Does a model do reinforcement learning in context, or does it only look as if? Gates on held-out task instances.
-
-Agreement with an agent's choices, likelihood and correlation with Q-values are all excellent in a model that merely
-copies past choices. Two measures aren't: what it earns when it plays itself, and whether one changed reward changes
-its next choice. The task instances are the study's own, whose points never occur in the training histories.
-"""
+"""Does a model do reinforcement learning in context, or does it only look as if? All gates, on held-out instances."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from envs.agents.learner import QLearner, Softmax
-from envs.agents.q_learning import QLearningConfig
-from envs.transcript import Span, Transcript
-from envs.two_step import ACTIONS, N_STATES, START, TwoStep, TwoStepConfig, Variant
-from jobs.inference.base import Engine
 from jobs.inference.models import load_engine
-from jobs.inference.play import play, replay
-from jobs.reference.histories import MAX_POINTS, HistoryConfig
+from jobs.reference.gates import graph_walk, grid_world, two_step
+from jobs.reference.gates.measure import Measure
 
-MIN_SLOPE = 0.5
-"""Gate: logits per unit of reward (10 points = 1) that a changed reward moves the next choice by."""
-MIN_SHARE = 0.75
-"""Gate: share of the way from random play to the Q-learner's own return, in the last third of the episodes."""
-
-Player = Callable[[TwoStep, np.random.Generator], int]
+GATES = {"two-step": two_step.measure, "grid world": grid_world.measure, "graph": graph_walk.measure}
+"""What measures each task."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured; see the module."""
+    """What was measured in every task."""
 
-    slope: float
-    slope_low: float
-    """2.5 % bound of the slope, over task instances."""
-    returns: dict[str, float]
-    """Mean return in the last third of the episodes, by player."""
-    untrained_slope: float
-    disrupted: dict[str, dict[str, float]]
-    """Returns in the last third of the disrupted variants, by variant and player (not gated)."""
-
-    @property
-    def share(self) -> float:
-        """The model's place between random play (0) and the Q-learner (1)."""
-        return (self.returns["model"] - self.returns["random"]) / (self.returns["q_learner"] - self.returns["random"])
+    measures: tuple[Measure, ...]
 
     @property
     def passed(self) -> bool:
         """All gates hold."""
-        return all(passed for *_, passed in self.rows() if passed is not None)
+        return all(measure.passed for measure in self.measures if measure.passed is not None)
 
-    def rows(self) -> list[tuple[str, float, str, bool | None]]:
-        """Measure, value, gate and whether it holds (None: reported, not gated)."""
-        return [
-            (
-                "reward-swap slope (logits per 10 points)",
-                self.slope,
-                f"> {MIN_SLOPE}",
-                self.slope > MIN_SLOPE,
-            ),
-            ("reward-swap slope, 2.5 % bound", self.slope_low, "", None),
-            ("reward-swap slope, untrained", self.untrained_slope, "", None),
-            (
-                "self-play, share of the Q-learner's gain",
-                self.share,
-                f"≥ {MIN_SHARE}",
-                self.share >= MIN_SHARE,
-            ),
-            *((f"return in the last third: {who}", value, "", None) for who, value in self.returns.items()),
-            *(
-                (f"return in the last third, {variant}: {who}", value, "", None)
-                for variant, returns in self.disrupted.items()
-                for who, value in returns.items()
-            ),
-        ]
+    def value(self, name: str) -> float:
+        """The value of one measure."""
+        return next(measure.value for measure in self.measures if measure.name == name)
 
 
-def evaluate(model: str, *, seed: int = 0, n: int = 200, device: str = "auto") -> Evaluation:
-    """Measure the gates and their baselines.
+def evaluate(
+    model: str,
+    *,
+    seed: int = 0,
+    n: int = 200,
+    device: str = "auto",
+    note: Callable[[str], None] = lambda line: None,
+) -> Evaluation:
+    """Measure the gates and their baselines, an untrained model of the same architecture among them.
 
     Args:
         model: ``reference``, a folder or a hub id.
         seed: draws task instances, exploration and choices.
-        n: task instances for each measure.
+        n: task instances for each Two-Step measure; the other tasks, whose contexts are longer, take a quarter.
         device: where the model runs.
+        note: told which task is being measured.
 
     Raises:
         UserError: the model can't be loaded, or its tokenizer splits an action.
     """
     engine = load_engine(model, device=device)
     untrained = load_engine(model, device=device, untrained_seed=seed)
-    config = TwoStepConfig()
-    slope, low = reward_swap(engine, seed=seed, n=n)
-    returns = _returns(engine, config, seed, n) | {"untrained": _self_play(untrained, config, seed, n)}
-    others = [variant for variant in Variant if variant is not Variant.STANDARD]
-    return Evaluation(
-        slope=slope,
-        slope_low=low,
-        returns=returns,
-        untrained_slope=reward_swap(untrained, seed=seed, n=n)[0],
-        disrupted={variant.value: _returns(engine, replace(config, variant=variant), seed, n) for variant in others},
-    )
-
-
-def _returns(engine: Engine, config: TwoStepConfig, seed: int, n: int) -> dict[str, float]:
-    """Mean return in the last third of the episodes, of the model and of simple players on the same instances."""
-    players: dict[str, Player] = {"q_learner": _q_learner(seed), "copy_only": _copy, "random": _random}
-    others = {name: _last_third(_played(config, player, seed, n)) for name, player in players.items()}
-    return {"model": _self_play(engine, config, seed, n), **others}
-
-
-def reward_swap(engine: Engine, *, seed: int, n: int, episodes: int = 12) -> tuple[float, float]:
-    """Change one reward in the text and read the next choice in the same state.
-
-    Random play of ``episodes`` episodes; in the last one, at the second decision, the log odds of the action that was
-    taken at the latest earlier visit to this fruit. The points of that visit are replaced by another number.
-
-    Returns:
-        Slope of the change in log odds on the change in reward (10 points = 1) through the origin, and its 2.5 %
-        bound by a bootstrap over instances. A model that only copies choices has slope 0.
-    """
-    rng = np.random.default_rng((seed, 1))
-    config = TwoStepConfig(episodes=episodes, random_episodes=episodes)
-    pairs: list[tuple[TwoStep, int, int]] = []
-    while len(pairs) < n:
-        game = TwoStep(config, int(rng.integers(2**31)))
-        while not game.done:
-            game.observe()
-            game.act(game.forced_action or 0)
-        fruit = game.steps[-1].state
-        visits = [i for i, step in enumerate(game.steps[:-1]) if step.state == fruit]
-        if visits:
-            pairs.append((game, visits[-1], int(rng.integers(MAX_POINTS + 1))))
-    originals = [game.transcript() for game, _, _ in pairs]
-    swapped = [_with_points(game.transcript(), visit, points) for game, visit, points in pairs]
-    taken = np.array([game.steps[visit].action for game, visit, _ in pairs])
-    change = np.array([(points - game.steps[visit].reward) / MAX_POINTS for game, visit, points in pairs])
-
-    def log_odds(transcripts: list[Transcript]) -> NDArray[np.float64]:
-        p = replay(engine, transcripts, ACTIONS).probabilities[:, -1]
-        everyone = np.arange(n)
-        return np.asarray(np.log(p[everyone, taken]) - np.log(p[everyone, 1 - taken]))
-
-    moved = log_odds(swapped) - log_odds(originals)
-    weights = rng.multinomial(n, np.full(n, 1 / n), size=1000)
-    slopes = (weights @ (moved * change)) / (weights @ change**2)
-    return float((moved @ change) / (change @ change)), float(np.quantile(slopes, 0.025))
-
-
-def _with_points(transcript: Transcript, decision: int, points: int) -> Transcript:
-    """The transcript with other points after one decision."""
-    text, spans = transcript.text, transcript.decisions
-    start = text.index("You get ", spans[decision].end) + len("You get ")
-    end = text.index(" ", start)
-    shift = len(str(points)) - (end - start)
-    moved = tuple(Span(s.start + shift, s.end + shift) if s.start > start else s for s in spans)
-    return Transcript(f"{text[:start]}{points}{text[end:]}", moved)
-
-
-def _self_play(engine: Engine, config: TwoStepConfig, seed: int, n: int) -> float:
-    games = [TwoStep(config, _instance(seed, i)) for i in range(n)]
-    play(engine, games, seed=seed, batch_size=n)
-    return _last_third(games)
-
-
-def _played(config: TwoStepConfig, player: Player, seed: int, n: int) -> list[TwoStep]:
-    games = [TwoStep(config, _instance(seed, i)) for i in range(n)]
-    for index, game in enumerate(games):
-        rng = np.random.default_rng((seed, 2, index))
-        while not game.done:
-            game.observe()
-            choice = player(game, rng)
-            game.act(choice if game.forced_action is None else game.forced_action)
-    return games
-
-
-def _instance(seed: int, index: int) -> int:
-    return seed * 100_000 + 50_000 + index
-
-
-def _last_third(games: list[TwoStep]) -> float:
-    first = games[0].config.episodes * 2 // 3
-    return float(np.mean([[s.reward for s in game.steps if s.episode >= first and s.done] for game in games]))
-
-
-def _q_learner(seed: int) -> Player:
-    """Agents like those of the training histories, each instance with its own rates; they learn from every step."""
-    learners: dict[int, tuple[QLearner, int]] = {}
-    rng, about = np.random.default_rng((seed, 3)), HistoryConfig()
-
-    def choose(game: TwoStep, choices: np.random.Generator) -> int:
-        if id(game) not in learners:
-            rates = QLearningConfig(alpha=rng.uniform(*about.alpha), gamma=rng.uniform(*about.gamma), window=1)
-            beta = float(np.exp(rng.uniform(*np.log(about.beta))))
-            learners[id(game)] = QLearner(N_STATES, len(ACTIONS), rates, Softmax(beta)), 0
-        learner, seen = learners[id(game)]
-        for step in game.steps[seen:]:
-            learner.update(step.state, step.action, step.reward / MAX_POINTS, step.next_state, step.done)
-        learners[id(game)] = learner, len(game.steps)
-        return int(learner.act(game.steps[-1].next_state if game.steps and not game.steps[-1].done else START, choices))
-
-    return choose
-
-
-def _copy(game: TwoStep, rng: np.random.Generator) -> int:
-    """Repeats the most frequent earlier choice in this state: what imitation without reward comes to."""
-    state = game.steps[-1].next_state if game.steps and not game.steps[-1].done else START
-    counts = np.bincount([s.action for s in game.steps if s.state == state], minlength=len(ACTIONS))
-    return int(rng.choice(np.flatnonzero(counts == counts.max())))
-
-
-def _random(game: TwoStep, rng: np.random.Generator) -> int:
-    return int(rng.integers(len(ACTIONS)))
+    found: list[Measure] = []
+    for task, measure in GATES.items():
+        note(task)
+        instances = n if task == "two-step" else max(2, n // 4)
+        found += measure(engine, untrained, seed=seed, n=instances)
+    return Evaluation(tuple(found))

@@ -2,8 +2,7 @@
 
 It reads the very text that the tasks write, so one prompt code serves every model. What a task says in one breath
 (``. You get 8 points. Episode is over.``) is one token: a two-step episode is 7 tokens instead of 27, and a model
-learns from a quarter of the compute. Decision words and actions are tokens of their own. The vocabulary already
-holds what the grid and graph tasks say, so that a later reference model keeps these ids.
+learns from a quarter of the compute. Decision words and actions are tokens of their own.
 """
 
 from __future__ import annotations
@@ -17,45 +16,40 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Split
 from tokenizers.processors import TemplateProcessing
 
-from envs import two_step
+from envs import graph_walk, grid_world, two_step
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 BOS, PAD, UNKNOWN = "<bos>", "<pad>", "<unk>"
 
-GRID_INSTRUCTION = (
-    "You are living on a two-dimensional grid-world. You have 4 actions, left, right, up and down. "
-    "Your goal is to get to the goal in as few steps as possible.\n\n"
-)
-GRAPH_INSTRUCTION = "What is the next object in the following sequence?\n\n"
-
 EPISODES = 64
 POINTS = range(11)
-CELLS = tuple(f" {x}, {y}. You" for x in range(5) for y in range(5))
+CELLS = tuple(f" {x}, {y}. You" for y in range(5) for x in range(5))
+"""What the Grid World says of a state, in the order of its states."""
+ARE_AT, FINISHED, OVER = " are at", " finished with", " points.\n\n"
+FINISHED_UNTOLD = ". You finished.\n\n"
+OUTCOMES = (". You get -1 points. You", ". You get +1 points. You", ". You")
+"""What follows a move in the Grid World: its reward, or, where rewards are removed, nothing."""
 
 PHRASES = (
     two_step.INSTRUCTION,
-    GRID_INSTRUCTION,
-    GRAPH_INSTRUCTION,
+    grid_world.INSTRUCTION,
+    graph_walk.INSTRUCTION,
     *(f"Episode {n}: You" for n in range(EPISODES)),
     *(f". You see an {fruit}. You" for fruit in two_step.FRUITS),
     *(f". You get {points} points. Episode is over.\n\n" for points in POINTS),
-    " are at",
+    ARE_AT,
     *CELLS,
-    ". You get -1 points. You are at",
-    ". You get +1 points. You are at",
-    ". You get +1 points. You finished with",
-    " points.\n\n",
+    *(f"{outcome}{ARE_AT}" for outcome in OUTCOMES),
+    *(f"{outcome}{FINISHED}" for outcome in OUTCOMES[:2]),
+    OVER,
+    FINISHED_UNTOLD,
 )
 WORDS = (" pick", " go", " left", " right", " up", " down", ",")
-NUMBERS = tuple(f" {n}" for n in range(-40, 3))
-OBJECTS = (
-    "grill rasp cup vent dart hat oil ice tea fork urn gel bell lime net cake horse gift woman wall "
-    "sock ant axe bag ball bat bed bee belt bike bird boat bone book boot bowl box bread brush bus "
-    "car cat chain chair clock coat coin corn cow crab crown desk dog door drum duck egg fan fish "
-    "flag frog glove goat"
-).split()
+NUMBERS = tuple(f" {n}" for n in range(-40, 41))
+OBJECTS = graph_walk.WORDS[:32]
+"""Names of nodes that the model knows: the first few words, so that it meets each often."""
 
 
 def tokens() -> list[str]:

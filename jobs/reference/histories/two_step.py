@@ -1,4 +1,4 @@
-"""Two-Step histories of learning agents, as token ids, many at a time: the reference model's training data.
+"""Two-Step histories of learning agents.
 
 Two properties force the model to use reward rather than to copy past choices, which next-token prediction on a
 converged agent's history teaches instead:
@@ -18,15 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs import two_step
+from jobs.reference.histories.batch import CHOICE, IGNORED, OUTCOME, TEMPLATE, Histories
 from jobs.reference.vocabulary import BOS, EPISODES, POINTS, tokens
 
 MAX_POINTS = 10
-IGNORED, TEMPLATE, OUTCOME, CHOICE = 0.0, 0.1, 1.0, 3.0
-"""Loss weights: exploratory choices; fixed words; fruits and points; the agent's own choices."""
 
 
 @dataclass(frozen=True)
-class HistoryConfig:
+class TwoStepHistories:
     """The distribution over task instances and agents (uniform or log-uniform within each range)."""
 
     episodes: int = 30
@@ -45,15 +44,6 @@ class HistoryConfig:
     """Discount of the agents."""
     beta: tuple[float, float] = (6.0, 60.0)
     """Inverse temperature of the agents, per 10 points."""
-
-
-@dataclass(frozen=True)
-class Histories:
-    """Token ids [N, L] (BOS first), loss weights [N, L] of each token as a target, rewards [N, episodes]."""
-
-    ids: NDArray[np.int64]
-    weights: NDArray[np.float32]
-    rewards: NDArray[np.int64]
 
 
 class _Ids:
@@ -93,9 +83,9 @@ def _held_out(points: NDArray[np.int64]) -> NDArray[np.bool_]:
     return found
 
 
-def generate(n: int, rng: np.random.Generator, config: HistoryConfig | None = None) -> Histories:
+def generate(n: int, rng: np.random.Generator, config: TwoStepHistories | None = None) -> Histories:
     """Let ``n`` Q-learning agents play, each on a task instance of its own, and write what happened."""
-    config = config or HistoryConfig()
+    config = config or TwoStepHistories()
     episodes = config.episodes
     everyone = np.arange(n)
     alpha, gamma = rng.uniform(*config.alpha, n), rng.uniform(*config.gamma, n)
@@ -108,7 +98,6 @@ def generate(n: int, rng: np.random.Generator, config: HistoryConfig | None = No
 
     ids = np.empty((n, 2 + episodes * EPISODE_TOKENS), dtype=np.int64)
     weights = np.full(ids.shape, TEMPLATE, dtype=np.float32)
-    rewards = np.empty((n, episodes), dtype=np.int64)
     ids[:, :2], weights[:, :2] = IDS.start, IGNORED
     for episode in range(episodes):
         if episode:
@@ -117,7 +106,6 @@ def generate(n: int, rng: np.random.Generator, config: HistoryConfig | None = No
         fruit = np.where(first == 0, fruit_of_left, 1 - fruit_of_left)
         second = _choose(q[everyone, 1 + fruit], beta, forced[:, episode, 1], rng)
         reward = points[everyone, fruit, second]
-        rewards[:, episode] = reward
         ahead = gamma * q[everyone, 1 + fruit].max(1)
         q[everyone, two_step.START, first] += alpha * (ahead - q[everyone, two_step.START, first])
         q[everyone, 1 + fruit, second] += alpha * (reward / MAX_POINTS - q[everyone, 1 + fruit, second])
@@ -134,10 +122,10 @@ def generate(n: int, rng: np.random.Generator, config: HistoryConfig | None = No
         ]
         for offset, (token, weight) in enumerate(columns):
             ids[:, at + offset], weights[:, at + offset] = token, weight
-    return Histories(ids, weights, rewards)
+    return Histories(ids, weights)
 
 
-def _exploration(n: int, rng: np.random.Generator, config: HistoryConfig) -> NDArray[np.bool_]:
+def _exploration(n: int, rng: np.random.Generator, config: TwoStepHistories) -> NDArray[np.bool_]:
     interleaved = rng.random((n, config.episodes, 2)) < rng.uniform(*config.exploration, n)[:, None, None]
     length = rng.integers(config.leading[0], config.leading[1] + 1, n)
     leading = np.arange(config.episodes)[None, :, None] < length[:, None, None]
