@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from jobs.inference.files import ModelFiles, find_model
 from jobs.inference.layout import Job
 from jobs.inference.models import find_device, load_engine
 from jobs.inference.progress import ProgressBars, shown_on
+from jobs.names import with_names
 from jobs.sections import SAESection
 from jobs.stage import Unit
 from jobs.study import Study
@@ -46,20 +47,30 @@ class Context:
         """The registered task."""
         return TASKS[self.study.task.name]
 
-    def games(self, variant: str) -> list[Game]:
-        """Fresh rollouts of a variant, one for each of the study's seeds."""
-        config = self.task.config(variant=variant, **self.study.task.settings)
-        return [self.task.make(config, seed) for seed in self.rollout_seeds]
+    @cached_property
+    def task_settings(self) -> dict[str, Any]:
+        """The study's settings of the task, and the names in it if they depend on the model's tokenizer."""
+        model = self.study.model.name
+        return with_names(self.task, self.study.task.settings, self.engine.tokenizer, model)
+
+    def games(self, variant: str, seeds: Sequence[int] | None = None) -> list[Game]:
+        """Fresh rollouts of a variant, one for each seed; of the study's if None."""
+        config = self.task.config(variant=variant, **self.task_settings)
+        return [self.task.make(config, seed) for seed in (self.rollout_seeds if seeds is None else seeds)]
 
     @cached_property
     def rollout_seeds(self) -> list[int]:
         """Seeds of the task instances: the same for every variant, model and intervention."""
-        return [self.study.seed * 100_000 + index for index in range(self.study.task.rollouts)]
+        return self.seeds(self.study.task.rollouts)
+
+    def seeds(self, n: int, first: int = 0) -> list[int]:
+        """Seeds of ``n`` task instances, from the study's ``first`` on."""
+        return [self.study.seed * 100_000 + index for index in range(first, first + n)]
 
     @cached_property
     def n_decisions(self) -> int:
         """Decisions in each rollout."""
-        return self.games(self.study.task.variants[0])[0].n_decisions
+        return self.games(self.study.task.variants[0], self.seeds(1))[0].n_decisions
 
     @cached_property
     def model_files(self) -> ModelFiles:

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from jobs.context import Context
 from jobs.stage import Plan, Stage, Unit
-from jobs.stages import behaviour, correlate, harvest, intervene, play, published, rank, signals, train_sae
+from jobs.stages import behaviour, compare, correlate, harvest, intervene, play, published, rank, signals, train_sae
 from tdlens.errors import UserError
 from tdlens.provenance import provenance
 from tdlens.record import Job, StudyJob, leases
@@ -19,6 +19,7 @@ from tdlens.record import Job, StudyJob, leases
 STAGES: tuple[Stage, ...] = (
     published,
     play,
+    compare,
     signals,
     behaviour,
     harvest,

@@ -59,9 +59,9 @@ class Rollouts:
         """Decisions that the policy took itself, one mask a rollout."""
         return list(~self.forced)
 
-    def returns(self) -> NDArray[np.float64]:
-        """Return of each episode, [R, episodes]."""
-        return np.array([t.finished_episodes()[1] for t in self.transitions])
+    def returns(self) -> list[NDArray[np.float64]]:
+        """Return of each finished episode, an array a rollout: they may differ in how many there are."""
+        return [t.finished_episodes()[1] for t in self.transitions]
 
 
 def read_rollouts(session: Session, job_id: int) -> Rollouts:

@@ -52,6 +52,8 @@ def record_rollouts(
     histories: Sequence[Sequence[GameStep]],
     seeds: Sequence[int],
     played: Played | None = None,
+    *,
+    first: int = 0,
     **common: Any,
 ) -> NDArray[np.int64]:
     """Insert rollouts of T steps each and return the keys of their steps, [R, T].
@@ -60,6 +62,7 @@ def record_rollouts(
         histories: the steps of each rollout.
         seeds: the seed of each.
         played: how a model came to them; None for rollouts that no model of ours played.
+        first: the index of the first of them.
         common: the columns that all rollouts share: job_id, task_id, model_id, policy, intervention_id.
     """
     rollout_ids = new_ids(session, Rollout, len(histories))
@@ -70,7 +73,7 @@ def record_rollouts(
         transcript = played.transcripts[index].text if played else ""
         rollouts.append(
             {
-                "index": index,
+                "index": first + index,
                 "id": rollout_id,
                 "seed": seed,
                 "n_steps": len(history),
@@ -78,22 +81,22 @@ def record_rollouts(
             }
             | common
         )
-        first = rollout_id << INDEX_BITS
+        base = rollout_id << INDEX_BITS
         returns: dict[int, float] = {}
         forced: dict[int, bool] = {}
         for t, step in enumerate(history):
             returns[step.episode] = returns.get(step.episode, 0.0) + step.reward
             forced[step.episode] = forced.get(step.episode, True) and step.forced
             columns = step._asdict()
-            episode_id = first + columns.pop("episode")
+            episode_id = base + columns.pop("episode")
             steps.append(
-                {"id": first + t, "episode_id": episode_id, "rollout_id": rollout_id, "index": t}
+                {"id": base + t, "episode_id": episode_id, "rollout_id": rollout_id, "index": t}
                 | columns
                 | _policy_columns(played, index, t, step.action)
             )
         episodes += [
             {
-                "id": first + e,
+                "id": base + e,
                 "rollout_id": rollout_id,
                 "index": e,
                 "return_": returns[e],

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from envs import TASKS
-from envs.agents import signal_sources
+from envs import TASKS, Task
+from envs.agents import MatrixSource, signal_sources
 from jobs.inference.parallel import Parallel
 from sae.architectures import check
 from sae.config import SAEConfig
@@ -32,6 +42,10 @@ Distinct = Annotated[tuple[T, ...], AfterValidator(_distinct)]
 """A list whose entries differ from each other."""
 
 
+def _first(signals: tuple[str, ...]) -> tuple[str, ...]:
+    return ("td_error",) if "td_error" in signals else signals[:1]
+
+
 class Section(BaseModel):
     """Settings that belong together; unknown ones are errors."""
 
@@ -39,26 +53,48 @@ class Section(BaseModel):
 
 
 class TaskSection(Section):
-    """Which task is played and how often."""
+    """Which task is played, or read, and how often."""
 
     name: str = "two_step"
     """A registered task."""
     variants: Distinct[str] = Field(("standard",), min_length=1)
     """Versions of the task; the first is the one on which behaviour and interventions are measured."""
+    controls: Distinct[str] = ()
+    """Versions that the model plays or reads for comparison only: they are neither captured nor analysed."""
     rollouts: int = Field(100, ge=FEWEST_ROLLOUTS)
     """Rollouts of each variant, one seed each; each half needs two for its interval."""
-    settings: dict[str, int] = {}
+    further_rollouts: int = Field(0, ge=0)
+    """So many more of the first variant, for a finer curve of behaviour: they are neither captured nor analysed."""
+    settings: dict[str, Any] = {}
     """The task's own settings (two_step: episodes, random_episodes, change_episode)."""
+
+    @field_validator("settings")
+    @classmethod
+    def _typed(cls, settings: dict[str, Any], about: ValidationInfo) -> dict[str, Any]:
+        name = about.data["name"]
+        if name not in TASKS:
+            return settings
+        types = {field: kind for field, kind in get_type_hints(TASKS[name].config).items() if field != "variant"}
+        typed = {}
+        for setting, value in settings.items():
+            kind = types[registered(setting, list(types), f"setting of {name}")]
+            try:
+                typed[setting] = TypeAdapter(kind).validate_python(value)
+            except ValidationError as error:
+                raise ValueError(f"{setting}: {error.errors()[0]['msg']}") from None
+        return typed
 
     @model_validator(mode="after")
     def _known(self) -> TaskSection:
         task = registered(self.name, TASKS, "task")
-        for variant in self.variants:
+        for variant in (*self.variants, *self.controls):
             registered(variant, task.variants, f"variant of {self.name}")
-        known = [field.name for field in dataclasses.fields(task.config) if field.name != "variant"]
-        for setting in self.settings:
-            registered(setting, known, f"setting of {self.name}")
+        _distinct((*self.variants, *self.controls))
         game = task.make(task.config(variant=self.variants[0], **self.settings), 0)
+        if task.teacher_forced:
+            if game.forced_action is None:
+                raise ValueError(f"{self.name} is read, not played, but its settings leave the choices to the model")
+            return self
         free = 0
         while not game.done:
             forced = game.forced_action
@@ -135,8 +171,8 @@ class SignalsSection(Section):
     """Learning rate."""
     gamma: float = Field(0.99, ge=0, le=1)
     """Discount of the Q-learner; the myopic learner has 0."""
-    window: int = Field(4, ge=1)
-    """Transitions over which the TD error is averaged."""
+    window: PositiveInt | Literal["all"] = 4
+    """Transitions over which the TD error is averaged: so many last ones, or all."""
     agents: Distinct[str] = ("q_learning", "myopic", "repetition", "best_episode", "context")
     """Registered agents that replay every rollout."""
 
@@ -146,10 +182,15 @@ class SignalsSection(Section):
             registered(agent, signal_sources(), "agent")
         return self
 
-    def names(self, actions: Iterable[str]) -> list[str]:
-        """The signals that the agents give in a task with these actions."""
-        sources = signal_sources(tuple(actions))
+    def names(self, task: Task) -> list[str]:
+        """The signals that the agents give in a task."""
+        sources = signal_sources(task.actions, task.n_states)
         return [name for agent in self.agents for name in sources[agent].describe()]
+
+    def matrices(self, task: Task) -> list[str]:
+        """Those of their signals that have a value for every state."""
+        sources = [signal_sources(task.actions, task.n_states)[agent] for agent in self.agents]
+        return [name for source in sources if isinstance(source, MatrixSource) for name in source.describe_matrices()]
 
 
 class SAESection(Section):
@@ -224,8 +265,9 @@ class CorrelateSection(Section):
     """So many of the strongest correlations of a block and signal go into SQL; all of them into a parquet blob."""
     cutoff: float = Field(0.5, ge=0, le=1)
     """And every other with at least this |r|."""
-    traced: Distinct[str] = ("td_error",)
-    """Signals whose best latent's activation at every decision is kept in SQL, for each autoencoder."""
+    traced: Distinct[str] = Field(default_factory=lambda given: _first(given.get("signals", ())))
+    """Signals whose best latent's activation at every decision is kept in SQL, for each autoencoder; by default the TD
+    error or, where there is none, the first of the signals."""
     controls: Distinct[Literal["raw", "pca", "untrained", "shuffled"]] = (
         "raw",
         "pca",
@@ -236,28 +278,38 @@ class CorrelateSection(Section):
 
 
 class InterventionSection(Section):
-    """One closed-loop run with latents changed before each choice."""
+    """One run, or one pass over what is read, with latents changed before each choice."""
 
     name: str
     """How the study, the views and the report call it."""
     sae: str
     """Name of the autoencoder whose latents are changed."""
     signal: str = "td_error"
-    """Latents are chosen by their correlation with this signal on the selection half of the rollouts."""
+    """Latents are chosen by how they follow this signal on the selection half of the rollouts: by r, or, if it has a
+    value for every state (sr_error), by the highest r over states, averaged over rollouts."""
     rank_by: Literal["r", "r_partial"] = "r"
     """Choose by signed r, as the paper does, or by the partial correlation; both on the selection half."""
     latents: int = Field(1, ge=1)
-    """How many latents, all of one block."""
+    """How many latents of each block."""
     block: Literal["best"] | int = "best"
     """The block with the strongest latent, or a given one. Best leaves out the last block, after which an edit can
-    change nothing but the choice itself."""
+    change nothing but the choice itself, where there are enough others."""
+    blocks: int = Field(1, ge=1)
+    """How many blocks are edited together: those with the strongest latents."""
+    from_block: PositiveInt | Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Best looks from this block on or, below 1, from this share of the model's blocks on."""
+    min_r: float | None = Field(None, gt=0, le=1)
+    """Least r of every latent chosen, as ``rank_by`` counts it; the study fails where there aren't enough such."""
+    decisions: tuple[NonNegativeInt, NonNegativeInt] | None = None
+    """First and last decision, counted from 0, before which latents are changed; all if left out."""
     operation: Literal["zero", "clamp", "multiply", "mean"] = "zero"
     """What happens to the latents' values."""
     value: float | None = None
     """The value for clamp and multiply."""
-    control: Literal["none", "lowest", "matched", "random_direction", "td_minus_q"] = "none"
-    """Instead of the chosen latents: those correlated least; those of like firing rate and size; a random direction
-    of equal norm; the best ones that follow no Q-value more closely than the target."""
+    control: Literal["none", "lowest", "matched", "step_matched", "random_direction", "td_minus_q"] = "none"
+    """Instead of the chosen latents: those correlated least; those of like firing rate and size; those that follow the
+    step as closely, and given the covariates hardly the signal; a random direction of equal norm; the best ones that
+    follow no Q-value more closely than the target. All in the blocks of the chosen ones."""
     draw: int = Field(0, ge=0)
     """Which random direction, or which matched set (the best, the next best, …): an interval over rollouts doesn't
     cover the choice of a control."""
@@ -266,7 +318,22 @@ class InterventionSection(Section):
     def _value_where_needed(self) -> InterventionSection:
         if (self.operation in ("clamp", "multiply")) != (self.value is not None):
             raise ValueError(f"operation {self.operation!r} {'needs' if self.value is None else 'takes no'} value")
+        if self.block != "best" and (self.blocks > 1 or self.from_block is not None):
+            raise ValueError(f"block {self.block} is given, so blocks and from_block have nothing to choose")
+        if self.decisions is not None and self.decisions[0] > self.decisions[1]:
+            raise ValueError(f"decisions {list(self.decisions)}: the first comes after the last")
         return self
+
+    @property
+    def edited(self) -> range | None:
+        """The decisions before which latents are changed; None for all."""
+        return None if self.decisions is None else range(self.decisions[0], self.decisions[1] + 1)
+
+    def config(self) -> dict[str, Any]:
+        """What decides the result. Settings that came later are left out at their defaults: identities stay."""
+        later = {"blocks", "from_block", "min_r", "decisions"}
+        unset = {key for key in later if getattr(self, key) == type(self).model_fields[key].default}
+        return self.model_dump(mode="json", exclude=unset)
 
 
 def registered(name: str, known: Any, kind: str) -> Any:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
 from envs import TASKS
+from jobs.defaults import completed
 from jobs.sections import (
     CaptureSection,
     CorrelateSection,
@@ -43,6 +46,11 @@ class Study(Section):
     bootstrap: int = Field(1000, ge=100)
     """Resamples of whole rollouts behind each bootstrap interval."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _completed(cls, given: Any) -> Any:
+        return completed(given) if isinstance(given, dict) else given
+
     @model_validator(mode="after")
     def _consistent(self) -> Study:
         for kind, names in (
@@ -52,22 +60,38 @@ class Study(Section):
             repeated = {name for name in names if names.count(name) > 1}
             if repeated:
                 raise ValueError(f"two [[{kind}]] sections are called {repeated.pop()!r}")
-        known = self.signals.names(TASKS[self.task.name].actions)
+        known = self.signals.names(TASKS[self.task.name])
         for signal in (*self.correlate.signals, *self.correlate.covariates):
             registered(signal, known, "signal of the [signals] agents")
         for signal in self.correlate.traced:
             registered(signal, self.correlate.signals, "signal in [correlate] signals")
         for intervention in self.intervention:
             registered(intervention.sae, [s.name for s in self.sae], f"[[sae]] for {intervention.name}")
-            registered(intervention.signal, self.correlate.signals, "signal in [correlate] signals")
+            signals = [*self.correlate.signals, *self.signals.matrices(TASKS[self.task.name])]
+            registered(intervention.signal, signals, "signal in [correlate] signals")
+            self._control_exists(intervention)
         return self
 
+    def _control_exists(self, intervention: InterventionSection) -> None:
+        """The control is defined for the signals that the study has."""
+        control, correlate = f"intervention {intervention.name}: control {intervention.control!r}", self.correlate
+        if intervention.control == "td_minus_q" and "q_learning" not in self.signals.agents:
+            raise ValueError(f"{control} needs the agent q_learning: without it there are no Q-values to be rid of")
+        timed = "step" in correlate.signals and "step" in correlate.covariates
+        if intervention.control == "step_matched" and not timed:
+            raise ValueError(f"{control} needs step among the signals and the covariates of [correlate]")
 
-def load(path: Path, overrides: list[str] | None = None) -> Study:
+
+def load(path: Path, overrides: list[str] | None = None, *, quick: bool = False) -> Study:
     """Read a study and apply ``key=value`` overrides (dotted keys, TOML values; bare words are strings).
 
+    Args:
+        path: the file.
+        overrides: changes, in their order.
+        quick: whether the file's table ``quick`` is applied first: dotted keys and the values that make the study small.
+
     Raises:
-        UserError: no such file, not TOML, an unknown key or a value out of range.
+        UserError: no such file, not TOML, an unknown key or a value out of range, in the table ``quick`` too.
     """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -77,9 +101,25 @@ def load(path: Path, overrides: list[str] | None = None) -> Study:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
         raise UserError(f"{path} is not a TOML file: {error}", "mend the file at the place named") from None
+    small = _quickened(data, str(path))
+    if quick:
+        data = small
     for override in overrides or []:
         _set(data, override)
     return validate(data, str(path))
+
+
+def _quickened(data: dict[str, Any], source: str) -> dict[str, Any]:
+    """The study with the changes of its table ``quick``, which is taken out; checked, whether it is wanted or not."""
+    changes = data.pop("quick", {})
+    small = deepcopy(data)
+    if not isinstance(changes, dict):
+        raise UserError(f"{source}: quick is not a table", "write [quick] and lines such as task.rollouts = 8")
+    for key, value in _dotted(changes):
+        _place(small, key, value, f"{source}: quick.{key}")
+    if changes:
+        validate(small, f"{source} with [quick]")
+    return small
 
 
 def validate(data: dict[str, Any], source: str) -> Study:
@@ -101,6 +141,15 @@ def validate(data: dict[str, Any], source: str) -> Study:
         raise UserError(f"{source}: " + "; ".join(lines), "tdlens run --keys lists every setting") from None
 
 
+def _dotted(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of a table and the tables in it, with its dotted key."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
 def _set(data: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
@@ -109,26 +158,31 @@ def _set(data: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
-    *path, last = key.strip().split(".")
+    _place(data, key.strip(), value, f"--set {override!r}")
+
+
+def _place(data: dict[str, Any], key: str, value: Any, said: str) -> None:
+    """Set the value of a dotted key; ``said`` is how the change was written."""
+    *path, last = key.split(".")
     place: Any = data
     for part in path:
-        place = _element(place, part, override) if isinstance(place, list) else place.setdefault(part, {})
+        place = _element(place, part, said) if isinstance(place, list) else place.setdefault(part, {})
         if not isinstance(place, dict | list):
-            raise UserError(f"--set {override!r}: {part} is a value, not a section", "check the key's path")
+            raise UserError(f"{said}: {part} is a value, not a section", "check the key's path")
     if isinstance(place, list):
-        raise UserError(f"--set {override!r} names a list", "name one of its entries, say sae.paper.epochs=5")
+        raise UserError(f"{said} names a list", "name one of its entries, say sae.paper.epochs=5")
     place[last] = value
 
 
-def _element(entries: list[Any], name: str, override: str) -> dict[str, Any]:
+def _element(entries: list[Any], name: str, said: str) -> dict[str, Any]:
     sections = [entry for entry in entries if isinstance(entry, dict)]
     for section in sections:
         if section.get("name") == name:
             return section
     if not sections:
-        raise UserError(f"--set {override!r}: {name} is no entry of a list of values", "set the whole list")
+        raise UserError(f"{said}: {name} is no entry of a list of values", "set the whole list")
     known = [str(section.get("name")) for section in sections]
-    raise UserError(f"--set {override!r}: no entry is called {name!r}{hint(name, known)}", f"one of {', '.join(known)}")
+    raise UserError(f"{said}: no entry is called {name!r}{hint(name, known)}", f"one of {', '.join(known)}")
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:

@@ -44,4 +44,4 @@ def _section(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
 
 
 def _default(field: FieldInfo) -> str:
-    return "" if field.is_required() else json.dumps(field.default)
+    return "" if field.is_required() or field.default_factory else json.dumps(field.default)

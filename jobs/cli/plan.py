@@ -41,6 +41,9 @@ def plan(
         typer.Option(help="Commit, branch or tag of a hub model; short for --set model.revision=…"),
     ] = None,
     engine: Annotated[Engine | None, typer.Option(help=ENGINE_HELP)] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="The study as the table [quick] of its file makes it small.")
+    ] = False,
     gpus: Annotated[
         int | None,
         typer.Option(min=0, help="GPUs of the node; by default those of this machine.", rich_help_panel=NODE),
@@ -111,7 +114,7 @@ def plan(
     from jobs.cores import use_available_cores
     from jobs.study import load
 
-    study = load(study_file, overrides(changes, model=model, revision=revision, engine=engine))
+    study = load(study_file, overrides(changes, model=model, revision=revision, engine=engine), quick=quick)
 
     from dataclasses import replace
 

@@ -53,6 +53,9 @@ def run(
         typer.Option(help="Commit, branch or tag of a hub model; short for --set model.revision=…"),
     ] = None,
     engine: Annotated[Engine | None, typer.Option(help=ENGINE_HELP)] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Make the study small as the table [quick] of its file says.")
+    ] = False,
     executor: Annotated[
         Executor,
         typer.Option(
@@ -126,6 +129,8 @@ def run(
 
     $ tdlens run studies/two_step_demo.toml
 
+    $ tdlens run studies/grid_world.toml --quick
+
     $ tdlens run studies/two_step_demo.toml --set task.rollouts=200 --set sae.paper.epochs=60
 
     $ tdlens run studies/two_step_demo.toml --executor local --workers 4
@@ -145,7 +150,7 @@ def run(
     from tdlens.settings import Settings
 
     console = messages()
-    study = load(study_file, overrides(changes, model=model, revision=revision, engine=engine))
+    study = load(study_file, overrides(changes, model=model, revision=revision, engine=engine), quick=quick)
     settings = Settings.from_environment()
     if rehearse:
         if executor != Executor.inline:

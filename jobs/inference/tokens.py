@@ -95,6 +95,23 @@ class TextTokenizer:
             chosen[pieces[0]] = action
         return list(chosen)
 
+    def single(self, text: str, words: Sequence[str], follows: str) -> list[str]:
+        """Those of the words that continue ``text`` as one token each, whatever word goes before and after.
+
+        Args:
+            text: ends with a decision word.
+            words: candidates, leading space included; of two that are the same token only the first is kept.
+            follows: what comes after the word.
+        """
+        (before, _), *continued = self.encode([text, *(text + word + follows for word in words)])
+        kept: dict[int, str] = {}
+        n, unknown = len(before), self._tokenizer.unk_token_id
+        for word, (ids, offsets) in zip(words, continued, strict=True):
+            alone = ids[:n] == before and len(ids) > n and offsets[n][1] == len(text + word)
+            if alone and ids[n] != unknown:
+                kept.setdefault(ids[n], word)
+        return list(kept.values())
+
     def extend(self, text: str, piece: str) -> list[int]:
         """Token ids of ``piece`` as it continues ``text``; a first piece brings the special tokens in front.
 

@@ -1,21 +1,26 @@
-"""The model plays every variant in closed loop; its residual stream is captured at each decision."""
+"""The model plays every variant, or reads what another did; its residual stream is captured at each decision."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
+from envs.game import Game
 from jobs.context import Context
-from jobs.inference.play import play
+from jobs.inference.base import Edit
+from jobs.inference.play import Played, Take, play, replay, tell, texts_at_once
+from jobs.inference.progress import Advance
 from jobs.recording import record_model, record_rollouts, record_task
 from jobs.shards import ShardWriters, record_capture
 from jobs.stage import Plan, Publish, Unit
 
 NAME = "play"
-DESCRIPTION = "the model plays in closed loop; activations are captured at its decisions"
+DESCRIPTION = "the model plays, or reads what another did; activations are captured at the decisions"
 
 
 def units(context: Context, plan: Plan) -> Iterable[Unit]:
@@ -29,7 +34,7 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
 def play_config(context: Context, variant: str) -> dict[str, Any]:
     """Everything that decides how a variant is played, captures included."""
     study = context.study
-    task = context.task.config(variant=variant, **study.task.settings)
+    task = context.task.config(variant=variant, **context.task_settings)
     return {
         "task": {"name": study.task.name, **asdict(task)},
         "rollouts": study.task.rollouts,
@@ -45,32 +50,82 @@ def run(context: Context, unit: Unit) -> Publish:
     games = context.games(variant)
     decisions = sum(game.n_decisions for game in games)
     with context.progress(f"play {variant}", decisions) as advance, ShardWriters.of(context) as writers:
-        played = play(
-            context.engine,
-            games,
-            capture=context.blocks,
-            take=writers.take,
-            seed=unit.seed,
-            batch_size=context.study.model.batch_size,
-            progress=advance,
-        )
+        played = perform(context, games, seed=unit.seed, progress=advance, capture=context.blocks, take=writers.take)
         shards = writers.results()
 
     def publish(session: Session, job_id: int) -> None:
-        model = context.study.model.name
-        model_id = record_model(session, model, context.model_files.source, context.engine)
-        config = {key: value for key, value in unit.config["task"].items() if key != "name"}
-        task_id = record_task(session, context.study.task.name, config, context.task.actions)
-        step_ids = record_rollouts(
-            session,
-            [game.steps for game in games],
-            context.rollout_seeds,
-            played,
-            job_id=job_id,
-            task_id=task_id,
-            model_id=model_id,
-            policy="model",
-        )
+        seeds = context.rollout_seeds
+        step_ids, model_id = record_played(session, job_id, context, unit, games, seeds, played)
         record_capture(session, context, shards, step_ids, job_id=job_id, model_id=model_id)
 
     return publish
+
+
+def perform(
+    context: Context,
+    games: Sequence[Game],
+    *,
+    seed: int,
+    progress: Advance,
+    capture: Sequence[int] = (),
+    take: Take | None = None,
+    edits: Sequence[Edit] = (),
+    edited: range | None = None,
+) -> Played:
+    """Let the study's model play the games in closed loop or, where the task tells what another did, read them."""
+    engine, batch_size = context.engine, context.study.model.batch_size
+    if context.task.teacher_forced:
+        return replay(
+            engine,
+            [tell(game) for game in games],
+            [game.actions for game in games],
+            capture=capture,
+            take=take,
+            edits=edits,
+            edited=edited,
+            batch_size=texts_at_once(batch_size, engine.readers),
+            progress=progress,
+        )
+    return play(
+        engine,
+        games,
+        capture=capture,
+        take=take,
+        edits=edits,
+        edited=edited,
+        seed=seed,
+        batch_size=batch_size,
+        progress=progress,
+    )
+
+
+def record_played(
+    session: Session,
+    job_id: int,
+    context: Context,
+    unit: Unit,
+    games: Sequence[Game],
+    seeds: Sequence[int],
+    played: Played,
+    *,
+    first: int = 0,
+) -> tuple[NDArray[np.int64], int]:
+    """Insert the rollouts of a unit whose config is like :func:`play_config`'s, numbered from ``first`` on.
+
+    Returns:
+        The keys of their steps [R, T], and the model's.
+    """
+    model_id = record_model(session, context.study.model.name, context.model_files.source, context.engine)
+    config = {key: value for key, value in unit.config["task"].items() if key != "name"}
+    step_ids = record_rollouts(
+        session,
+        [game.steps for game in games],
+        seeds,
+        played,
+        first=first,
+        job_id=job_id,
+        task_id=record_task(session, context.study.task.name, config, context.task.actions),
+        model_id=model_id,
+        policy="model",
+    )
+    return step_ids, model_id

@@ -1,16 +1,21 @@
-"""Agents replay what the model played and write their learning signals beside every decision."""
+"""Agents replay what the model played or read, and write their learning signals beside every decision."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
+from envs.agents import MatrixSource, Transitions
 from jobs.context import Context
-from jobs.learners import sources
+from jobs.learners import matrix_sources, sources
 from jobs.reading import Rollouts, read_rollouts
 from jobs.recording import record_signals, replay_sources
 from jobs.stage import Plan, Publish, Unit
+from tdlens.record import record_artifact
 
 NAME = "signals"
 DESCRIPTION = "agents replay the play: TD errors, Q-values, their rivals and covariates"
@@ -24,12 +29,36 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
 
 def run(context: Context, unit: Unit) -> Publish:
     rollouts = rollouts_of(context, unit.parents[0])
-    replayed = replay_sources(rollouts.transitions, sources(context.study.signals, context.task.actions))
+    section, task = context.study.signals, context.task
+    replayed = replay_sources(rollouts.transitions, sources(section, task))
+    blobs = {
+        name: context.record.blobs.put_table(matrix_table(rollouts.step_ids, values))
+        for source in matrix_sources(section, task)
+        for name, values in replayed_matrices(rollouts.transitions, source).items()
+    }
 
     def publish(session: Session, job_id: int) -> None:
         record_signals(session, job_id, rollouts.step_ids, replayed)
+        for name, blob in blobs.items():
+            record_artifact(session, job_id, name, blob)
 
     return publish
+
+
+def replayed_matrices(rollouts: Sequence[Transitions], source: MatrixSource) -> dict[str, NDArray[np.float64]]:
+    """What one source knows of every state at each decision, by signal, [R, T, n_states]."""
+    outputs = [source.replay_matrix(transitions) for transitions in rollouts]
+    return {name: np.stack([output[name] for output in outputs]) for name in source.describe_matrices()}
+
+
+def matrix_table(step_ids: NDArray[np.int64], values: NDArray[np.float64]) -> pd.DataFrame:
+    """A signal that has a value for every state, [R, T, n_states], as its blob holds it: one row a decision.
+
+    Columns are ``step_id`` and, in float32, ``state_0``, ``state_1``, …
+    """
+    rows = values.reshape(step_ids.size, -1).astype(np.float32)
+    columns = {f"state_{state}": column for state, column in enumerate(rows.T)}
+    return pd.DataFrame({"step_id": step_ids.ravel(), **columns})
 
 
 def rollouts_of(context: Context, play: Unit) -> Rollouts:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from envs import TASKS
 from jobs.study import Study, load, validate
 from tdlens.errors import UserError
 from tdlens.identity import digest
@@ -121,6 +122,10 @@ def test_an_unknown_key_is_named_with_its_neighbour(path: str, said: str) -> Non
         ("task.rollouts", "many", "task.rollouts: Input should be a valid integer"),
         ("task.settings", {"episodes": 5, "random_episodes": 6}, "random_episodes (6) must lie between 0 and episodes"),
         ("task.settings", {"episodes": 5, "random_episodes": 5}, "every decision is forced"),
+        ("task.settings", {"episodes": "many"}, "episodes: Input should be a valid integer"),
+        ("task.controls", ["standrd"], "unknown variant of two_step 'standrd' (did you mean standard?)"),
+        ("task.controls", ["standard"], "'standard' occurs twice"),
+        ("task.further_rollouts", -1, "task.further_rollouts"),
         ("model.dtype", "int8", "model.dtype: Input should be 'float32', 'bfloat16' or 'float16'"),
         ("model.batch_size", 0, "model.batch_size"),
         ("capture.blocks", [-1], "capture.blocks"),
@@ -131,6 +136,7 @@ def test_an_unknown_key_is_named_with_its_neighbour(path: str, said: str) -> Non
         ("signals.alpha", 1.1, "signals.alpha"),
         ("signals.gamma", float("nan"), "signals.gamma: Input should be a finite number"),
         ("signals.window", 0, "signals.window"),
+        ("signals.window", "al", "signals.window"),
         ("signals.agents", ["myopc"], "unknown agent 'myopc' (did you mean myopic?)"),
         ("sae.0.architecture", "rlu", "unknown autoencoder architecture 'rlu'; did you mean 'relu'?"),
         ("sae.0.options", {}, "needs the option l1"),
@@ -179,6 +185,62 @@ def test_signals_must_come_from_the_agents_that_replay() -> None:
     assert "'myopic_error'" in refused(with_value("signals.agents", ["q_learning", "context", "best_episode"]))
 
 
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_a_study_that_names_no_more_than_its_task_has_what_fits_it(task: str) -> None:
+    study = validate({"name": "bare", "task": {"name": task}}, "here")
+    assert study.task.variants == TASKS[task].variants[:1]
+    assert study.signals.agents == TASKS[task].agents
+    assert study.correlate.traced == study.correlate.signals[:1]
+
+
+def test_learning_rates_and_windows_are_the_papers_for_each_task() -> None:
+    found = {}
+    for task in TASKS:
+        signals = validate({"name": "bare", "task": {"name": task}}, "here").signals
+        found[task] = (signals.alpha, signals.gamma, signals.window)
+    assert found == {"two_step": (0.1, 0.99, 4), "grid_world": (0.1, 0.99, "all"), "graph_walk": (0.05, 0.99, 1)}
+
+
+def of_task(name: str, **sections: Any) -> dict[str, Any]:
+    task = {"name": name, **sections.pop("task", {})}
+    return {"name": "small", "task": task, **sections}
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (
+            of_task("graph_walk", correlate={"signals": ["td_error"]}),
+            "unknown signal of the [signals] agents 'td_error'",
+        ),
+        (of_task("graph_walk", correlate={"covariates": ["last_reward"]}), "'last_reward'"),
+        (of_task("grid_world", correlate={"signals": ["q_lft"]}), "'q_lft' (did you mean q_left?)"),
+        (of_task("grid_world", task={"variants": ["tru"]}), "unknown variant of grid_world 'tru' (did you mean true?)"),
+        (of_task("grid_world", task={"controls": ["true"]}), "'true' occurs twice"),
+        (
+            of_task("grid_world", task={"settings": {"capp": 3}}),
+            "unknown setting of grid_world 'capp' (did you mean cap?)",
+        ),
+        (of_task("grid_world", task={"settings": {"epsilon": "half"}}), "epsilon: Input should be a valid number"),
+        (of_task("grid_world", task={"settings": {"goal_x": 7}}), "goal_x (7) lies outside a grid of 5 cells a side"),
+        (of_task("grid_world", task={"settings": {"closed_loop": True}}), "grid_world is read, not played"),
+        (
+            of_task("graph_walk", task={"settings": {"words": ["ice"] * 20}}),
+            "15 nodes need as many different words, not 1",
+        ),
+    ],
+)
+def test_what_does_not_fit_the_task_is_refused(data: dict[str, Any], said: str) -> None:
+    assert said in refused(data)
+
+
+def test_settings_of_every_type_come_to_the_task() -> None:
+    words = [f"w{i}" for i in range(15)]
+    grid = validate(of_task("grid_world", task={"settings": {"epsilon": 1, "cap": 9}}), "here").task.settings
+    graph = validate(of_task("graph_walk", task={"settings": {"words": words}}), "here").task.settings
+    assert (grid, graph) == ({"epsilon": 1.0, "cap": 9}, {"words": tuple(words)})
+
+
 def test_every_mistake_is_named_at_once() -> None:
     data = with_value("seed", -1)
     data["task"]["rollouts"], data["modle"] = 0, {}
@@ -217,6 +279,44 @@ def test_set_changes_one_value(file: Path, change: str, found: Any) -> None:
     before, after = load(file), load(file, [change])
     assert found(after) and after != before
     assert not found(before)
+
+
+QUICK = """
+[quick]
+task.rollouts = 8
+"sae.paper.epochs" = 2
+correlate.controls = ["raw"]
+sae.topk = { options = { k = 2 } }
+"""
+
+
+def test_quick_makes_the_study_small_where_it_is_asked_to(file: Path) -> None:
+    plain = load(file)
+    file.write_text(file.read_text() + QUICK)
+    assert load(file) == plain
+    small = load(file, quick=True)
+    changes = ["task.rollouts=8", "sae.paper.epochs=2", 'correlate.controls=["raw"]', "sae.topk.options.k=2"]
+    assert small == load(file, changes) and small != plain
+    assert load(file, ["task.rollouts=9"], quick=True).task.rollouts == 9  # what is asked for goes before
+
+
+@pytest.mark.parametrize(
+    ("quick", "said"),
+    [
+        ("[quick]\ntask.rolouts = 8", "with [quick]: unknown key task.rolouts (did you mean rollouts?)"),
+        ("[quick]\ntask.rollouts = 1", "with [quick]: task.rollouts: Input should be greater than or equal to 4"),
+        ("[quick]\nsae.papr.epochs = 1", "quick.sae.papr.epochs: no entry is called 'papr' (did you mean paper?)"),
+        ("[quick]\nsae.epochs = 1", "quick.sae.epochs names a list"),
+        ("[quick]\ntitle.more = 1", "quick.title.more: title is a value, not a section"),
+        ("quick = true", "quick is not a table"),
+    ],
+)
+def test_a_mistake_in_quick_is_one_even_if_nobody_asks_for_it(tmp_path: Path, quick: str, said: str) -> None:
+    path = tmp_path / "small.toml"
+    path.write_text('title = "x"\n' + (TOML + quick if quick.startswith("[") else quick + TOML))
+    with pytest.raises(UserError) as caught:
+        load(path)
+    assert said in caught.value.message and str(path) in caught.value.message
 
 
 def test_set_applies_in_order_and_nowhere_else(file: Path) -> None:
