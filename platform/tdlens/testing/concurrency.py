@@ -8,19 +8,16 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
-from sqlalchemy import func, select, text
+import pytest
+from sqlalchemy import func, select
 
+from tdlens.blobs import BlobStore
 from tdlens.errors import BlobVanished
 from tdlens.garbage import collect
-from tdlens.record import (
-    Artifact,
-    JobParent,
-    Record,
-    leases,
-    record_artifact,
-)
+from tdlens.record import Artifact, JobParent, Record, leases, record_artifact, record_blob
 from tdlens.record.leases import Claim, Superseded
 from tdlens.record.migrate import check, drift
 from tdlens.settings import Settings
@@ -102,6 +99,14 @@ def in_processes(settings: Settings, script: str, *arguments: tuple[str, ...]) -
     said = [process.communicate()[0].split() for process in processes]
     assert [process.returncode for process in processes] == [0] * len(processes)
     return said
+
+
+class Unhurried(BlobStore):
+    """Takes its time to delete a file, and so gives others time to come between."""
+
+    def delete(self, sha256: str, suffix: str) -> None:
+        time.sleep(0.03)
+        super().delete(sha256, suffix)
 
 
 class ConcurrencyTests(Backend):
@@ -229,31 +234,31 @@ class ConcurrencyTests(Backend):
             assert states(record)[name] == "done"
         own.close()
 
-    def test_publishers_and_gc_at_once_never_leave_a_row_without_its_file(self, record: Record) -> None:
+    @pytest.mark.parametrize("number", range(6))
+    def test_a_publisher_and_gc_at_once_never_leave_a_row_without_its_file(self, record: Record, number: int) -> None:
+        """Whoever is first: a publisher that was beaten notices, and after a few collections it is beaten no more."""
+        data, pause = b"result", 0.01 * (number // 2)
+        unhurried = replace(record, blobs=Unhurried(record.blobs.root))
         with record.session() as session:
-            job_id = make_job(session, "j").id
-        over = threading.Event()
+            job_id = make_job(session, "j", state="lost", lease_until=None).id
+            if number % 2:  # what nothing names any more, and is put again
+                record_blob(session, record.blobs.put_bytes(data, "bin"))
 
         def publish() -> None:
-            for number in range(40):
+            while True:
                 with suppress(FileNotFoundError, BlobVanished):  # both are noticed, and the unit computed again
-                    blob = record.blobs.put_bytes(b"%d" % (number % 4), "bin")
-                    os.utime(record.blobs.path(blob.sha256, "bin"), (0, 0))  # as an old orphan that is put again
+                    blob = record.blobs.put_bytes(data, "bin")
+                    os.utime(record.blobs.path(blob.sha256, "bin"), (0, 0))  # as old as what gc takes
+                    time.sleep(pause)
                     with record.session() as session:
-                        record_artifact(session, job_id, str(number), blob)
-            over.set()
+                        record_artifact(session, job_id, "result", blob)
+                    return
 
         def forget() -> None:
-            while not over.is_set():
-                with record.session() as session:
-                    session.execute(text("UPDATE job SET state = 'lost', lease_until = NULL"))
-                collect(record, grace=0)
+            for _ in range(4):
+                collect(unhurried, grace=0)
 
-        threads = [threading.Thread(target=publish), threading.Thread(target=forget)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        at_once(publish, forget)
         with record.session(read_only=True) as session:
-            named = set(session.scalars(select(Artifact.blob)))
-        assert named and all(record.blobs.size(sha256, "bin") is not None for sha256 in named)
+            (named,) = session.scalars(select(Artifact.blob))
+        assert record.blobs.size(named, "bin") == len(data)
