@@ -96,7 +96,8 @@ def windowed_update(
     last transition stands.
     """
     future = np.where(done[:, None], 0.0, table[np.where(done, 0, next_state)])
-    error = np.eye(len(table))[state] + config.gamma * future - table[state]
+    error = config.gamma * future - table[state]
+    error[np.arange(len(state)), state] += 1.0
     table[state] = table[state] + config.alpha * error
     mean: FloatArray = error.mean(axis=0)
     return mean
