@@ -22,7 +22,7 @@ GRID_EXAMPLE = (
     "You get -1 points. You are at 0, 0. You go up. You get +1 points. You finished with -1 points.\n\n"
     "Episode 1: You are at 1, 1. You go right. You get +1 points. You finished with 1 points.\n\n"
 )
-GRAPH_EXAMPLE = GRAPH_START + "cake, horse, gift, horse, woman, wall, sock, wall,"
+GRAPH_EXAMPLE = GRAPH_START + "cake, horse, gift, horse, sock, wall, sock, wall,"
 
 
 def encoded(text: str) -> list[int]:

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.two_step import INSTRUCTION, Layout, TwoStep, TwoStepConfig
-from jobs.reference import histories
-from jobs.reference.histories import Histories, HistoryConfig, generate, sample_points
+from jobs.reference.histories import Histories, TwoStepHistories
+from jobs.reference.histories import two_step as histories
+from jobs.reference.histories.two_step import generate, sample_points
 from jobs.reference.vocabulary import build_tokenizer, tokens
 
 TOKENIZER = build_tokenizer()
@@ -22,7 +23,7 @@ HELD_OUT = [
     {frozenset(first), frozenset(second)} for first, second in (((1, 8), (2, 5)), ((1, 2), (7, 9)), ((10, 3), (9, 2)))
 ]
 """The points of the study's variants, by branch."""
-STEADY = HistoryConfig(hazards=(0.0,))
+STEADY = TwoStepHistories(hazards=(0.0,))
 EXPLORING = replace(STEADY, interleaved=1.0, exploration=(1.0, 1.0))
 OWN = replace(STEADY, interleaved=0.0, leading=(0, 0))
 """Histories without change: all choices exploratory, or none."""
@@ -65,18 +66,21 @@ def choice_weights(made: Histories) -> np.ndarray:
     return made.weights[:, 2:].reshape(len(made.ids), -1, 7)[:, :, [2, 5]]
 
 
+def points_of(made: Histories) -> np.ndarray:
+    """Points of each episode, [N, episodes]."""
+    return np.array([[e.points for e in episodes_of(ids)] for ids in made.ids])
+
+
 seeds = st.integers(0, 2**32 - 1)
 
 
 @settings(max_examples=25)
 @given(seed=seeds, episodes=st.integers(1, 30))
-def test_ids_are_the_tokenizers_own_of_the_text_and_rewards_are_its_points(seed: int, episodes: int) -> None:
-    made = generate(4, np.random.default_rng(seed), HistoryConfig(episodes=episodes))
+def test_ids_are_the_tokenizers_own_of_the_text(seed: int, episodes: int) -> None:
+    made = generate(4, np.random.default_rng(seed), TwoStepHistories(episodes=episodes))
     assert made.ids.shape == made.weights.shape == (4, 2 + 7 * episodes)
-    for ids, rewards in zip(made.ids, made.rewards, strict=True):
-        happened = episodes_of(ids)
-        assert TOKENIZER(told(happened))["input_ids"] == ids.tolist()
-        assert [e.points for e in happened] == rewards.tolist()
+    for ids in made.ids:
+        assert TOKENIZER(told(episodes_of(ids)))["input_ids"] == ids.tolist()
 
 
 @settings(max_examples=25)
@@ -103,8 +107,8 @@ def test_exploratory_choices_are_random_and_not_trained_on() -> None:
     assert (choice_weights(made) == 0).all()
     chosen = np.array([[(e.first, e.second) for e in episodes_of(ids)] for ids in made.ids])
     assert chosen.mean((0, 1)) == pytest.approx([0.5, 0.5], abs=0.03)
-    late = made.rewards[:, 20:].mean()
-    assert late == pytest.approx(made.rewards[:, :10].mean(), abs=0.3)  # no learning shows
+    points = points_of(made)
+    assert points[:, 20:].mean() == pytest.approx(points[:, :10].mean(), abs=0.3)  # no learning shows
 
 
 def test_the_agents_own_choices_weigh_most_and_instructions_nothing() -> None:
@@ -176,7 +180,7 @@ def test_no_change_brings_a_held_out_set_either(monkeypatch: pytest.MonkeyPatch)
         met.append(points.copy())
 
     monkeypatch.setattr(histories, "_change", watched)
-    generate(600, np.random.default_rng(0), HistoryConfig(hazards=(1.0,)))
+    generate(600, np.random.default_rng(0), TwoStepHistories(hazards=(1.0,)))
     everything = np.concatenate(met)
     assert len(everything) == 600 * 29
     assert not any({frozenset(pair) for pair in leaves} in HELD_OUT for leaves in everything.tolist())
@@ -207,10 +211,10 @@ def test_tasks_change_as_often_as_the_hazard_says_and_in_all_three_ways() -> Non
 
 def test_agents_learn_from_exploration_and_earn_more_late_than_early() -> None:
     made = generate(400, np.random.default_rng(0), replace(OWN, leading=(10, 10)))
-    assert made.rewards[:, :10].mean() == pytest.approx(5.0, abs=0.3)
-    assert made.rewards[:, -10:].mean() > 7
-    best = np.array([max(e.points for e in episodes_of(ids)) for ids in made.ids])
-    assert (made.rewards[:, -1] == best).mean() > 0.7
+    points = points_of(made)
+    assert points[:, :10].mean() == pytest.approx(5.0, abs=0.3)
+    assert points[:, -10:].mean() > 7
+    assert (points[:, -1] == points.max(1)).mean() > 0.7
 
 
 def test_histories_depend_on_the_generator_alone() -> None:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from envs.two_step import TwoStep, TwoStepConfig
 from jobs.inference.base import Forward, TokenBatch
-from jobs.reference import evaluate as gates
-from jobs.reference.evaluate import Evaluation, reward_swap
+from jobs.reference.gates import two_step as gates
+from jobs.reference.gates.measure import Measure, at_least, at_most
+from jobs.reference.gates.two_step import reward_swap
 from jobs.reference.vocabulary import build_tokenizer
 
 Memory = list[tuple[str, str, int]]
@@ -181,11 +182,13 @@ def test_the_last_third_is_the_last_ten_episodes_of_thirty(standard: TwoStepConf
     assert len(rewards[0]) == 10
 
 
-@pytest.mark.parametrize(
-    ("slope", "model", "passed"), [(0.6, 7.1, True), (0.5, 7.1, False), (0.6, 6.9, False), (0.6, 7.0, True)]
-)
-def test_both_gates_must_hold(slope: float, model: float, passed: bool) -> None:
-    returns = {"model": model, "random": 4.0, "q_learner": 8.0, "copy_only": 4.5, "untrained": 4.0}
-    found = Evaluation(slope, 0.1, returns, untrained_slope=0.0, disrupted={})
-    assert found.share == pytest.approx((model - 4) / 4)
-    assert found.passed == passed
+def test_the_share_lies_between_random_play_and_the_q_learner() -> None:
+    returns = {"random": 4.0, "q_learner": 8.0, "copy_only": 4.5, "untrained": 4.0}
+    assert gates.share({**returns, "model": 7.0}) == pytest.approx(0.75)
+    assert gates.share({**returns, "model": 4.0}) == 0
+
+
+def test_a_gate_includes_its_bound() -> None:
+    assert at_least("a", 0.75, 0.75) == Measure("a", 0.75, "≥ 0.75", True)
+    assert not at_least("a", 0.7499, 0.75).passed
+    assert at_most("b", 0.25, 0.25).passed and not at_most("b", 0.2501, 0.25).passed
