@@ -26,8 +26,8 @@ class Histories:
     def from_rows(cls, rows: Sequence[tuple[Sequence[int], Sequence[float]]]) -> Self:
         """From the ids and weights of each history, of any lengths."""
         length = max(len(ids) for ids, _ in rows)
-        padded = np.zeros((len(rows), length), dtype=np.int64), np.zeros((len(rows), length), dtype=np.float32)
-        for index, row in enumerate(rows):
-            for table, values in zip(padded, row, strict=True):
-                table[index, : len(values)] = values
-        return cls(*padded)
+        padded = cls(np.zeros((len(rows), length), np.int64), np.zeros((len(rows), length), np.float32))
+        for index, (ids, weights) in enumerate(rows):
+            padded.ids[index, : len(ids)] = ids
+            padded.weights[index, : len(weights)] = weights
+        return padded

@@ -1,7 +1,8 @@
 """Walks on graphs whose nodes have new names each time.
 
-Half of them are walks on the study's own graph; the others, on graphs of other sizes, teach to count what followed a
-node rather than to know one graph.
+Some of them are walks on the study's own graph. Alone they teach nothing for long: to have seen what followed a node
+narrows the next one down to four. So the others are walks on directed graphs in which one to four nodes follow each;
+where only one does, the walk repeats itself, and to look up what came last time pays at once.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ NODE = 1.0
 class GraphWalkHistories:
     """The distribution over graphs and lengths."""
 
-    community: float = 0.5
+    community: float = 0.4
     """Share of walks on the community graph."""
-    nodes: tuple[int, int] = (5, 15)
-    """Nodes of the other graphs: a ring with links across."""
-    links: tuple[float, float] = (0.0, 2.0)
-    """Links across for each node of such a ring."""
+    nodes: tuple[int, int] = (4, 15)
+    """Nodes of the other graphs."""
+    followers: tuple[int, int] = (1, 4)
+    """Most nodes that can follow one there."""
 
 
 class _Ids:
@@ -51,21 +52,20 @@ def generate(n: int, steps: int, rng: np.random.Generator, config: GraphWalkHist
     ids[:, :2], ids[:, 3::2] = IDS.start, IDS.comma
     weights[:, :3], weights[:, 3::2] = IGNORED, TEMPLATE
     for row in ids:
-        adjacency = graph_walk.ADJACENCY if rng.random() < config.community else ring(rng, config)
+        adjacency = graph_walk.ADJACENCY if rng.random() < config.community else other_graph(rng, config)
         names = rng.permutation(len(OBJECTS))[: len(adjacency)]
         walk = names[_walk(adjacency, steps, rng)]
         row[2], row[4::2] = IDS.first[walk[0]], IDS.later[walk[1:]]
     return Histories(ids, weights)
 
 
-def ring(rng: np.random.Generator, config: GraphWalkHistories) -> NDArray[np.bool_]:
-    """Which nodes of a random graph are linked: a ring, so that all can be reached, and links drawn across."""
+def other_graph(rng: np.random.Generator, config: GraphWalkHistories) -> NDArray[np.bool_]:
+    """Which node may follow which: some tours through all nodes, laid over each other."""
     n = int(rng.integers(config.nodes[0], config.nodes[1] + 1))
-    across = rng.integers(n, size=(int(n * rng.uniform(*config.links)), 2))
-    linked = np.roll(np.eye(n, dtype=bool), 1, axis=1)
-    linked[across[:, 0], across[:, 1]] = True
-    linked |= linked.T
-    np.fill_diagonal(linked, False)
+    linked = np.zeros((n, n), dtype=bool)
+    for _ in range(int(rng.integers(config.followers[0], config.followers[1] + 1))):
+        tour = rng.permutation(n)
+        linked[tour, np.roll(tour, -1)] = True
     return linked
 
 

@@ -7,6 +7,7 @@ show what it learns. Start and goal are drawn for every history; some goals, the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ class GridWorldHistories:
     """Learning rate of the agents."""
     gamma: tuple[float, float] = (0.8, 1.0)
     """Discount of the agents."""
-    beta: tuple[float, float] = (1.0, 30.0)
+    beta: tuple[float, float] = (3.0, 60.0)
     """Inverse temperature of the agents that choose by softmax: half of them."""
     epsilon: tuple[float, float] = (0.2, 1.0)
     """First exploration rate of the others; their random moves are no targets."""
@@ -94,7 +95,7 @@ def walk(goal: NDArray[np.int64], steps: int, rng: np.random.Generator, config: 
     """Let one agent for each of the goals [N] move, learning from its whole history after every move."""
     n, everyone = len(goal), np.arange(len(goal))
     alpha, gamma = rng.uniform(*config.alpha, n)[:, None], rng.uniform(*config.gamma, n)[:, None]
-    beta = np.exp(rng.uniform(*np.log(config.beta), n))
+    beta = np.exp(rng.uniform(np.log(config.beta[0]), np.log(config.beta[1]), n))
     softmax = rng.random(n) < 0.5
     epsilon, falls = rng.uniform(*config.epsilon, n), rng.integers(*config.epsilon_episodes, n)
     cap = rng.integers(config.cap[0], config.cap[1] + 1, n)
@@ -105,7 +106,7 @@ def walk(goal: NDArray[np.int64], steps: int, rng: np.random.Generator, config: 
     ends = goal[:, None, None] == TRANSITIONS
     reward = np.where(ends, 1.0, -1.0)
     state, episode, moved = start.copy(), np.zeros(n, dtype=int), np.zeros(n, dtype=int)
-    columns: list[tuple[NDArray[np.int64], ...]] = []
+    columns: list[tuple[NDArray[Any], ...]] = []
     for _ in range(steps):
         values = q[everyone, state]
         noise = rng.gumbel(size=values.shape)
