@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,7 @@ def revisions() -> list[str]:
     return [script.revision for script in _scripts().walk_revisions()][::-1]
 
 
+@cache  # to read them takes longer than to open a record
 def _scripts() -> ScriptDirectory:
     return ScriptDirectory.from_config(alembic_config())
 
