@@ -11,7 +11,19 @@ from sqlalchemy import func, select
 
 from jobs.context import Context
 from jobs.stage import Plan, Stage, Unit
-from jobs.stages import behaviour, compare, correlate, harvest, intervene, play, published, rank, signals, train_sae
+from jobs.stages import (
+    behaviour,
+    compare,
+    correlate,
+    harvest,
+    intervene,
+    play,
+    published,
+    rank,
+    represent,
+    signals,
+    train_sae,
+)
 from tdlens.errors import UserError
 from tdlens.provenance import provenance
 from tdlens.record import Job, StudyJob, leases
@@ -26,6 +38,7 @@ STAGES: tuple[Stage, ...] = (
     train_sae,
     correlate,
     rank,
+    represent,
     intervene,
 )
 """In the order of the data; each module has NAME, DESCRIPTION, units and run."""

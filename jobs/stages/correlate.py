@@ -78,8 +78,8 @@ def run(context: Context, unit: Unit) -> Publish:
     study, block = context.study, unit.config["block"]
     plays = unit.parents_of("play")
     strata = np.repeat(np.arange(len(plays)), study.task.rollouts)
-    features, table = features_of(context, unit)
-    z = features.reshape(len(strata), context.n_decisions, features.shape[1])
+    x, table = features_of(context, unit)
+    z = x.reshape(len(strata), context.n_decisions, x.shape[1])
     signals = signals_of(context, unit, study.correlate.signals)
     covariates = signals_of(context, unit, study.correlate.covariates)
     if unit.config["source"] == "shuffled":
@@ -109,20 +109,25 @@ def run(context: Context, unit: Unit) -> Publish:
 
 def features_of(context: Context, unit: Unit) -> tuple[torch.Tensor, pd.DataFrame]:
     """Features that vary, float32 [N, F], and a table with their index (``latent``), firing frequency and size."""
-    source, block = unit.config["source"], unit.config["block"]
+    source = unit.config["source"]
     captures = unit.parents_of("harvest" if source == "untrained" else "play")
-    x = activations_of(context, captures, block)
-    if source in ("sae", "shuffled"):
-        sae = autoencoder_of(context, unit.parents_of("train_sae")[0])
+    x = activations_of(context, captures, unit.config["block"])
+    sae = autoencoder_of(context, unit.parents_of("train_sae")[0]) if source in ("sae", "shuffled") else None
+    return features(x, source, sae)
+
+
+def features(x: torch.Tensor, source: str, sae: Autoencoder | None) -> tuple[torch.Tensor, pd.DataFrame]:
+    """The same of activations [N, d]: latents if there is an autoencoder, else components or single dimensions."""
+    if sae is not None:
         metrics = evaluate(sae, [x])
         kept = np.flatnonzero(metrics.varies)
         about = {"latent": kept, "frequency": metrics.frequency[kept], "rms": metrics.latent_rms[kept]}
         return sae.encode(x)[:, kept], pd.DataFrame(about)
-    features = principal_components([x], x.shape[1]).project(x) if source == "pca" else x
-    kept = np.flatnonzero((features.amax(0) > features.amin(0)).numpy())
-    features = features[:, kept]
-    about = {"latent": kept, "frequency": np.ones(len(kept)), "rms": features.square().mean(0).sqrt().numpy()}
-    return features, pd.DataFrame(about)
+    found = principal_components([x], x.shape[1]).project(x) if source == "pca" else x
+    kept = np.flatnonzero((found.amax(0) > found.amin(0)).numpy())
+    found = found[:, kept]
+    about = {"latent": kept, "frequency": np.ones(len(kept)), "rms": found.square().mean(0).sqrt().numpy()}
+    return found, pd.DataFrame(about)
 
 
 def autoencoder_of(context: Context, unit: Unit) -> Autoencoder:

@@ -72,7 +72,7 @@ def run(context: Context, unit: Unit) -> Publish:
         analysis = Analysis(
             job_id=job_id,
             task=study.task.name,
-            model_id=_model(session, context, source),
+            model_id=model_of(session, context, source),
             source="raw" if source == "untrained" else source,
             sae_name=unit.config["sae"],
             n=n_rollouts * context.n_decisions,
@@ -202,7 +202,8 @@ def _artifact(session: Session, context: Context, unit: Unit, name: str) -> str:
     return session.scalars(select(Artifact.blob).where(Artifact.job_id == job_id, Artifact.name == name)).one()
 
 
-def _model(session: Session, context: Context, source: str) -> int:
+def model_of(session: Session, context: Context, source: str) -> int:
+    """The row of the model whose activations a source is made of."""
     name = context.study.model.name
     if source == "untrained":
         return record_model(session, f"{name}-untrained", "", context.untrained_engine)
