@@ -18,7 +18,7 @@ from tdlens.record import Record, leases
 from tdlens.record.leases import Claim
 
 PROVENANCE = {"git_commit": "0" * 40, "git_dirty": False, "versions": {}, "device": "cpu"}
-DEADLINE = 60.0
+DEADLINE = 180.0
 """Seconds within which anything here happens on a machine that is merely busy."""
 SOURCE = """
 import json, os, signal, sys, time

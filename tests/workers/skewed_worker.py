@@ -1,12 +1,14 @@
 """A worker as a process of its own: the real supervisor and ledger, and computing that only takes its time.
 
-``python -m tests.workers.skewed_worker STUDY_ID LEASE SECONDS`` claims one unit, computes for SECONDS, and publishes.
+``python -m tests.workers.skewed_worker STUDY_ID LEASE BEAT FILE`` claims one unit, computes until FILE is there, and
+publishes. BEAT is how many seconds lie between two heartbeats at most.
 """
 
 from __future__ import annotations
 
 import sys
 
+from jobs.worker import supervisor
 from jobs.worker.assignment import Assignment
 from jobs.worker.supervisor import Supervisor
 from tdlens.record import Record
@@ -18,9 +20,11 @@ SUPERSEDED = 3
 """Exit code when publishing was refused."""
 
 
-def main(study_id: int, lease: float, seconds: float) -> int:
+def main(study_id: int, lease: float, beat: float, file: str) -> int:
+    supervisor.SIGN = beat
     record = Record.open(Settings.from_environment())
-    act = f"time.sleep({seconds}); send('note', text='computed'); let_go('published'); sys.exit(0)"
+    wait = f"while not os.path.exists({file!r}):\n    time.sleep(0.05)\n"
+    act = wait + "send('note', text='computed'); let_go('published'); sys.exit(0)"
     acts = Acts(record, study_id, (act,), lease)
 
     def say(line: str) -> None:
@@ -34,4 +38,4 @@ def main(study_id: int, lease: float, seconds: float) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])))
+    sys.exit(main(int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]), sys.argv[4]))

@@ -30,7 +30,7 @@ def asked(*_):
     sys.exit(0)
 signal.signal(signal.SIGTERM, asked)
 print("ready", flush=True)
-time.sleep(120)
+time.sleep(600)
 """
 STUBBORN = SLEEPS.replace("    sys.exit(0)", "    asked.times += 1\n    asked.times < 2 or sys.exit(0)").replace(
     "signal.signal(", "asked.times = 0\nsignal.signal(", 1

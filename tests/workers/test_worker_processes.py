@@ -7,11 +7,13 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from jobs.executors.submission import record_study
 from jobs.study import load
@@ -23,6 +25,7 @@ from tests.faults.preloaded import Preloaded
 from tests.faults.preloaded import Process as Started
 from tests.tiny_study import NAME, Workplace, dump, finished, workplace
 from tests.workers.fake_process import DEADLINE, until
+from tests.workers.halting import halt
 
 LEASE = 4.0
 
@@ -77,8 +80,7 @@ class Place:
         while time.monotonic() < end:
             for job in self.jobs():
                 if job.state == "leased" and psutil.pid_exists(computing(job)):
-                    os.kill(computing(job), signal.SIGSTOP)
-                    time.sleep(0.1)  # what it had sent to the database arrives
+                    halt(partial(os.kill, computing(job)), self.record)
                     now = self.job(job.id)
                     if (now.state, now.attempt) == ("leased", job.attempt):
                         return now
@@ -113,25 +115,16 @@ def place(preloaded: Preloaded, tmp_path_factory: pytest.TempPathFactory) -> Ite
             record.close()
 
 
-def renewed(place: Place) -> bool:
-    """Whether the lease of the unit in progress is renewed before the unit is done; some are done too soon."""
-    held = place.caught()
-    while (now := place.job(held.id)).state == "leased":
-        if now.lease_until > held.lease_until:
-            return True
-        time.sleep(0.1)
-    return False
-
-
 @pytest.mark.slow
 def test_a_study_survives_its_workers(place: Place, tmp_path_factory: pytest.TempPathFactory) -> None:
     first = place.worker()  # before there is anything to do
     with_state(place, "waiting")
     record_study(place.record, load(place.work.study))
 
-    until(lambda: renewed(place), "a heartbeat")()
     unit = place.caught()
-    time.sleep(LEASE)
+    assert unit.lease_until is not None
+    longer = unit.lease_until + timedelta(seconds=LEASE)
+    until(lambda: place.job(unit.id).lease_until > longer, "heartbeats")()
     assert place.job(unit.id).state == "leased", "its supervisor lives"
     os.kill(computing(unit), signal.SIGKILL)
     until(lambda: place.job(unit.id).state == "done", "the second attempt")()
@@ -146,7 +139,7 @@ def test_a_study_survives_its_workers(place: Place, tmp_path_factory: pytest.Tem
 
     late = place.worker()
     unit = place.caught()
-    late.process.send_signal(signal.SIGSTOP)
+    halt(late.process.send_signal, place.record)
     helper = place.worker(NAME)
     assert helper.ended() == 0 and place.done()
     after = place.job(unit.id)
@@ -208,10 +201,13 @@ def test_an_interrupted_local_run_leaves_nothing_leased(place: Place) -> None:
         return record is not None and int(record.query("SELECT count(*) AS n FROM job WHERE state='done'").n.item()) > 2
 
     until(some_done, "units")()
-    os.killpg(process.pid, signal.SIGINT)
+    assert record is not None
+    with record.session() as session:  # so that no unit is published meanwhile
+        assert session.scalar(select(func.count()).where(Job.state != "done")), "all was done before the interrupt"
+        os.killpg(process.pid, signal.SIGINT)
     code, said = process.wait(timeout=2 * DEADLINE), output.read_text()
     assert code == 130, said
-    assert record is not None and "Traceback" not in said
+    assert "Traceback" not in said
     assert set(record.query("SELECT state FROM job").state) <= {"done", "pending"}
     assert set(record.query("SELECT state FROM v_worker").state) == {"stopped"}
     logs = [path.read_text() for path in (home / "logs").rglob("worker-*.log")]

@@ -6,10 +6,9 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from jobs.stage import Publish, Unit
@@ -153,17 +152,14 @@ def test_nobody_waits_for_or_takes_a_unit_that_a_late_worker_is_publishing(recor
 def test_a_worker_that_is_stopped_while_it_publishes_locks_its_unit_for_a_while_only(
     record: Record, second: Record
 ) -> None:
-    impatient = make_url(record.settings.database_url).update_query_dict(
-        {"options": "-c idle_in_transaction_session_timeout=500ms"}
-    )
-    settings = replace(record.settings, database_url=impatient.render_as_string(hide_password=False))
-    frozen, other = bench(Record.open(settings)), bench(second)
+    frozen, other = bench(record), bench(second)
     compute = frozen.stage.run
 
     def run(context: object, unit: Unit) -> Publish:
         insert = compute(context, unit)  # type: ignore[arg-type]
 
         def stopped(session: Session, job_id: int) -> None:
+            session.execute(text("SET LOCAL idle_in_transaction_session_timeout = '500ms'"))
             lapse_it.set()
             assert finished.wait(DEADLINE)
             insert(session, job_id)
@@ -192,7 +188,6 @@ def test_a_worker_that_is_stopped_while_it_publishes_locks_its_unit_for_a_while_
     thread.join()
     assert frozen.watch.outcomes == ["superseded"]
     assert results(record) == [("0", "result", b"result of 0")] and job(record).attempt == 2
-    frozen.record.close()
 
 
 def test_two_workers_share_a_study_and_no_unit_is_done_twice(record: Record) -> None:
