@@ -31,6 +31,8 @@ from tests.jobs.small_study import QUICK, TOP, VARIANTS, WHOLE, context_of, mode
 
 ALL = {stage.NAME for stage in STAGES}
 LATE = {"rank", "intervene"}
+on_one_database = pytest.mark.parametrize("record", ["sqlite"], indirect=True)
+"""For what no database decides: their own tests, and the others here, say that both tell it the same."""
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +159,7 @@ def test_a_second_run_computes_nothing_and_a_changed_cut_only_what_uses_it(base:
     assert len(kept) == rows["coverage"] and kept.max() <= 3 * (TOP - 2)
 
 
+@on_one_database
 def test_another_seed_is_another_study_from_the_first_rollout_on(base: Path, record: Record) -> None:
     first = run(study(base, QUICK), record)
     texts = set(record.query("SELECT transcript FROM rollout WHERE policy = 'model'").transcript)
@@ -181,6 +184,7 @@ def test_studies_share_what_they_have_in_common(base: Path, record: Record) -> N
     assert len(views) == 2 and views.n.nunique() == 1
 
 
+@on_one_database
 def test_a_title_is_no_part_of_what_a_study_is(base: Path, record: Record) -> None:
     first = run(study(base, QUICK, title="One"), record)
     other = run(study(base, QUICK, title="Another"), record)
@@ -202,6 +206,7 @@ def test_results_of_changed_code_replace_those_before(
     assert count(record, "v_job WHERE stage = 'behaviour'") == 1
 
 
+@on_one_database
 def test_the_user_is_told_of_every_stage_in_order(base: Path, record: Record) -> None:
     def told() -> list[str]:
         heard = io.StringIO()
@@ -215,6 +220,7 @@ def test_the_user_is_told_of_every_stage_in_order(base: Path, record: Record) ->
 # --- failing
 
 
+@on_one_database
 @pytest.mark.parametrize(
     ("error", "said"),
     [
@@ -327,6 +333,7 @@ def test_the_same_attempt_number_of_another_owner_publishes_nothing_either(
     assert both.n == both.different > 0
 
 
+@on_one_database
 def test_another_workers_unit_is_waited_for(base: Path, record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     first = run(study(base, QUICK), record)
     seize(record, "behaviour", "elsewhere:1:1", 60)
@@ -356,6 +363,7 @@ def test_a_unit_of_a_process_that_is_gone_is_taken_over_at_once(base: Path, reco
     assert jobs(record)["behaviour"].attempt == 3
 
 
+@on_one_database
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), DiskFull("the disk is full", "make room")])
 def test_a_unit_that_is_not_to_blame_goes_back_in_line(
     base: Path, record: Record, monkeypatch: pytest.MonkeyPatch, error: BaseException
@@ -373,6 +381,7 @@ def test_a_unit_that_is_not_to_blame_goes_back_in_line(
     assert run(study(base, QUICK), record).computed == 1
 
 
+@on_one_database
 def test_a_done_job_is_never_computed_again(base: Path, record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     run(study(base, QUICK), record)
     for stage in (play, signals, behaviour):
@@ -380,6 +389,7 @@ def test_a_done_job_is_never_computed_again(base: Path, record: Record, monkeypa
     assert run(study(base, QUICK), record).computed == 0
 
 
+@on_one_database
 def test_a_task_that_tells_a_rollout_otherwise_than_recorded_is_noticed(base: Path, record: Record) -> None:
     wanted: Study = study(base, QUICK, correlate={"controls": ["untrained"], "permutations": 19})
 
