@@ -9,11 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from envs import graph_walk, grid_world, two_step
 from envs.game import Game
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
     """How to make the rollouts of a task.
 
@@ -26,6 +29,7 @@ class Task:
         decision_word: the word whose last token is recorded.
         agents: names of the signal sources that apply.
         teacher_forced: the task tells what another did, and the model only predicts it.
+        links: which actions are possible in each state [n_states, n_actions], where not all of them are.
         words: what the task names things by, where every rollout draws its own; the model must know them as single
             tokens, and its choice of them is the setting ``words``.
     """
@@ -38,6 +42,7 @@ class Task:
     decision_word: str
     agents: tuple[str, ...]
     teacher_forced: bool = False
+    links: NDArray[np.bool_] | None = None
     words: tuple[str, ...] = ()
 
 
@@ -70,6 +75,7 @@ TASKS: dict[str, Task] = {
         decision_word=graph_walk.DECISION_WORD,
         agents=("successor", "transition_model", "neighbour_mixing", "clock"),
         teacher_forced=True,
+        links=graph_walk.ADJACENCY,
         words=graph_walk.WORDS,
     ),
 }

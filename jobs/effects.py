@@ -43,6 +43,8 @@ def paired(metric: str, lesioned: Array, intact: Array, weights: Array, *, total
         total: sum over rollouts rather than mean.
     """
     both = ~(np.isnan(lesioned) | np.isnan(intact))
+    if not both.any():
+        return Effect(metric, np.nan, np.nan, np.nan, np.nan)
     n = len(lesioned) if total else 1
     value, baseline = (float(values[both].mean()) * n for values in (lesioned, intact))
     difference = np.where(both, lesioned - intact, 0.0)
@@ -86,6 +88,46 @@ def nll_under(
             for t, own in zip(rollouts, scored, strict=True)
         ]
     )
+
+
+LATE = 3 / 8
+"""Share of the decisions, the last ones, over which ``p_chosen_late`` is a mean: 200 to 319 of the paper's 320."""
+
+
+def predictions(
+    rollouts: Sequence[Transitions], probabilities: Array, links: NDArray[np.bool_] | None = None
+) -> dict[str, Array]:
+    """How well a model foretells the actions that it reads, each measure [R].
+
+    Args:
+        rollouts: what was done.
+        probabilities: of each action before each decision, [R, T, A].
+        links: which actions are possible in each state [n_states, A], where not all of them are.
+
+    Returns:
+        Means over decisions of the probability of the action that came (``p_chosen``; ``p_chosen_late`` late in the
+        rollout), of its logarithm, of whether it was the most probable one (``accuracy``) and, with ``links``, of
+        the probability that the possible ones have together (``neighbour_mass``).
+    """
+    action = np.array([t.action for t in rollouts])
+    chosen = np.take_along_axis(probabilities, action[:, :, None], axis=-1)[:, :, 0]
+    late = round(LATE * action.shape[1])
+    found = {
+        "p_chosen": chosen.mean(1),
+        "log_p_chosen": np.log(np.maximum(chosen, np.finfo(np.float32).tiny)).mean(1),
+        "p_chosen_late": chosen[:, -late:].mean(1),
+        "accuracy": (probabilities.argmax(-1) == action).mean(1),
+    }
+    if links is not None:
+        possible = links[np.array([t.state for t in rollouts])]
+        found["neighbour_mass"] = (probabilities * possible).sum(-1).mean(1)
+    return found
+
+
+def total_variation(probabilities: Array, intact: Array) -> Array:
+    """How far the probabilities of the actions lie apart at each decision, as total variation: [R, T, A] to [R, T]."""
+    moved: Array = np.abs(probabilities - intact).sum(-1) / 2
+    return moved
 
 
 @dataclass(frozen=True)

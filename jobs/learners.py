@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from envs import Task
-from envs.agents import MatrixSource, Myopic, QLearning, QLearningConfig, RandomRewards, Successor, signal_sources
+from envs.agents import (
+    STATE_LEARNERS,
+    MatrixSource,
+    Myopic,
+    QLearning,
+    QLearningConfig,
+    RandomRewards,
+    Successor,
+    signal_sources,
+)
 from envs.agents.agent import SignalSource
 from jobs.sections import SignalsSection
 
@@ -25,6 +34,14 @@ def sources(section: SignalsSection, task: Task) -> list[SignalSource]:
 def matrix_sources(section: SignalsSection, task: Task) -> list[MatrixSource]:
     """Those of the study's sources that give a matrix for every rollout."""
     return [source for source in sources(section, task) if isinstance(source, MatrixSource)]
+
+
+def learned_signals(section: SignalsSection, task: Task) -> list[str]:
+    """All signals of the study's sources that learn values, or where states lead; not those of their rivals."""
+    learners = {QLearning.name, Myopic.name, RandomRewards.name, *STATE_LEARNERS}
+    found = [source for source in sources(section, task) if source.name in learners]
+    matrices = [name for source in found if isinstance(source, MatrixSource) for name in source.describe_matrices()]
+    return [*(name for source in found for name in source.describe()), *matrices]
 
 
 def myopic_learner(section: SignalsSection, actions: Sequence[str]) -> Myopic:

@@ -18,7 +18,7 @@ from tdlens.errors import UserError
 Q = ("q_left", "q_right", "q_max")
 RL = ("td_error", "myopic_error", *Q)
 SIGNALS = ("td_error", "step", "myopic_error", *Q[:2])
-BLOCKS, LATENTS = (2, 3, 5), 16
+BLOCKS, LATENTS, N_BLOCKS = (2, 3, 5), 16, 6
 COLUMNS = {"r": "r_selection", "r_partial": "r_partial_selection"}
 """What a choice looks at: never the half that is held out."""
 
@@ -63,7 +63,8 @@ def expected(made: pd.DataFrame, wanted: InterventionSection) -> tuple[int, list
 
 
 def choose(wanted: InterventionSection, made: pd.DataFrame) -> Selection:
-    return select(wanted, made, q_signals=Q, rl_signals=RL)
+    (found,) = select(wanted, made, n_blocks=N_BLOCKS, q_signals=Q, rl_signals=RL)
+    return found
 
 
 def column_of(made: pd.DataFrame, wanted: InterventionSection, block: int, signal: str) -> dict[int, float]:

@@ -21,13 +21,15 @@ from envs.game import Step
 from jobs.context import Context
 from jobs.inference.models import load_engine
 from jobs.inference.play import play
+from jobs.interventions import later_blocks
+from jobs.interventions.edits import edits_of
 from jobs.pipeline import plan_study
 from jobs.published import curve
 from jobs.reading import read_rollouts
 from jobs.selection import Selection
 from jobs.stage import Unit
-from jobs.stages import intervene
 from jobs.stages.correlate import autoencoder_of
+from jobs.stages.intervene import resamples
 from sae.autoencoder import Autoencoder
 from sae.checkpoint import from_bytes
 from sae.metrics import evaluate
@@ -536,15 +538,15 @@ def test_a_random_direction_moves_the_stream_as_far_as_the_latents_and_elsewhere
     x = done.activations(chosen.block)
     changes = []
     for name in ("zero", "random_direction"):
-        (edit,) = intervene.edits_of(context, units[name], sections[name], chosen)
+        (edit,) = edits_of(context, units[name], sections[name], [chosen])
         changes.append(edit(x) - x)
     torch.testing.assert_close(changes[0].norm(dim=1), changes[1].norm(dim=1), rtol=1e-3, atol=1e-4)
     alike = torch.cosine_similarity(*changes, dim=1)[changes[0].norm(dim=1) > 0.1]
     assert len(alike) > 20 and alike.abs().max() < 0.9
     drawn = [sections["random_direction"].model_copy(update={"draw": draw}) for draw in range(3)]
-    directions = [intervene.edits_of(context, units["random_direction"], one, chosen)[0].direction for one in drawn]
+    directions = [edits_of(context, units["random_direction"], one, [chosen])[0].direction for one in drawn]
     assert (torch.stack(directions) @ torch.stack(directions).T - torch.eye(3)).abs().max() < 0.9
-    assert intervene.edits_of(context, units["zero"], sections["zero"], replace(chosen, latents=())) == []
+    assert edits_of(context, units["zero"], sections["zero"], [replace(chosen, latents=())]) == []
     p = done.rows("SELECT p_chosen, intervention FROM v_step WHERE intervention IN ('zero', 'random_direction')")
     zero, random = (p[p.intervention == name].p_chosen.to_numpy() for name in ("zero", "random_direction"))
     assert np.abs(zero - random).max() > 1e-4
@@ -573,13 +575,14 @@ def test_autoencoders_are_verified_once_however_many_batches_and_interventions(
         read[unit.key] += 1
         return autoencoder_of(context, unit)
 
-    monkeypatch.setattr(intervene, "autoencoder_of", counting)
+    monkeypatch.setattr(later_blocks, "autoencoder_of", counting)
     units = [unit for unit in plan_study(context).of("intervene") if unit.key in ("zero", "clamp")]
     for unit in units:
         games = context.games(VARIANTS[0])
-        later = intervene.LaterBlocks(context, unit, ("td_error",), games)
-        play(context.engine, games, capture=context.blocks, take=later.take, seed=0, batch_size=2)
-        later.differences(intervene.resamples(len(games), 10, 0))
+        later = later_blocks.Signals(context, unit, ("td_error",))
+        take = later_blocks.taking(games, [later])
+        play(context.engine, games, capture=context.blocks, take=take, seed=0, batch_size=2)
+        later.differences(resamples(len(games), 10, 0))
     trained = {parent.key for unit in units for parent in unit.parents_of("train_sae")}
     assert len(trained) >= BLOCKS and read == dict.fromkeys(trained, 1)
 

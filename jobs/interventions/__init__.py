@@ -1,0 +1,1 @@
+"""What the stage ``intervene`` is made of: candidates and edits of latents, and what an edit does, here and later."""
