@@ -10,7 +10,21 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from jobs.cli import backup, database, doctor, fsck, latents, plan, projection, reference, run, sql, status, worker
+from jobs.cli import (
+    backup,
+    database,
+    doctor,
+    fsck,
+    import_published,
+    latents,
+    plan,
+    projection,
+    reference,
+    run,
+    sql,
+    status,
+    worker,
+)
 from jobs.cli.console import say_error
 from tdlens import __version__
 from tdlens.errors import DiskFull, UserError
@@ -80,7 +94,10 @@ app = typer.Typer(
     with its remedy; 130 interrupted.
     """,
 )
-for module in (run, plan, worker, status, sql, latents, projection, database, doctor, fsck, backup, reference):
+for module in (
+    *(run, plan, worker, status, sql, latents, projection),
+    *(import_published, database, doctor, fsck, backup, reference),
+):
     register: Callable[[typer.Typer], None] = module.add_to
     register(app)
 

@@ -93,7 +93,8 @@ def _study(settings: Settings, name: str | None) -> str:
     ran = query(
         settings,
         "SELECT v_study.study AS study, max(v_job.started) AS last FROM v_study"
-        " LEFT JOIN v_job ON v_job.study = v_study.study GROUP BY v_study.study ORDER BY last DESC",
+        " LEFT JOIN v_job ON v_job.study = v_study.study AND v_job.stage <> 'import'"
+        " GROUP BY v_study.study ORDER BY max(v_job.started) IS NULL, last DESC",
     )
     known = list(ran.study)
     if not known:

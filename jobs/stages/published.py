@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from sqlalchemy.orm import Session
 
 from envs.agents import QLearning, QLearningConfig, Transitions
-from envs.game import TERMINAL, Step
-from envs.two_step import STANDARD_POINTS, START
+from envs.game import Step
+from envs.two_step import STANDARD_POINTS
 from jobs.context import Context
-from jobs.published import curve
+from jobs.published.runs import example_runs, two_steps
 from jobs.recording import record_rollouts, record_signals, record_task, replay_sources
 from jobs.stage import Plan, Publish, Unit
 
@@ -30,7 +30,8 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
     """One unit, in Two-Step studies only."""
     if context.study.task.name == "two_step":
         learner = {"alpha": 0.1, "gamma": 0.99, "window": 4, "other_windows": list(OTHER_WINDOWS)}
-        yield Unit(NAME, "figures 3 and 7", learner)
+        # version 1 did not mark the choices of the random policy as forced
+        yield Unit(NAME, "figures 3 and 7", learner, version=2)
 
 
 def run(context: Context, unit: Unit) -> Publish:
@@ -62,22 +63,12 @@ def _fig7() -> list[Step]:
     return [
         step
         for episode, (branch, leaf) in enumerate(FIG7_EPISODES)
-        for step in _episode(episode, branch, branch, leaf, STANDARD_POINTS[branch][leaf])
+        for step in two_steps(episode, branch, branch, leaf, STANDARD_POINTS[branch][leaf])
     ]
 
 
 def _fig3() -> dict[tuple[str, str], list[list[Step]]]:
     runs: dict[tuple[str, str], list[list[Step]]] = {}
-    for (variant, _), rows in curve("td_in_llms", "fig3_runs").groupby(["variant", "run"], sort=True):
-        columns = rows[["episode", "first_action", "branch", "second_action", "reward"]]
-        steps = [step for row in columns.itertuples(index=False) for step in _episode(*map(int, row))]
-        runs.setdefault((str(variant), "fig 3"), []).append(steps)
+    for run in example_runs():
+        runs.setdefault((run.variant, "fig 3"), []).append(run.steps)
     return runs
-
-
-def _episode(episode: int, first: int, branch: int, second: int, points: int) -> tuple[Step, Step]:
-    fruit = 1 + branch
-    return (
-        Step(episode, START, first, 0.0, fruit, False, False),
-        Step(episode, fruit, second, float(points), TERMINAL, True, False),
-    )

@@ -28,6 +28,7 @@ from tests.tiny_study import Workplace
 COMMANDS = (
     *("run", "status", "sql", "show latents", "report", "ui", "sync-mlflow", "db upgrade", "db check", "db script"),
     *("plan", "worker", "doctor", "fsck", "gc", "backup", "restore", "train-reference", "evaluate-reference"),
+    "import-published",
 )
 
 
@@ -292,3 +293,22 @@ def test_doctor_names_jobs_of_no_study_and_repair_forgets_them(copied: Workplace
     record.close()
     again = invoke(copied, "run", "tiny.toml", "--no-report", "--no-mlflow")
     assert again.exit_code == 0 and "jobs of no study" in invoke(copied, "doctor").stdout
+
+
+def test_import_published(fresh: Workplace, invoke: Invoke) -> None:
+    first = invoke(fresh, "import-published", "demircan2025")
+    assert first.exit_code == 0 and "imported" in first.stderr
+    lines = {line.split("  ")[0]: line for line in first.stdout.splitlines()}
+    sql = "SELECT value, ci_low, ci_high FROM v_block_measure WHERE signal = 'td_error' AND measure = 'r_partial[step]'"
+    (shown,) = pd.read_csv(io.StringIO(invoke(fresh, "sql", sql, "--format", "csv").stdout)).itertuples(index=False)
+    given_step = lines["Latent with TD error, given step"]
+    assert all(f"{number:+.2f}" in given_step for number in shown)
+    second = invoke(fresh, "import-published", "demircan2025")
+    assert "already there" in second.stderr and second.stdout == first.stdout
+    refused = invoke(fresh, "import-published", "demircan")
+    assert refused.exit_code == 2 and "did you mean demircan2025" in refused.stderr
+
+
+def test_published_results_are_not_the_study_that_ran_last(copied: Workplace, invoke: Invoke) -> None:
+    invoke(copied, "import-published", "demircan2025")
+    assert "tiny" in invoke(copied, "show", "latents", "--signal", "td_error").stdout

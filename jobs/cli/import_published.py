@@ -1,0 +1,84 @@
+"""``tdlens import-published``: others' results as rows, analysed as one's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobs.cli.console import messages, output, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.table import Table
+
+    from jobs.published.summary import Answer
+    from tdlens.record import Record
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("import-published")(import_published)
+
+
+def import_published(
+    publication: Annotated[str, typer.Argument(metavar="PUBLICATION", help="demircan2025", show_default=False)],
+) -> None:
+    """
+    Put a publication's curves and example runs into the record, and analyse the runs as a study's own play is.
+
+    **demircan2025**: every published curve of Llama 3 70B, and 6 of the 18 example runs of its Fig 3: choices, rewards,
+    TD error and block-34 latent, decoded from the vector graphics. They become a study of that name: rollouts whose
+    policy is *published*, learning signals, behaviour models fitted to the choices, and the latent's correlations with
+    the signals, also given the step. A second import finds them there.
+
+    **Examples**
+
+    $ tdlens import-published demircan2025
+
+    $ tdlens sql "SELECT * FROM v_published_point WHERE figure = 'fig4_A_D_paction'"
+    """
+    from jobs.published.importing import import_published as insert
+    from tdlens.record import Record
+    from tdlens.settings import Settings
+
+    record = Record.open(Settings.from_environment())
+    try:
+        new = insert(record, publication)
+        messages().print(f"[bold]{publication}[/]: {'imported' if new else 'already there'}")
+        _show(record)
+    finally:
+        record.close()
+
+
+def _show(record: Record) -> None:
+    from jobs.published.summary import BEHAVIOUR, CORRELATIONS, SCALING, behaviour, correlations
+
+    measured, fitted = record.query(CORRELATIONS), record.query(BEHAVIOUR)
+    n, choices = fitted.n_rollouts.max(), fitted.n_choices.max()
+    console = output()
+    console.print(_table("Llama 3 70B, block 34", f"r, {n} runs", "all 18 runs", correlations(measured)))
+    console.print()
+    console.print(_table("NLL less Q-learning's", f"nats, {choices} choices", "published", behaviour(fitted)))
+    about = messages()
+    about.print(f"\n{SCALING}\nNext:", soft_wrap=True)
+    for question in (CORRELATIONS, BEHAVIOUR, "SELECT * FROM v_published_point"):
+        about.print(f'  tdlens sql "{question}"', soft_wrap=True)
+
+
+def _table(what: str, value: str, published: str, answers: Iterable[Answer]) -> Table:
+    columns = (what, value, "95 % over runs", published)
+    cells = [
+        (answer.question, _number(answer.value), _interval(answer.low, answer.high), _number(answer.published))
+        for answer in answers
+    ]
+    return table(columns, cells, numeric=columns[1:])
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or value != value else f"{value:+.2f}"
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return f"[{_number(low)}, {_number(high)}]" if _number(low) else ""
