@@ -244,7 +244,7 @@ def test_ui_serves_the_runs_on_loopback(done: Workplace) -> None:
             data=b'{"max_results": 10}',
             headers={"Content-Type": "application/json"},
         )
-        for _ in range(300):
+        for _ in range(3000):  # a busy machine takes its time
             assert process.poll() is None
             try:
                 answer = json.load(urllib.request.urlopen(request, timeout=5))

@@ -28,12 +28,12 @@ def test_sigterm_puts_the_unit_of_a_run_back_in_line(fresh: Workplace, preloaded
     record = fresh.record()
     training = f"{HELD} AND stage = 'train_sae'"
     try:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while record.query(training).n.item() == 0:
             assert process.poll() is None and time.monotonic() < end, output.read_text()
             time.sleep(0.1)
         process.terminate()
-        code, said = process.wait(timeout=60), output.read_text()
+        code, said = process.wait(timeout=300), output.read_text()
     finally:
         process.kill()
         process.wait()
