@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +46,7 @@ class ReferenceConfig:
     """Attention heads a block."""
     d_mlp: int = 384
     """Width of the gated MLP."""
-    steps: int = 3100
+    steps: int = 2700
     """Optimiser steps."""
     tokens: Mapping[str, int] = field(
         default_factory=lambda: {"two_step": 1700, "grid_world": 2400, "graph_walk": 3000}
@@ -56,6 +56,9 @@ class ReferenceConfig:
     """Lengths of the grid and graph histories, as shares of the study's 320 moves and 400 steps; one a step."""
     long_after: float = 0.35
     """Share of the training before which the longest of them isn't used."""
+    repeats: float = 0.1
+    """Share of the training, at its beginning, in which walks on graphs are short and repeat themselves: within some
+    200 steps this teaches to look up what came last time, which walks on the study's graph hardly do."""
     muon_rate: float = 5e-3
     """Peak rate of Muon, which trains the blocks' matrices; scaled to AdamW's root mean square."""
     adamw_rate: float = 3e-3
@@ -192,11 +195,13 @@ def _batches(config: ReferenceConfig, rng: np.random.Generator) -> Iterator[dict
     for step in range(config.steps):
         usable = config.contexts if step >= config.long_after * config.steps else config.contexts[:-1]
         share = usable[int(rng.integers(len(usable)))]
-        moves, walk = round(share * grid_world.GRID.steps), round(share * WALK.steps)
+        moves, walk, graphs = round(share * grid_world.GRID.steps), round(share * WALK.steps), config.graph_walk
+        if step < config.repeats * config.steps:
+            walk, graphs = WALK.steps // 10, replace(graphs, community=0.0, followers=(1, 1))
         length |= {"grid_world": 4 * moves, "graph_walk": 2 * walk}
         n = {task: max(1, round(config.tokens[task] / tokens)) for task, tokens in length.items()}
         yield {
             "two_step": two_step.generate(n["two_step"], rng, config.two_step),
             "grid_world": grid_world.generate(n["grid_world"], moves, rng, config.grid_world),
-            "graph_walk": graph_walk.generate(n["graph_walk"], walk, rng, config.graph_walk),
+            "graph_walk": graph_walk.generate(n["graph_walk"], walk, rng, graphs),
         }
