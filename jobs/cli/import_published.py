@@ -70,15 +70,15 @@ def _show(record: Record) -> None:
 def _table(what: str, value: str, published: str, answers: Iterable[Answer]) -> Table:
     columns = (what, value, "95 % over runs", published)
     cells = [
-        (answer.question, _number(answer.value), _interval(answer.low, answer.high), _number(answer.published))
+        (answer.question, _number(answer.value), _interval(answer.interval), _number(answer.published))
         for answer in answers
     ]
     return table(columns, cells, numeric=columns[1:])
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None or value != value else f"{value:+.2f}"
+    return "" if value is None else f"{value:+.2f}"
 
 
-def _interval(low: float | None, high: float | None) -> str:
-    return f"[{_number(low)}, {_number(high)}]" if _number(low) else ""
+def _interval(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f"[{interval[0]:+.2f}, {interval[1]:+.2f}]"

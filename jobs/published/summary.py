@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import pandas as pd
@@ -26,9 +27,8 @@ class Answer:
 
     question: str
     value: float
-    low: float | None
-    high: float | None
-    """95 % interval over runs."""
+    interval: tuple[float, float] | None
+    """At 95 %, over runs."""
     published: float | None
 
 
@@ -42,7 +42,7 @@ _CORRELATIONS = (
     ("… given log step", "td_error", "r_partial[log_step]", None),
     ("… given step and log step", "td_error", "r_partial[step,log_step]", None),
     (
-        "… given step, which pick, last reward, highest so far",
+        "… given step, pick, last and highest reward",
         "td_error",
         "r_partial[step,is_second_pick,last_reward,max_so_far]",
         None,
@@ -65,7 +65,8 @@ def correlations(measured: pd.DataFrame) -> list[Answer]:
     for question, signal, measure, headline in _CORRELATIONS:
         row = found[signal, measure]
         beside = published[headline].value if headline else None
-        answers.append(Answer(question, row.value, row.ci_low, row.ci_high, beside))
+        interval = None if math.isnan(row.ci_low) else (row.ci_low, row.ci_high)
+        answers.append(Answer(question, row.value, interval, beside))
     return answers
 
 
@@ -78,5 +79,5 @@ def behaviour(fitted: pd.DataFrame) -> list[Answer]:
         name, n = row.behaviour_model, row.n_choices
         if name != "q_learning":
             beside = (published[_FITTED[name]].value - reference) / SCORED if name in _FITTED else None
-            answers.append(Answer(name, row.nll_minus_q / n, row.ci_low / n, row.ci_high / n, beside))
+            answers.append(Answer(name, row.nll_minus_q / n, (row.ci_low / n, row.ci_high / n), beside))
     return answers
