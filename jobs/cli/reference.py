@@ -29,7 +29,8 @@ def train_reference(
     """
     Train the reference model from scratch on histories of simulated reinforcement learners.
 
-    Next-token prediction only; about 75 minutes of one core at the default size. The result is an ordinary Hugging Face model: use it with **tdlens run … --model FOLDER**.
+    Next-token prediction only; about 75 minutes of one core at the default size. The result is an ordinary
+    Hugging Face model: use it with **tdlens run … --model FOLDER**.
 
     **Example**
 
