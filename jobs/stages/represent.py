@@ -138,8 +138,8 @@ class Design:
         return x.view(*self.states.shape, x.shape[1])
 
     def followed(self, x: torch.Tensor) -> Iterator[Measurement]:
-        """The largest r over features x [R, T, F], averaged over states, as it is and given the covariates."""
-        for measure, given in (("max_r", None), ("max_r_partial", self.covariates)):
+        """The largest r over features x [R, T, F], averaged over states, as it is and given what could feign it."""
+        for measure, given in self.given.items():
             yield from self._of_pairs(measure, paired_largest(x, self.signals, given, strata=self.groups))
 
     def structure(self, x: torch.Tensor) -> Iterator[Measurement]:
@@ -209,6 +209,18 @@ class Design:
     def covariates(self) -> Floats:
         """[R, T, C]"""
         return signals_of(self.context, self.unit, self.context.study.correlate.covariates)
+
+    @property
+    def given(self) -> dict[str, Floats | None]:
+        """By measure: what is held constant, [R, T, C]: nothing, the covariates, or these and the two last states.
+
+        An SR-TD error is first of all 1 in the column of the state left, and a row of M that of the state entered: a
+        feature that knows the name alone correlates with both.
+        """
+        entered = np.eye(self.n_states)[self.states]
+        left = np.concatenate([np.zeros_like(entered[:, :1]), entered[:, :-1]], axis=1)
+        names = np.concatenate([self.covariates, entered, left], axis=2)
+        return {"max_r": None, "max_r_partial": self.covariates, "max_r_given_states": names}
 
     @cached_property
     def nearness(self) -> dict[str, Floats]:

@@ -35,6 +35,7 @@ Floats = NDArray[np.float64]
 N, BLOCKS = 15, (1, 3)
 SIGNALS = ("sr", "sr_error", "transition", "surprise", "mixing")
 COVARIATES = ("step", "log_step")
+MEASURES = ("max_r", "max_r_partial", "max_r_given_states")
 WALK: dict[str, Any] = copy.deepcopy(GRAPH) | {
     "capture": {"blocks": list(BLOCKS)},
     "correlate": {"permutations": 39, "controls": ["raw", "untrained", "shuffled"]},
@@ -147,7 +148,7 @@ def test_every_source_block_and_signal_is_measured_once(done: Finished) -> None:
     found = done.measures
     assert not found.index.duplicated().any()
     sources = {"sae", "shuffled", "raw", "untrained"}
-    largest = {(s, m, k, b) for s in sources for m in ("max_r", "max_r_partial") for k in SIGNALS for b in BLOCKS}
+    largest = {(s, m, k, b) for s in sources for m in MEASURES for k in SIGNALS for b in BLOCKS}
     structure = [("cka", name) for name in SIGNALS] + [("similarity", name) for name in ("sr", "transition")]
     structure += [("decoding", "bottleneck"), ("contrast", "community")]
     assert set(found.index) == largest | {
@@ -160,19 +161,22 @@ def test_every_source_block_and_signal_is_measured_once(done: Finished) -> None:
 
 
 @pytest.mark.parametrize("source", ["sae", "raw", "untrained"])
-@pytest.mark.parametrize("measure", ["max_r", "max_r_partial"])
+@pytest.mark.parametrize("measure", MEASURES)
 @pytest.mark.parametrize("signal", ["sr_error", "transition"])
 def test_the_largest_r_and_its_null_and_shuffled_control(
     done: Finished, source: str, measure: str, signal: str
 ) -> None:
-    y, covariates = done.signals[signal], done.covariates
-    means = []
+    y, covariates, means = done.signals[signal], done.covariates, []
+    if measure == "max_r_given_states":
+        states = np.eye(N)[[rows.state for rows in done.play]]
+        before = np.stack([np.vstack([np.zeros(N), one[:-1]]) for one in states])
+        covariates = np.concatenate([covariates, states, before], axis=2)
     order = [np.arange(ROLLOUTS), *rollout_permutations(np.zeros(ROLLOUTS), 39, seed=WALK["seed"])]
     for block in BLOCKS:
         x = done.features(source, block)
         pairs = np.empty((ROLLOUTS, ROLLOUTS))
         for i, j in np.ndindex(pairs.shape):
-            given = (covariates[i], covariates[j]) if measure == "max_r_partial" else None
+            given = (covariates[i], covariates[j]) if measure != "max_r" else None
             pairs[i, j] = mean_of_largest(correlations(x[i], y[j], given))
         row = done.measures.loc[source, measure, signal, block]
         assert shown(row) == pytest.approx(interval(pairs.diagonal()), abs=1e-5)
