@@ -16,6 +16,7 @@ import pytest
 import torch
 from sqlalchemy import select
 
+from envs import TASKS
 from envs.agents import Myopic, QLearning, QLearningConfig, Transitions, signal_sources
 from envs.game import Step
 from jobs.context import Context
@@ -193,7 +194,8 @@ def test_each_batch_has_a_shard_of_its_own(done: Finished) -> None:
 def test_signals_are_the_agents_of_the_study_replaying_the_recorded_steps(done: Finished) -> None:
     assert WHOLE["signals"] == {"alpha": 0.3, "gamma": 0.9, "window": 3}  # not the defaults
     own = (QLearning(config=QLearningConfig(0.3, 0.9, 3)), Myopic(alpha=0.3, window=3))
-    learners = list((signal_sources() | {learner.name: learner for learner in own}).values())
+    sources = signal_sources() | {learner.name: learner for learner in own}
+    learners = [sources[name] for name in TASKS["two_step"].agents]
     assert set(done.signals) == {name for learner in learners for name in learner.describe()}
     names = ["episode", "state", "action", "reward", "next_state", "done", "forced"]
     for first in range(0, len(done.play), T):
