@@ -38,8 +38,8 @@ def community(node: int) -> int:
 
 
 def _adjacency() -> NDArray[np.bool_]:
-    nodes = np.arange(N_NODES)
-    linked = (nodes[:, None] // COMMUNITY_SIZE == nodes // COMMUNITY_SIZE) & (nodes[:, None] != nodes)
+    communities = np.arange(N_NODES) // COMMUNITY_SIZE
+    linked: NDArray[np.bool_] = np.equal.outer(communities, communities) & ~np.eye(N_NODES, dtype=bool)
     for first in range(0, N_NODES, COMMUNITY_SIZE):
         last, next_first = first + COMMUNITY_SIZE - 1, (first + COMMUNITY_SIZE) % N_NODES
         linked[first, last] = linked[last, first] = False
@@ -53,7 +53,7 @@ ADJACENCY = _adjacency()
 BOTTLENECKS: tuple[int, ...] = tuple(
     node
     for node in range(N_NODES)
-    if any(community(other) != community(node) for other in np.flatnonzero(ADJACENCY[node]))
+    if any(community(int(other)) != community(node) for other in np.flatnonzero(ADJACENCY[node]))
 )
 """The nodes with a link to another community."""
 
