@@ -150,29 +150,28 @@ def permutation_null(
     """Null of the pooled r of latents z [R, T, L] with signals y [R, T, S] under permuted rollouts [P, R].
 
     Observed values are in float64, the rest in float32. Temporary memory is a few times `CHUNK` numbers, and
-    at least S times the sum over strata of n^2. Raises ValueError where the permutations leave the strata.
+    at least those of the signals. Raises ValueError where the permutations leave the strata.
     """
     latents = torch.as_tensor(z)
     n_rollouts, n_decisions, n_latents = latents.shape
     groups = stratum_indices(strata, n_rollouts)
-    pairs = torch.from_numpy(_pair_rows(permutations, groups)).to(latents.device)
+    places = [torch.from_numpy(one).to(latents.device) for one in _places(permutations, groups)]
     n = n_rollouts * n_decisions
     v, v_rest = _split(torch.as_tensor(y).to(latents.device), groups)
     n_signals = v.shape[2]
     mean, sd, observed = (np.empty((n_latents, n_signals)) for _ in range(3))
     null_max = np.zeros(len(permutations))
     histogram = np.zeros(BINS, dtype=np.int64)
-    step = max(1, CHUNK // (n_signals * sum(len(rollouts) ** 2 for rollouts in groups)))
+    step = max(1, min(CHUNK // (n_signals * max(map(len, groups)) ** 2), CHUNK // n))
     for first in range(0, n_latents, step):
         here = slice(first, first + step)
         u, u_rest = _split(latents[:, :, here], groups)
         c = torch.einsum("rtl,rts->ls", u_rest, v_rest) / n
-        products, variance = _products(u_rest.float(), v_rest.float(), groups)
+        permuted, variance = _permuted(u_rest.float(), v_rest.float(), groups, places)
         spread = (variance.double().sqrt() / n).view_as(c)
         mean[here] = (torch.einsum("rtl,rts->ls", u, v) / n - c).cpu().numpy()
         sd[here] = spread.cpu().numpy()
         observed[here] = torch.where(spread > 0, c / spread, torch.nan).cpu().numpy()
-        permuted = torch.nn.functional.embedding_bag(pairs, products, mode="sum")  # [P, L * S]
         weight = torch.where(variance > 0, variance.rsqrt(), 0.0)
         permuted.mul_(weight).abs_()
         null_max = np.maximum(null_max, permuted.amax(1).cpu().numpy())
@@ -184,38 +183,40 @@ def permutation_null(
     return PermutationNull(mean, sd, observed, FamilyNull(observed, null_max, histogram, key))
 
 
-def _pair_rows(permutations: NDArray[np.int64], groups: list[Tensor]) -> NDArray[np.int64]:
-    """The row of `_products` that holds rollout i beside the one permuted to its place [P, R]."""
-    rows = np.empty_like(permutations)
-    offset = 0
+def _places(permutations: NDArray[np.int64], groups: list[Tensor]) -> list[NDArray[np.int64]]:
+    """For each stratum the place in it of the rollout that is permuted to each of its own [P, n]."""
+    places = []
     for rollouts in groups:
-        columns, size = rollouts.numpy(), len(rollouts)
+        columns = rollouts.numpy()
         chosen = permutations[:, columns]
         if not (np.sort(chosen, axis=1) == columns).all():
             raise ValueError("the permutations move rollouts between strata")
-        rows[:, columns] = offset + np.arange(size) * size + np.searchsorted(columns, chosen)
-        offset += size**2
-    return rows
+        places.append(np.searchsorted(columns, chosen))
+    return places
 
 
-def _products(u_rest: Tensor, v_rest: Tensor, groups: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """K for every two rollouts of a stratum [sum n^2, L * S], and N^2 times the variance of r_p [L * S]."""
+def _permuted(u_rest: Tensor, v_rest: Tensor, groups: list[Tensor], places: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """N r_p less its mean over permutations [P, L * S], and N^2 times the variance of r_p [L * S].
+
+    K is computed for as many rollouts of a stratum at once as fit into `CHUNK`.
+    """
     n_latents, n_signals, n_decisions = u_rest.shape[2], v_rest.shape[2], u_rest.shape[1]
-    products = u_rest.new_empty(sum(len(rollouts) ** 2 for rollouts in groups), n_latents * n_signals)
+    permuted = u_rest.new_zeros(len(places[0]), n_latents * n_signals)
     variance = u_rest.new_zeros(n_latents * n_signals)
-    offset = 0
-    for rollouts in groups:
+    for rollouts, chosen in zip(groups, places, strict=True):
         size = len(rollouts)
-        u = u_rest[rollouts].transpose(1, 2).reshape(size * n_latents, n_decisions)
         v = v_rest[rollouts].transpose(0, 1).reshape(n_decisions, size * n_signals)
-        block = products[offset : offset + size**2]
-        block.view(size, size, n_latents, n_signals).copy_(
-            (u @ v).view(size, n_latents, size, n_signals).transpose(1, 2)
-        )
-        if size > 1:
-            variance += torch.linalg.vector_norm(block, dim=0).square() / (size - 1)
-        offset += size**2
-    return products, variance
+        rows = max(1, CHUNK // (size * n_latents * n_signals))
+        for first in range(0, size, rows):
+            some = rollouts[first : first + rows]
+            u = u_rest[some].transpose(1, 2).reshape(len(some) * n_latents, n_decisions)
+            products = (u @ v).view(len(some), n_latents, size, n_signals).transpose(1, 2)
+            products = products.reshape(len(some) * size, n_latents * n_signals)
+            pairs = torch.arange(len(some), device=u.device) * size + chosen[:, first : first + rows]
+            permuted += torch.nn.functional.embedding_bag(pairs, products, mode="sum")
+            if size > 1:
+                variance += torch.linalg.vector_norm(products, dim=0).square() / (size - 1)
+    return permuted, variance
 
 
 def standardised(values: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ so halves and permutations stay within it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,9 @@ from sae.correlation import Array, StreamingCorrelation
 from sae.permutation_null import FamilyNull, permutation_null, standardised, stratum_indices
 
 Floats = NDArray[np.float64]
+
+CHUNK = 2**20
+"""Numbers of the latents that are taken at once."""
 
 
 class Interval(NamedTuple):
@@ -151,36 +155,54 @@ def correlate_rollouts(
     """All statistics of one block at once.
 
     `selection` [R] is from `split_halves`, `permutations` [P, R] from `rollout_permutations`; give every
-    block of an analysis the same two.
+    block of an analysis the same two. Latents are taken `CHUNK` numbers at a time, so that memory beyond that of
+    the arguments grows with the signals alone.
     """
     z, y, covariates = (torch.as_tensor(part) for part in (z, y, covariates))
-    pooled = correlate(z, y, covariates)
     chosen = torch.from_numpy(selection)
-    halves = [correlate(z[half], y[half], covariates[half]) for half in (chosen, ~chosen)]
-    interval = clustered_interval(z, y, strata=strata, confidence=confidence)
-    heldout = clustered_interval(z[~chosen], y[~chosen], strata=np.asarray(strata)[~selection], confidence=confidence)
-    partial = clustered_interval(
-        residuals(z, covariates), residuals(y, covariates), strata=strata, confidence=confidence
-    )
-    undefined = np.isnan(pooled.partial_r)
-    null = permutation_null(z, y, strata=strata, permutations=permutations)
-    return RolloutCorrelation(
-        r=pooled.r,
-        r_selection=halves[0].r,
-        r_heldout=halves[1].r,
-        heldout_low=heldout.low,
-        heldout_high=heldout.high,
-        r_partial=pooled.partial_r,
-        r_partial_selection=halves[0].partial_r,
-        r_partial_heldout=halves[1].partial_r,
-        partial_low=np.where(undefined, np.nan, partial.low),
-        partial_high=np.where(undefined, np.nan, partial.high),
-        ci_low=interval.low,
-        ci_high=interval.high,
-        null_mean=null.mean,
-        null_sd=null.sd,
-        z=null.z,
-        family=null.family,
-        n=pooled.n,
-        n_rollouts=len(z),
-    )
+    left = residuals(y, covariates)
+
+    def of(z: torch.Tensor) -> RolloutCorrelation:
+        pooled = correlate(z, y, covariates)
+        halves = [correlate(z[half], y[half], covariates[half]) for half in (chosen, ~chosen)]
+        interval = clustered_interval(z, y, strata=strata, confidence=confidence)
+        heldout = clustered_interval(
+            z[~chosen], y[~chosen], strata=np.asarray(strata)[~selection], confidence=confidence
+        )
+        partial = clustered_interval(residuals(z, covariates), left, strata=strata, confidence=confidence)
+        undefined = np.isnan(pooled.partial_r)
+        null = permutation_null(z, y, strata=strata, permutations=permutations)
+        return RolloutCorrelation(
+            r=pooled.r,
+            r_selection=halves[0].r,
+            r_heldout=halves[1].r,
+            heldout_low=heldout.low,
+            heldout_high=heldout.high,
+            r_partial=pooled.partial_r,
+            r_partial_selection=halves[0].partial_r,
+            r_partial_heldout=halves[1].partial_r,
+            partial_low=np.where(undefined, np.nan, partial.low),
+            partial_high=np.where(undefined, np.nan, partial.high),
+            ci_low=interval.low,
+            ci_high=interval.high,
+            null_mean=null.mean,
+            null_sd=null.sd,
+            z=null.z,
+            family=null.family,
+            n=pooled.n,
+            n_rollouts=len(z),
+        )
+
+    n_rollouts, n_decisions, n_latents = z.shape
+    size = max(1, CHUNK // (n_rollouts * n_decisions))
+    return _joined([of(z[:, :, first : first + size]) for first in range(0, max(1, n_latents), size)])
+
+
+def _joined(parts: Sequence[RolloutCorrelation]) -> RolloutCorrelation:
+    """Of latents one after the other."""
+    family, *others = (part.family for part in parts)
+    for other in others:
+        family.merge(other)
+    names = [field.name for field in fields(RolloutCorrelation) if field.name not in ("family", "n", "n_rollouts")]
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return RolloutCorrelation(**columns, family=family, n=parts[0].n, n_rollouts=parts[0].n_rollouts)

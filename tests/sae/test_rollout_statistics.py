@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from sae import permutation_null as permutation_null_module
+from sae import rollout_statistics
 from sae.permutation_null import permutation_null, rollout_permutations
 from sae.rollout_statistics import clustered_interval, correlate, correlate_rollouts, split_halves
 
@@ -134,3 +136,29 @@ def test_the_bundle_holds_what_its_parts_say() -> None:
     np.testing.assert_allclose(bundle.z, (bundle.r - bundle.null_mean) / bundle.null_sd, rtol=1e-5)
     assert (bundle.ci_low < bundle.r).all() and (bundle.r < bundle.ci_high).all()
     assert (bundle.n, bundle.n_rollouts, bundle.family.n_tests) == (84, 12, 15)
+
+
+@pytest.mark.parametrize(("latents", "products"), [(1, 1), (3 * 84, 200), (2**20, 7)])
+def test_the_bundle_does_not_depend_on_how_much_is_taken_at_once(
+    monkeypatch: pytest.MonkeyPatch, latents: int, products: int
+) -> None:
+    rng = np.random.default_rng(5)
+    z, y, c = (rng.standard_normal((12, 7, k)) for k in (5, 3, 2))
+    z[:, :, 0] += y[:, :, 1]
+    z[:, :, 2], y[:, :, 2] = 1.0, c[:, :, 0]
+    strata = np.repeat([0, 1, 2], 4)
+    given = {
+        "covariates": c,
+        "strata": strata,
+        "selection": split_halves(strata, seed=0),
+        "permutations": rollout_permutations(strata, 50, seed=0),
+    }
+    whole = correlate_rollouts(z, y, **given)
+    monkeypatch.setattr(rollout_statistics, "CHUNK", latents)
+    monkeypatch.setattr(permutation_null_module, "CHUNK", products)
+    cut = correlate_rollouts(z, y, **given)
+    for name, value in vars(whole).items():
+        if name != "family":
+            np.testing.assert_allclose(getattr(cut, name), value, rtol=1e-5, atol=1e-9, err_msg=name)
+    np.testing.assert_allclose(cut.family.max_z, whole.family.max_z, rtol=1e-5)
+    assert cut.family.n_tests == whole.family.n_tests and cut.family.pooled.sum() == whole.family.pooled.sum()
