@@ -13,6 +13,8 @@ import pandas as pd
 
 import tdlens
 from jobs.report.drawing import Drawing, FigureModule, TaskReport
+from jobs.report.graph_walk import REPORT as GRAPH_WALK
+from jobs.report.grid_world import REPORT as GRID_WORLD
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
 from jobs.report.two_step import REPORT as TWO_STEP
 from jobs.report.verdicts import Verdict, percent
@@ -20,7 +22,7 @@ from tdlens.errors import UserError
 from tdlens.figures import data_uri, house_style, message, number, png
 from tdlens.record import Record
 
-REPORTS: dict[str, TaskReport] = {"two_step": TWO_STEP}
+REPORTS: dict[str, TaskReport] = {"two_step": TWO_STEP, "grid_world": GRID_WORLD, "graph_walk": GRAPH_WALK}
 """What is reported on a study, by its task."""
 
 

@@ -1,4 +1,33 @@
--- The views that 0004 adds; the others are as in 0002 and 0003.
+-- The views that 0004 adds, and v_step with the probability of every action; the others are as in 0002 and 0003.
+CREATE VIEW v_step AS
+SELECT
+    current.study AS study,
+    task.name AS task,
+    task.variant AS variant,
+    model.name AS model,
+    rollout.policy AS policy,
+    coalesce(intervention.name, 'none') AS intervention,
+    rollout.id AS rollout,
+    rollout."index" AS rollout_index,
+    episode."index" AS episode,
+    step."index" AS step,
+    step.state AS state,
+    step.action AS action,
+    step.reward AS reward,
+    step.next_state AS next_state,
+    step.done AS done,
+    step.forced AS forced,
+    step.p_chosen AS p_chosen,
+    step.action_probabilities AS action_probabilities,
+    step.token_position AS token_position
+FROM step
+JOIN episode ON episode.id = step.episode_id
+JOIN rollout ON rollout.id = step.rollout_id
+JOIN v_study_job AS current ON current.job_id = rollout.job_id
+JOIN task ON task.id = rollout.task_id
+LEFT JOIN model ON model.id = rollout.model_id
+LEFT JOIN intervention ON intervention.id = rollout.intervention_id;
+
 CREATE VIEW v_intervention_latent AS
 SELECT
     current.study AS study,

@@ -16,7 +16,10 @@ branch_labels = None
 depends_on = None
 
 BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-VIEWS = Path(__file__).parents[1] / "sql" / "0004_views.sql"
+SCRIPTS = Path(__file__).parents[1] / "sql"
+OLD, VIEWS = SCRIPTS / "0002_views.sql", SCRIPTS / "0004_views.sql"
+REMADE = ("v_step",)
+"""Views that were there before, with other columns."""
 SOURCES = "'sae', 'raw', 'pca', 'untrained', 'shuffled', 'stream'"
 INDEXES = {
     "block_measure": ("job_id", "intervention_id"),
@@ -97,11 +100,13 @@ def upgrade() -> None:
     for table, columns in INDEXES.items():
         for column in columns:
             op.create_index(f"ix_{table}_{column}", table, [column])
+    drop_views(OLD, *REMADE)
     make_views(VIEWS)
 
 
 def downgrade() -> None:
     drop_views(VIEWS)
+    make_views(OLD, *REMADE)
     for table in ("intervention_latent", "published_point", "map_point", "block_measure"):
         op.drop_table(table)
 

@@ -6,6 +6,7 @@ A figure is one module here and one entry in ``figures``.
 from __future__ import annotations
 
 from jobs.report.drawing import TaskReport
+from jobs.report.paper import PAPER
 from jobs.report.two_step import (
     controls,
     fig2a_returns,
@@ -36,10 +37,7 @@ REPORT = TaskReport(
         fig8_latents,
     ),
     claims=claims,
-    paper=(
-        "Demircan, Saanum, Jagadish, Binz & Schulz: Sparse Autoencoders Reveal Temporal Difference Learning in Large "
-        "Language Models, ICLR 2025, arXiv 2410.01280 (version 1)"
-    ),
+    paper=PAPER,
     differences=(
         "The paper studies Llama 3 70B: 80 blocks, 8,192 dimensions, trained on text. Curves over blocks are drawn "
         "over relative depth, so that models of other depth can stand beside it.",

@@ -14,7 +14,7 @@ VIEWS: dict[str, tuple[str, ...]] = {
         "v_episode": ("study task variant model policy intervention rollout rollout_index seed episode forced return"),
         "v_step": (
             "study task variant model policy intervention rollout rollout_index episode step state action "
-            "reward next_state done forced p_chosen token_position"
+            "reward next_state done forced p_chosen action_probabilities token_position"
         ),
         "v_learning_signal": (
             "study task variant model policy intervention rollout rollout_index episode step signal agent value"
