@@ -80,7 +80,7 @@ class Context:
     @cached_property
     def engine(self) -> Engine:
         """The study's model."""
-        return self._load("play", None)
+        return self._load("read" if self.task.teacher_forced else "play", None)
 
     @cached_property
     def untrained_engine(self) -> Engine:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import resource
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import Progress
 from transformers import AutoConfig
 
+from envs import TASKS
 from jobs.inference.files import INDEX, ModelFiles, find_model
 from jobs.inference.layout import Layout, Node, choose
 from jobs.inference.models import DTYPES, find_device
@@ -30,14 +31,15 @@ from jobs.inference.random_weights import write_random_model
 from jobs.inference.shapes import ModelShape, shipped_names
 from jobs.inference.weights import unloadable
 from jobs.report import write_report
-from jobs.sections import FEWEST_ROLLOUTS, ModelSection, ParallelSection
+from jobs.sections import FEWEST_ROLLOUTS, InterventionSection, ModelSection, ParallelSection
+from jobs.selection import blocks_from
 from jobs.study import Study
 from jobs.worker.inline import COLUMNS, run_study
 from tdlens.errors import DiskFull, UserError
 from tdlens.record import Record
 from tdlens.settings import Settings
 
-FORWARD = {"play", "harvest", "intervene"}
+FORWARD = {"play", "compare", "harvest", "intervene"}
 BY_BLOCK = {"train_sae", "correlate", "rank"}
 
 
@@ -112,22 +114,33 @@ def cut(study: Study, depth: int, blocks: int, rollouts: int) -> Cut:
     captured = study.capture.blocks
     if captured != "all":
         captured = tuple(dict.fromkeys(nearest(block, depth, blocks) for block in captured))
-    interventions = tuple(
-        section
-        if section.block == "best"
-        else section.model_copy(update={"block": nearest(section.block, depth, blocks)})
-        for section in study.intervention
-    )
+    kept = range(1, blocks + 1) if captured == "all" else captured
+    interventions = tuple(_cut_intervention(section, depth, blocks, kept) for section in study.intervention)
+    task = study.task
+    fewer = {"rollouts": min(task.rollouts, rollouts), "further_rollouts": min(task.further_rollouts, rollouts)}
     smaller = study.model_copy(
         update={
             "name": f"{study.name}-rehearsal",
             "title": f"Rehearsal with random weights: {study.title or study.name}",
-            "task": study.task.model_copy(update={"rollouts": min(study.task.rollouts, rollouts)}),
+            "task": task.model_copy(update=fewer),
             "capture": study.capture.model_copy(update={"blocks": captured}),
             "intervention": interventions,
         }
     )
     return Cut(depth, blocks, study, smaller)
+
+
+def _cut_intervention(
+    section: InterventionSection, depth: int, blocks: int, captured: Sequence[int]
+) -> InterventionSection:
+    """On as many of the captured blocks as there are; random weights needn't follow any signal closely."""
+    if section.block != "best":
+        return section.model_copy(update={"block": nearest(section.block, depth, blocks)})
+    first = section.from_block
+    if isinstance(first, int):
+        first = nearest(first, depth, blocks)
+    together = min(section.blocks, max(1, len(blocks_from(first, captured, blocks))))
+    return section.model_copy(update={"from_block": first, "blocks": together, "min_r": None})
 
 
 def nearest(block: int, depth: int, blocks: int) -> int:
@@ -216,7 +229,7 @@ class Rehearsal:
                 shape,
                 self.dtype.itemsize,
                 node,
-                "play",
+                "read" if TASKS[self.cut.whole.task.name].teacher_forced else "play",
                 ranks=asked.ranks,
                 kind=asked.layout,
                 offload=asked.offload,
@@ -281,7 +294,7 @@ class Rehearsal:
             "SELECT max(token_position) + 1 AS tokens FROM v_step "
             "WHERE policy = 'model' AND intervention = 'none' GROUP BY rollout"
         )
-        playing = sum(time.seconds for time in times if time.stage == "play")
+        playing = sum(time.seconds for time in times if time.stage in ("play", "compare"))
         kilobytes = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         return Measured(
             stages=tuple(times),

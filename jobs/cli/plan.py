@@ -119,6 +119,7 @@ def plan(
     from dataclasses import replace
 
     from envs import TASKS
+    from jobs.names import with_names
     from jobs.planning.devices import measured_cpu
     from jobs.planning.estimate import estimate, refusal
     from jobs.planning.models import known_model
@@ -133,7 +134,10 @@ def plan(
     use_available_cores()
     known = known_model(study.model.name, study.model.revision)
     seed = study.seed * 100_000
-    texts = measure(TASKS[study.task.name], study.task.settings, study.task.variants, seed, known.tokenizer)
+    task, settings = TASKS[study.task.name], study.task.settings
+    if known.tokenizer is not None:
+        settings = with_names(task, settings, known.tokenizer, study.model.name)
+    texts = measure(task, settings, study.task.variants, seed, known.tokenizer)
     scope = Scope(study, known.shape, texts)
     cpu = measured_cpu(cores)
     node, device = node_of(

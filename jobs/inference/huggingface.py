@@ -261,5 +261,5 @@ def refuse_overlong(config: Any, length: int) -> None:
     if limit is not None and length > limit:
         raise UserError(
             f"A text of {length} tokens is longer than the model's context of {limit}.",
-            "Play fewer episodes, or use a model with a longer context.",
+            "Play fewer episodes or tell fewer steps, or use a model with a longer context.",
         )

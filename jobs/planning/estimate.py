@@ -128,7 +128,7 @@ def _refuse_misfits(scope: Scope) -> None:
     if shape.context is not None and texts.longest > shape.context:
         raise UserError(
             f"A rollout has up to {texts.longest:,} tokens, more than the model's context of {shape.context:,}.",
-            "Play fewer episodes (task.settings), or use a model with a longer context.",
+            "Play fewer episodes or tell fewer steps (task.settings), or use a model with a longer context.",
         )
 
 
@@ -145,7 +145,7 @@ def _layouts(scope: Scope, node: Node) -> tuple[Layout, Layout | None]:
         offload=asked.offload if model.engine == "deepspeed" else "none",
         nvme=None if asked.nvme is None else Path(asked.nvme),
     )
-    return pick(job="play"), pick(job="read") if scope.untrained else None
+    return pick(job="read" if scope.reads else "play"), pick(job="read") if scope.untrained else None
 
 
 def _rooms(scope: Scope, node: Node, play: Layout, read: Layout | None, disk: Disk, space: Space) -> list[Room]:
@@ -162,7 +162,8 @@ def _rooms(scope: Scope, node: Node, play: Layout, read: Layout | None, disk: Di
         resident += play.ranks * largest(beside)[1]
     processes = 1 if play.kind == "single" else 1 + play.ranks + (read.ranks if read else 0)
     harvest = scope.harvest(read.readers) if read else []
-    when, needed = largest(host_needs(scope, resident, processes, training_ranks(scope, node.n_gpus), harvest))
+    training = training_ranks(scope, node.n_gpus)
+    when, needed = largest(host_needs(scope, resident, processes, training, scope.play(play.readers), harvest))
     rooms = [Room("main memory", needed, node.host_memory, when)]
     if gpu:
         when, needed = largest(beside)

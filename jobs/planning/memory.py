@@ -34,7 +34,7 @@ def device_working(scope: Scope, job: Job, kind: Kind, ranks: int, *, has_gpu: b
         return round(
             _fullest(scope, scope.harvest(dealt), split, dealt, cached=False, has_gpu=has_gpu) + has_gpu * RESERVED
         )
-    played = _fullest(scope, scope.play, split, dealt, cached=True, has_gpu=has_gpu)
+    played = _fullest(scope, scope.play(dealt), split, dealt, cached=not scope.reads, has_gpu=has_gpu)
     if not scope.study.intervention:
         return round(played + has_gpu * RESERVED)
     reread = _fullest(scope, scope.reread(dealt), split, dealt, cached=False, has_gpu=has_gpu)
@@ -43,7 +43,9 @@ def device_working(scope: Scope, job: Job, kind: Kind, ranks: int, *, has_gpu: b
 
 
 def kv_cache(scope: Scope, kind: Kind, ranks: int) -> int:
-    """Bytes of the keys and values of a whole batch on each device, at its end."""
+    """Bytes of the keys and values of a whole batch on each device, at its end; whole texts need no cache."""
+    if scope.reads:
+        return 0
     split = ranks if kind in ("tensor", "hf_tensor") else 1
     dealt = ranks if kind == "zero3" else 1
     rows = -(-min(scope.study.model.batch_size, scope.rollouts) // dealt)
@@ -66,7 +68,9 @@ def training_ranks(scope: Scope, n_gpus: int) -> list[int]:
     return [section.ranks or max(1, min(most, section.batch_size // ROWS_A_RANK)) for section in scope.study.sae]
 
 
-def host_needs(scope: Scope, model_bytes: int, processes: int, training: list[int], harvest: Passes) -> dict[str, int]:
+def host_needs(
+    scope: Scope, model_bytes: int, processes: int, training: list[int], play: Passes, harvest: Passes
+) -> dict[str, int]:
     """Main memory at the fullest moment of each stage.
 
     Args:
@@ -74,11 +78,12 @@ def host_needs(scope: Scope, model_bytes: int, processes: int, training: list[in
         model_bytes: what the model takes of it all the time.
         processes: that hold PyTorch, ranks among them.
         training: processes that train each section's autoencoders.
+        play: passes in which one variant is played or read.
         harvest: passes in which the untrained model reads, if there is one.
     """
     base = model_bytes + round(processes * PROCESS)
     d = scope.shape.d_model
-    batch = min(scope.study.model.batch_size, scope.rollouts)
+    batch = max(work.rows for work, _ in play)
     needs = {"play": base + captured_batch(scope, batch)}
     if harvest:
         # fresh weights are drawn in float32, whatever they are cast to

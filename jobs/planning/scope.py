@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from envs import TASKS
 from jobs.inference.play import texts_at_once
 from jobs.inference.shapes import ModelShape
 from jobs.planning.speed import dtype_size
@@ -64,10 +65,27 @@ class Scope:
                 found[control] = self.autoencoders[0].d_latents
         return found
 
-    @cached_property
-    def play(self) -> Passes:
-        """Passes in which one variant is played."""
+    @property
+    def reads(self) -> bool:
+        """Whether the model reads what another did, instead of playing."""
+        return TASKS[self.study.task.name].teacher_forced
+
+    def play(self, readers: int) -> Passes:
+        """Passes in which one variant is played or, by ``readers`` ranks that read different texts, read."""
+        if self.reads:
+            return read_passes(self.texts, self.rollouts, self._texts_at_once(readers), captured=True)
         return play_passes(self.texts, self.rollouts, self.study.model.batch_size)
+
+    def compare(self, readers: int) -> Passes:
+        """Passes of all that is played or read for comparison only."""
+        task = self.study.task
+        found: Passes = []
+        for n in (*[task.rollouts] * len(task.controls), *([task.further_rollouts] if task.further_rollouts else [])):
+            if self.reads:
+                found += read_passes(self.texts, n, self._texts_at_once(readers))
+            else:
+                found += play_passes(self.texts, n, self.study.model.batch_size)
+        return found
 
     def reread(self, readers: int) -> Passes:
         """Passes in which an intervention reads the texts of one variant again, ``readers`` ranks different ones."""

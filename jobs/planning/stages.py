@@ -73,14 +73,20 @@ def _stages(
     def forward(layout: Layout, passes: Passes, count: float) -> Seconds:
         return times(passes_seconds(machine, shape, dtype, layout, passes), count)
 
+    passes = scope.play(play.readers)
     yield Stage(
         "play",
         variants,
-        f"{variants * scope.rollouts:,} rollouts, {_tokens(scope.play) * variants:,} tokens",
-        Flops.of_passes(shape, scope.play).total * variants,
-        forward(play, scope.play, variants),
+        f"{variants * scope.rollouts:,} rollouts, {_tokens(passes) * variants:,} tokens",
+        Flops.of_passes(shape, passes).total * variants,
+        forward(play, passes, variants),
         disk.shards,
     )
+    if compared := scope.compare(play.readers):
+        n = len(study.task.controls) + bool(study.task.further_rollouts)
+        rollouts = len(study.task.controls) * scope.rollouts + study.task.further_rollouts
+        what = f"{rollouts:,} rollouts, {_tokens(compared):,} tokens"
+        yield Stage("compare", n, what, Flops.of_passes(shape, compared).total, forward(play, compared, 1), 0)
     if read is not None:
         harvest = scope.harvest(read.readers)
         yield Stage(
@@ -103,15 +109,16 @@ def _stages(
         encoding = sum(sae_pass_flops(config, decisions) for config in encoded) * blocks
         # latents and their squares in float64, centred, and their products with signals
         moments = sum(100.0 * decisions * config.d_latents for config in encoded) * blocks
-        reread = scope.reread(play.readers)
+        # what the model chose is read again, for the same contexts under the edits
+        reread = [] if scope.reads else scope.reread(play.readers)
         yield Stage(
             "intervene",
             n,
-            f"{n} × ({scope.rollouts:,} rollouts played, and as many read)",
-            Flops.of_passes(shape, scope.play).total * n + Flops.of_passes(shape, reread).total * (n + 1) + encoding,
+            f"{n} × {scope.rollouts:,} rollouts" + (" read" if scope.reads else " played, and as many read"),
+            Flops.of_passes(shape, passes).total * n + Flops.of_passes(shape, reread).total * (n + 1) + encoding,
             added(
                 [
-                    forward(play, scope.play, n),
+                    forward(play, passes, n),
                     forward(play, reread, n + 1),
                     statistics_seconds(machine, moments, flops32=encoding),
                 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -51,7 +51,9 @@ class Texts:
         return [int(n) for n in self.chunks.max(0)]
 
 
-def measure(task: Task, settings: dict[str, int], variants: Sequence[str], seed: int, tokenizer: Any | None) -> Texts:
+def measure(
+    task: Task, settings: Mapping[str, Any], variants: Sequence[str], seed: int, tokenizer: Any | None
+) -> Texts:
     """Tell some rollouts of each variant and count their tokens.
 
     Args:
@@ -78,7 +80,7 @@ def measure(task: Task, settings: dict[str, int], variants: Sequence[str], seed:
     return Texts(np.diff(np.array(positions), axis=1, prepend=-1), measured=True)
 
 
-def _told(task: Task, settings: dict[str, int], variant: str, seed: int) -> Transcript:
+def _told(task: Task, settings: Mapping[str, Any], variant: str, seed: int) -> Transcript:
     game = task.make(task.config(variant=variant, **settings), seed)
     generator = np.random.default_rng(seed)
     while not game.done:

@@ -54,10 +54,10 @@ def play_passes(texts: Texts, rollouts: int, batch_size: int) -> Passes:
     return list(counted.items())
 
 
-def read_passes(texts: Texts, rollouts: int, batch_size: int) -> Passes:
-    """The passes in which a model reads whole texts and predicts at each decision."""
+def read_passes(texts: Texts, rollouts: int, batch_size: int, *, captured: bool = False) -> Passes:
+    """The passes in which a model reads whole texts and predicts, or is captured too, at each decision."""
     n = texts.n_decisions
-    counted = Counter(Pass(rows, texts.longest, 0, 0, n) for rows in _batches(rollouts, batch_size))
+    counted = Counter(Pass(rows, texts.longest, 0, n * captured, n) for rows in _batches(rollouts, batch_size))
     return list(counted.items())
 
 

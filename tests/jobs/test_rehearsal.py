@@ -88,6 +88,18 @@ def test_a_block_that_the_model_lacks_is_found(change: str) -> None:
         cut(load(STUDIES[-1], [change]), depth=80, blocks=2, rollouts=4)
 
 
+def test_edits_of_several_blocks_and_what_is_read_beside_are_cut_to_what_is_left() -> None:
+    grid = next(path for path in STUDIES if path.stem == "grid_world_llama3_70b")
+    changes = ["task.further_rollouts=30", "intervention.td_zero.from_block=41", "intervention.td_zero.min_r=0.75"]
+    whole = load(grid, changes)
+    assert whole.intervention[0].blocks == 4
+    for blocks, (first, several) in {2: (1, 2), 3: (2, 2), 12: (6, 4)}.items():
+        smaller = cut(whole, depth=80, blocks=blocks, rollouts=4).study
+        lesion = smaller.intervention[0]
+        assert (lesion.from_block, lesion.blocks, lesion.min_r) == (first, several, None)
+        assert (smaller.task.rollouts, smaller.task.further_rollouts) == (4, 4)
+
+
 def test_settings_of_each_block_are_cut_with_them() -> None:
     config = shallower(Qwen2Config(num_hidden_layers=5, layer_types=["full_attention"] * 5), 2)
     assert config.num_hidden_layers == len(config.layer_types) == 2
