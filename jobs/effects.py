@@ -111,7 +111,7 @@ def predictions(
     """
     action = np.array([t.action for t in rollouts])
     chosen = np.take_along_axis(probabilities, action[:, :, None], axis=-1)[:, :, 0]
-    late = round(LATE * action.shape[1])
+    late = max(1, round(LATE * action.shape[1]))
     found = {
         "p_chosen": chosen.mean(1),
         "log_p_chosen": np.log(np.maximum(chosen, np.finfo(np.float32).tiny)).mean(1),

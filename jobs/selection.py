@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,12 +78,17 @@ def select(
     return [block.select(q_signals, rl_signals) for block in found]
 
 
+def blocks_from(first: int | float | None, blocks: Iterable[int], n_blocks: int) -> list[int]:
+    """Those of some blocks from the first one on or, where it is below 1, from that share of all ``n_blocks`` on."""
+    bound = first or 0
+    return [block for block in blocks if block >= (bound if bound >= 1 else bound * n_blocks)]
+
+
 def _eligible(section: InterventionSection, target: pd.DataFrame, *, last: int, n_blocks: int) -> pd.DataFrame:
     """The latents of the blocks among which the section lets choose."""
     if section.block != "best":
         return target[target["block"] == section.block]
-    first = section.from_block or 0
-    target = target[target["block"] >= (first if first >= 1 else first * n_blocks)]
+    target = target[target["block"].isin(blocks_from(section.from_block, target["block"].unique(), n_blocks))]
     if target["block"].nunique() > section.blocks:
         return target[target["block"] < last]
     return target

@@ -11,8 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.agents import QLearning, QLearningConfig, Transitions
+from envs.game import Step
 from envs.two_step import TwoStep, TwoStepConfig, Variant
-from jobs.effects import Effect, Moments, correlation_effects, mean_return, nll_under, p_greedy, paired
+from jobs.effects import (
+    Effect,
+    Moments,
+    correlation_effects,
+    mean_return,
+    nll_under,
+    p_greedy,
+    paired,
+    predictions,
+    total_variation,
+)
 
 seeds = st.integers(0, 10**6)
 
@@ -67,6 +78,56 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
         found = paired("metric", intact + rng.normal(0.5, 1.0, 60), intact, resampled(rng, 60, 300)[0])
         covered += found.ci_low <= 0.5 <= found.ci_high
     assert covered / 400 == pytest.approx(0.94, abs=0.03)
+
+
+def test_what_no_rollout_has_a_value_of_has_no_effect() -> None:
+    nowhere = np.full(4, np.nan)
+    found = paired("metric", nowhere, np.arange(4.0), np.ones((5, 4)))
+    assert np.isnan([found.value, found.baseline, found.difference, found.ci_low, found.ci_high]).all()
+
+
+# --- predictions
+
+
+@given(seed=seeds, n=st.integers(1, 4), steps=st.integers(2, 40), linked=st.booleans())
+def test_predictions_are_means_over_the_decisions_in_a_loop(seed: int, n: int, steps: int, linked: bool) -> None:
+    rng = np.random.default_rng(seed)
+    p = rng.dirichlet(np.ones(5), size=(n, steps))
+    rollouts, links = [], rng.random((3, 5)) < 0.5
+    for _ in range(n):
+        state, action = rng.integers(3, size=steps), rng.integers(5, size=steps)
+        rows = [Step(0, int(s), int(a), 0.0, 0, False, True) for s, a in zip(state, action, strict=True)]
+        rollouts.append(Transitions.from_steps(rows))
+    found = predictions(rollouts, p, links if linked else None)
+    for i, t in enumerate(rollouts):
+        chosen = [p[i, k, t.action[k]] for k in range(steps)]
+        late = max(1, round(steps * 3 / 8))
+        assert found["p_chosen"][i] == pytest.approx(np.mean(chosen))
+        assert found["log_p_chosen"][i] == pytest.approx(np.mean(np.log(chosen)))
+        assert found["p_chosen_late"][i] == pytest.approx(np.mean(chosen[steps - late :]))
+        right = [max(range(5), key=lambda a: p[i, k, a]) == t.action[k] for k in range(steps)]
+        assert found["accuracy"][i] == pytest.approx(np.mean(right))
+        if linked:
+            mass = [sum(p[i, k, a] for a in range(5) if links[t.state[k], a]) for k in range(steps)]
+            assert found["neighbour_mass"][i] == pytest.approx(np.mean(mass))
+    assert ("neighbour_mass" in found) == linked
+
+
+def test_late_are_the_decisions_from_200_on_of_the_papers_320() -> None:
+    t = Transitions.from_steps([Step(0, 0, 0, 0.0, 0, False, True)] * 320)
+    p = np.zeros((1, 320, 2))
+    p[0, 200:, 0], p[0, :200, 1] = 1.0, 1.0
+    found = predictions([t], p)
+    assert found["p_chosen_late"] == 1.0 and found["p_chosen"] == pytest.approx(120 / 320)
+    assert np.isfinite(found["log_p_chosen"]).all()  # a probability may round to nothing
+
+
+@given(seed=seeds)
+def test_total_variation_is_the_most_that_the_probability_of_any_set_of_actions_moves(seed: int) -> None:
+    p, q = np.random.default_rng(seed).dirichlet(np.ones(4), size=(2, 3, 5))
+    sets = [np.array([bool(bits >> a & 1) for a in range(4)]) for bits in range(16)]
+    wanted = np.max([np.abs((p - q)[..., chosen].sum(-1)) for chosen in sets], axis=0)
+    np.testing.assert_allclose(total_variation(p, q), wanted)
 
 
 # --- correlations

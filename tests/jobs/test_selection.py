@@ -173,6 +173,102 @@ def test_td_minus_q_leaves_out_latents_that_follow_a_value_more_closely(
     assert (f"{len(left)} left" in found.description) == (len(left) < count)
 
 
+@settings(max_examples=40)
+@given(
+    **{key: wish for key, wish in wishes.items() if key != "block"},
+    blocks=st.integers(1, 3),
+    first=st.sampled_from([None, 2, 3, 0.3, 0.5]),
+    control=st.sampled_from(["none", "random_direction", "lowest"]),
+)
+def test_several_blocks_are_those_with_the_strongest_latents(
+    seed: int, rank_by: str, count: int, signal: str, blocks: int, first: Any, control: str
+) -> None:
+    made = table(seed)
+    wanted = section(rank_by=rank_by, latents=count, signal=signal, blocks=blocks, from_block=first, control=control)
+    least = {None: 0, 0.3: 2, 0.5: 3}.get(first, first)
+    may = tuple(block for block in BLOCKS if block >= least)
+    if len(may) < blocks:
+        with pytest.raises(UserError, match=f"asks for {blocks} blocks, but paper has live latents only in {len(may)}"):
+            select(wanted, made, n_blocks=N_BLOCKS, q_signals=Q, rl_signals=RL)
+        return
+    if len(may) > blocks:
+        may = tuple(block for block in may if block != BLOCKS[-1])
+    order = candidates(made, signal, COLUMNS[rank_by], may)
+    best = list(dict.fromkeys(block for _, block, _ in order))[:blocks]
+    found = select(wanted, made, n_blocks=N_BLOCKS, q_signals=Q, rl_signals=RL)
+    assert [one.block for one in found] == sorted(best)
+    # in each block they are those of an intervention on that block alone
+    for one in found:
+        alone = section(rank_by=rank_by, latents=count, signal=signal, block=one.block, control=control)
+        assert one == choose(alone, made)
+
+
+@settings(max_examples=40)
+@given(**wishes, least=st.floats(0.05, 0.95))
+def test_weaker_latents_than_wanted_are_refused_with_what_there_is(
+    seed: int, rank_by: str, count: int, block: Any, signal: str, least: float
+) -> None:
+    made = table(seed)
+    asked = {"rank_by": rank_by, "latents": count, "block": block, "signal": signal}
+    best, order = expected(made, section(**asked))
+    weakest = column_of(made, section(**asked), best, signal)[order[count - 1]]
+    if weakest >= least:
+        assert choose(section(**asked, min_r=least), made) == choose(section(**asked), made)
+        return
+    with pytest.raises(UserError, match=f"the weakest chosen have {weakest:.2f} in block {best}") as caught:
+        choose(section(**asked, min_r=least), made)
+    assert "intervention.test.min_r" in caught.value.remedy
+
+
+@settings(max_examples=40)
+@given(**wishes, draw=st.integers(0, 1))
+def test_step_matched_follow_the_step_as_closely_and_the_signal_hardly(
+    seed: int, rank_by: str, count: int, block: Any, signal: str, draw: int
+) -> None:
+    count = min(count, 2)
+    made = table(seed, undefined=0)
+    wanted = section(rank_by=rank_by, latents=count, block=block, signal=signal, control="step_matched", draw=draw)
+    best, order = expected(made, wanted)
+    chosen, others = order[:count], order[count:]
+    here = made[made["block"] == best]
+    step = here[here["signal"] == "step"].set_index("latent")["r_selection"].abs()
+    follows = here[here["signal"] == signal].set_index("latent")["r_partial_selection"].abs()
+    bound = max(0.1, follows.drop(chosen).quantile(1 / 3))
+    allowed = [latent for latent in others if follows[latent] <= bound]
+    if len(allowed) < count * (draw + 1):
+        with pytest.raises(UserError, match="too few latents are alive"):
+            choose(wanted, made)
+        return
+
+    def closest(among: list[int]) -> tuple[int, ...]:
+        sets = permutations(among, count)
+        return min(
+            sets, key=lambda controls: sum(abs(step[a] - step[b]) for a, b in zip(chosen, controls, strict=True))
+        )
+
+    first = closest(allowed)
+    best_left = closest([latent for latent in allowed if latent not in first]) if draw else first
+    found = choose(wanted, made)
+    assert found.block == best and not set(found.latents) & set(chosen)
+
+    def distance(controls: tuple[int, ...]) -> float:
+        return sum(abs(step[a] - step[b]) for a, b in zip(chosen, controls, strict=True))
+
+    if count == 1 or not draw:  # of two sets that fit equally well either may be the first
+        assert distance(found.latents) == pytest.approx(distance(best_left))
+    assert all(follows[latent] <= bound for latent in found.latents)
+    assert f"{', '.join(f'{step[x]:.2f}' for x in found.latents)}, like" in found.description
+
+
+def test_settings_that_came_later_leave_identities_alone_until_they_are_set() -> None:
+    before = {"name", "sae", "signal", "rank_by", "latents", "block", "operation", "value", "control", "draw"}
+    assert set(section().config()) == before
+    later = {"blocks": 2, "from_block": 0.5, "min_r": 0.3, "decisions": [0, 3]}
+    for key, value in later.items():
+        assert section(**{key: value}).config() == section().config() | {key: value}
+    assert section(decisions=[2, 5]).edited == range(2, 6) and section().edited is None
+
+
 def plain(rs: dict[tuple[int, int], float]) -> pd.DataFrame:
     """Latents that all fire, with the given correlation with the TD error by (block, latent)."""
     return pd.DataFrame(
