@@ -25,7 +25,7 @@ MAPPED = "sr"
 """The signal that maps are turned onto, and that has one of its own."""
 
 
-def matrices_of(context: Context, unit: Unit, names: Sequence[str]) -> Floats:
+def matrices_of(context: Context, unit: Unit, names: Sequence[str]) -> NDArray[np.float32]:
     """Signals with a column a state at the decisions of all variants' rollouts, [R, T, K, S].
 
     Args:
@@ -34,7 +34,7 @@ def matrices_of(context: Context, unit: Unit, names: Sequence[str]) -> Floats:
     """
     plays, replays = unit.parents_of("play"), unit.parents_of("signals")
 
-    def read() -> Floats:
+    def read() -> NDArray[np.float32]:
         parts = []
         for play, replay in zip(plays, replays, strict=True):
             step_ids = rollouts_of(context, play).step_ids
@@ -42,7 +42,7 @@ def matrices_of(context: Context, unit: Unit, names: Sequence[str]) -> Floats:
                 query = select(Artifact.name, Artifact.blob).where(Artifact.job_id == context.job_id(replay))
                 blobs = {name: blob for name, blob in session.execute(query)}
             tables = [context.record.blobs.load_table(blobs[name]).set_index("step_id") for name in names]
-            values = [table.loc[step_ids.ravel()].to_numpy(np.float64) for table in tables]
+            values = [table.loc[step_ids.ravel()].to_numpy(np.float32) for table in tables]
             parts.append(np.stack(values, axis=1).reshape(*step_ids.shape, len(names), -1))
         return np.concatenate(parts)
 

@@ -9,6 +9,9 @@ from sklearn.svm import LinearSVC
 
 Floats = NDArray[np.float64]
 
+MACHINES = 32
+"""The most that are trained: of more rollouts, several are left out at once, so that time grows with their number."""
+
 
 def leave_one_rollout_out(x: Floats, labels: NDArray[np.bool_], *, seed: int) -> NDArray[np.bool_]:
     """Labels as a linear support vector machine predicts them, trained on all other rollouts (Demircan 2025, Fig 5C).
@@ -25,26 +28,27 @@ def leave_one_rollout_out(x: Floats, labels: NDArray[np.bool_], *, seed: int) ->
     Raises:
         ValueError: fewer than two rollouts, or other rollouts that lack one of the two labels.
     """
-    n_rollouts, n_states, d = x.shape
+    n_rollouts, _, d = x.shape
     if n_rollouts < 2:
         raise ValueError("a rollout is decoded by a machine trained on others: at least two are needed")
     known = np.asarray(np.isfinite(x).all(2))
     rows = np.where(known[:, :, None], x, 0.0).reshape(-1, d)
     every = np.tile(labels, n_rollouts)
-    of = np.repeat(np.arange(n_rollouts), n_states)
-    predicted = np.zeros((n_rollouts, n_states), dtype=np.bool_)
-    for rollout in range(n_rollouts):
-        train = known.ravel() & (of != rollout)
+    predicted = np.zeros_like(known)
+    for fold in range(min(n_rollouts, MACHINES)):
+        left_out = np.zeros_like(known)
+        left_out[fold::MACHINES] = True
+        train, asked = (known & ~left_out).ravel(), left_out.ravel()
         if len(np.unique(every[train])) < 2:
             raise ValueError("the other rollouts hold only one of the two labels")
         scaler = StandardScaler().fit(rows[train])
-        scaled, test = scaler.transform(rows[train]), scaler.transform(rows[of == rollout])
+        scaled, test = scaler.transform(rows[train]), scaler.transform(rows[asked])
         if d > len(scaled):
             # A linear machine sees only the span of its training rows: the same fit in fewer dimensions.
             basis = np.linalg.qr(scaled.T)[0]
             scaled, test = scaled @ basis, test @ basis
         machine = LinearSVC(C=1.0, class_weight="balanced", dual=False, random_state=seed)
-        predicted[rollout] = machine.fit(scaled, every[train]).predict(test)
+        predicted[left_out] = machine.fit(scaled, every[train]).predict(test)
     return predicted & known
 
 

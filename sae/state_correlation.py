@@ -52,20 +52,17 @@ def largest(r: Floats) -> Floats:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def latent_scores(r: Floats, rollouts: ArrayLike | None = None) -> Floats:
-    """How closely each latent follows the signal: mean over rollouts of its largest signed r over states, [L].
+def best_states(r: Floats) -> Floats:
+    """Each feature's largest signed r over states: [..., L, S] to [..., L]; NaN where it has none."""
+    best = np.where(np.isnan(r), -np.inf, r).max(-1, initial=-np.inf)
+    return np.where(np.isfinite(best), best, np.nan)
 
-    For choosing latents, on the rollouts of a selection half.
 
-    Args:
-        r: [R, L, S], from ``state_correlation``.
-        rollouts: mask [R] or indices of the rollouts that choose; all if left out.
+def latent_scores(best: Floats) -> Floats:
+    """How closely each latent follows the signal, for choosing some: the mean of ``best_states`` [R, L] over rollouts.
 
-    Returns:
-        A rollout in which a latent doesn't vary counts 0 for it; NaN where it varies in none.
+    A rollout in which a latent doesn't vary counts 0 for it; NaN where it varies in none.
     """
-    chosen = r if rollouts is None else r[np.asarray(rollouts)]
-    best = np.where(np.isnan(chosen), -np.inf, chosen).max(2, initial=-np.inf)
     known = np.isfinite(best)
     return np.where(known.any(0), np.where(known, best, 0.0).mean(0), np.nan)
 
@@ -77,23 +74,26 @@ def paired_largest(x: Array, y: Array, covariates: Array | None = None, *, strat
         x: features [R, T, L].
         y: K signals with a column for each of S states [R, T, K, S].
         covariates: [R, T, C]; each rollout's features and signals are freed of its own.
-        strata: [R]; only rollouts of one stratum are paired. Time and memory grow with their squares.
+        strata: [R]; only rollouts of one stratum are paired, one stratum after the other. Time grows with the
+            squares of their sizes, memory with the largest.
 
     Returns:
         pairs [R, R, K]; pairs[i, j] has the features of i and the signals of j, the diagonal is ``largest`` of
         ``state_correlation``. NaN across strata and where nothing varies.
     """
-    y = torch.as_tensor(y)
+    x, y = torch.as_tensor(x), torch.as_tensor(y)
     n_rollouts, _, n_signals, n_states = y.shape
-    u, u_varies = within_rollouts(x, covariates)
-    v, v_varies = within_rollouts(y.flatten(2), covariates)
     pairs = np.full((n_rollouts, n_rollouts, n_signals), np.nan)
     for rollouts in stratum_indices(strata, n_rollouts):
-        others = v[rollouts].transpose(0, 1).flatten(1)  # [T, n K S]
-        varies = v_varies[rollouts].view(len(rollouts), n_signals, n_states)
+        given = None if covariates is None else torch.as_tensor(covariates)[rollouts]
+        v, v_varies = within_rollouts(y[rollouts].flatten(2), given)
+        others = v.transpose(0, 1).flatten(1)  # [T, n K S]
+        varies = v_varies.view(len(rollouts), n_signals, n_states)
         size = max(1, CHUNK // others.shape[1])
-        for rollout in rollouts.tolist():
-            features = u[rollout].T[u_varies[rollout]]
+        for place, rollout in enumerate(rollouts.tolist()):
+            own = None if given is None else given[place : place + 1]
+            u, u_varies = within_rollouts(x[rollout : rollout + 1], own)
+            features = u[0].T[u_varies[0]]
             if len(features) == 0:
                 continue
             best = torch.full((others.shape[1],), -torch.inf, dtype=u.dtype, device=u.device)

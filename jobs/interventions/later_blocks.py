@@ -173,7 +173,7 @@ class States:
         x = activations_of(self._context, self._unit.parents_of("play"), trained.config["block"])
         return self._largest(trained, x.reshape(*y.shape[:2], -1), y)
 
-    def _largest(self, trained: Unit, x: torch.Tensor, y: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _largest(self, trained: Unit, x: torch.Tensor, y: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """From the residual stream [R, T, d] and signals [R, T, K, S]; one rollout's latents are held at a time."""
         sae, found = _autoencoder(self._context, trained), []
         for one, signals in zip(x, y, strict=True):

@@ -30,7 +30,7 @@ from sae.permutation_null import rollout_permutations
 from sae.rollout_means import family_null, mean_interval, permuted_means
 from sae.rollout_statistics import split_halves
 from sae.similarity import permuted_contrast, permuted_similarity
-from sae.state_correlation import latent_scores, paired_largest, state_correlation
+from sae.state_correlation import best_states, latent_scores, paired_largest, state_correlation
 from sae.state_maps import at_last_encounter, cosine, state_means
 from tdlens.record import BlockMeasure, MapPoint, insert_rows, record_artifact
 
@@ -145,14 +145,16 @@ class Design:
     def structure(self, x: torch.Tensor) -> Iterator[Measurement]:
         """The residual stream x [R, T, d] as a whole: CKA with the signals, and how its states are represented."""
         yield from self._of_pairs("cka", paired_cka(x, self.signals, strata=self.groups))
-        rollouts = list(zip(x.double().numpy(), self.states, strict=True))
-        last = np.stack([at_last_encounter(one, states, self.n_states) for one, states in rollouts])
+        last = np.stack([at_last_encounter(*one, self.n_states) for one in zip(x, self.states, strict=True)])
         bottleneck = np.isin(np.arange(self.n_states), BOTTLENECKS)
         predicted = leave_one_rollout_out(last, bottleneck, seed=self.unit.seed)
         met = np.asarray(np.isfinite(last).all(2))
         yield _of_states("decoding", BOTTLENECK, permuted_accuracy(predicted, bottleneck, met, self.permuted_states))
         # less the rollout's mean: what all states have in common would make all cosines one
-        tables = [cosine(state_means(one - one.mean(0), states, self.n_states)) for one, states in rollouts]
+        tables = [
+            cosine(state_means(one - one.mean(0, dtype=torch.float64), states, self.n_states))
+            for one, states in zip(x, self.states, strict=True)
+        ]
         groups = np.array([community(state) for state in range(self.n_states)])
         order = self.permuted_states.transpose(1, 0, 2)
         contrasts = [permuted_contrast(table, groups, own) for table, own in zip(tables, order, strict=True)]
@@ -166,13 +168,17 @@ class Design:
 
         Columns as those of the correlations with scalar signals, so that latents are chosen from either alike.
         """
-        halves = {"": None, "_selection": self.selection, "_heldout": ~self.selection}
+        halves = {"": np.ones_like(self.selection), "_selection": self.selection, "_heldout": ~self.selection}
         parts = {name: about.assign(signal=name) for name in self.names}
         for kind, given in (("r", None), ("r_partial", self.covariates)):
-            r = state_correlation(x, self.signals.reshape(*self.states.shape, -1), given)
-            for name, of_signal in zip(self.names, np.split(r, len(self.names), axis=2), strict=True):
+            for index, name in enumerate(self.names):
+                best = np.empty((x.shape[0], x.shape[2]))
+                for group in np.unique(self.groups):
+                    of = self.groups == group
+                    own = None if given is None else given[of]
+                    best[of] = best_states(state_correlation(x[of], self.signals[of, :, index], own))
                 for half, rollouts in halves.items():
-                    parts[name][f"{kind}{half}"] = latent_scores(of_signal, rollouts)
+                    parts[name][f"{kind}{half}"] = latent_scores(best[rollouts])
         return pd.concat(parts.values())
 
     def _of_pairs(self, measure: str, pairs: Floats) -> Iterator[Measurement]:
@@ -201,7 +207,7 @@ class Design:
         return states_of(self.context, self.unit)
 
     @cached_property
-    def signals(self) -> Floats:
+    def signals(self) -> NDArray[np.float32]:
         """[R, T, K, S]"""
         return matrices_of(self.context, self.unit, self.names)
 
@@ -267,8 +273,9 @@ def _autoencoder(context: Context, unit: Unit, block: int) -> Any:
 
 def _of_states(measure: str, signal: str, permuted: Floats) -> Measurement:
     """From the measure in each rollout, as it is and with its states permuted, [P + 1, R]."""
-    known = np.isfinite(permuted[0])
-    means = permuted[:, known].mean(1) if known.any() else np.full(len(permuted), np.nan)
+    known = np.isfinite(permuted)
+    with np.errstate(invalid="ignore"):
+        means = np.where(known, permuted, 0.0).sum(1) / known.sum(1)
     return Measurement(measure, signal, permuted[0], means)
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sae.state_correlation import largest, latent_scores, paired_largest, state_correlation
+from sae.state_correlation import best_states, largest, latent_scores, paired_largest, state_correlation
 
 Floats = NDArray[np.float64]
 
@@ -57,7 +57,7 @@ def test_the_largest_r_is_signed_and_skips_what_has_none() -> None:
     assert np.isnan(largest(np.full((2, 3), np.nan))) and np.isnan(largest(np.empty((0, 3))))
 
 
-def test_latents_are_scored_by_the_state_that_they_follow_in_each_chosen_rollout() -> None:
+def test_latents_are_scored_by_the_state_that_they_follow_in_each_rollout() -> None:
     r = np.array(
         [
             [[0.2, 0.6], [-0.3, -0.1], [np.nan, np.nan]],
@@ -65,9 +65,9 @@ def test_latents_are_scored_by_the_state_that_they_follow_in_each_chosen_rollout
             [[-1.0, -1.0], [1.0, 1.0], [np.nan, np.nan]],
         ]
     )
-    np.testing.assert_allclose(latent_scores(r, [0, 1]), [0.7, -0.05, np.nan])
-    np.testing.assert_allclose(latent_scores(r, np.array([True, True, False])), latent_scores(r, [0, 1]))
-    np.testing.assert_allclose(latent_scores(r), [0.4 / 3, 0.9 / 3, np.nan])
+    best = best_states(r)
+    np.testing.assert_allclose(best, [[0.6, -0.1, np.nan], [0.8, np.nan, np.nan], [-1.0, 1.0, np.nan]])
+    np.testing.assert_allclose(latent_scores(best), [0.4 / 3, 0.9 / 3, np.nan])
 
 
 @pytest.mark.parametrize("chunk", [1, 2**22])

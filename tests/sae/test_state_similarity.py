@@ -124,6 +124,15 @@ def test_decoding_against_scikit_learn_by_hand(width: int) -> None:
         assert not predicted[i, ~test].any()
 
 
+def test_of_many_rollouts_several_are_left_out_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With two machines each half is decoded by what was learned from the other."""
+    monkeypatch.setattr("sae.decoding.MACHINES", 2)
+    x, labels = representations(np.random.default_rng(5), effect=20.0)
+    x[::2, :, 0] = 20 - x[::2, :, 0]
+    predicted = leave_one_rollout_out(x, labels, seed=0)
+    np.testing.assert_array_equal(predicted, np.tile(~labels, (8, 1)))
+
+
 def test_balanced_accuracy_counts_both_labels_alike() -> None:
     labels = np.array([True, False, False, False])
     predicted = np.array([[False] * 4, [True, True, False, False]])
