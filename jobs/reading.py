@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -126,16 +126,19 @@ def signal_ids(session: Session, job_id: int, names: Sequence[str]) -> dict[str,
     return {name: key for name, key in rows}
 
 
-def read_activations(record: Record, session: Session, job_id: int, block: int) -> torch.Tensor:
-    """Residual stream of one block at one job's decisions, uncentred float32 [R * T, d]; checksums verified."""
-    shards = session.scalars(
-        select(ActivationShard)
-        .join(Capture, Capture.id == ActivationShard.capture_id)
-        .where(Capture.job_id == job_id, ActivationShard.block == block)
-    ).all()
-    x = torch.empty(sum(shard.n_rows for shard in shards), shards[0].d)
-    for shard in shards:
-        tensors = record.blobs.load_tensors(shard.blob)
-        rows = x[shard.first_row : shard.first_row + shard.n_rows]
-        rows.copy_(tensors["activations"]).add_(tensors["mean"])
-    return x
+def read_activations(record: Record, job_ids: Sequence[int], block: int) -> Iterator[torch.Tensor]:
+    """Residual stream of one block at the decisions of several jobs, one after the other and shard by shard.
+
+    Each shard is uncentred float32 [n, d]; checksums are verified.
+    """
+    with record.session(read_only=True) as session:
+        query = (
+            select(ActivationShard.blob)
+            .join(Capture, Capture.id == ActivationShard.capture_id)
+            .where(ActivationShard.block == block)
+            .order_by(ActivationShard.first_row)
+        )
+        blobs = [blob for job_id in job_ids for blob in session.scalars(query.where(Capture.job_id == job_id))]
+    for blob in blobs:
+        tensors = record.blobs.load_tensors(blob)
+        yield tensors["activations"].float() + tensors["mean"]

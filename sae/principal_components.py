@@ -27,11 +27,11 @@ class PrincipalComponents:
         return (x.to(self.mean) - self.mean) @ self.components.T
 
 
-def principal_components(chunks: Iterable[Tensor], n_components: int) -> PrincipalComponents:
+def principal_components(chunks: Iterable[Tensor], n_components: int | None = None) -> PrincipalComponents:
     """Principal components of chunks of rows, each [N, d], from a covariance accumulated in float64.
 
-    The result does not depend on the chunks. Raises ValueError for fewer than two rows or more components
-    than features.
+    All d of them if no number is given. The result does not depend on the chunks. Raises ValueError for fewer
+    than two rows or more components than features.
     """
     n = 0
     mean = scatter = torch.zeros(0, dtype=torch.float64)
@@ -50,6 +50,8 @@ def principal_components(chunks: Iterable[Tensor], n_components: int) -> Princip
         n = total
     if n < 2:
         raise ValueError(f"principal components need at least two rows, not {n}")
+    if n_components is None:
+        n_components = len(mean)
     if not 1 <= n_components <= len(mean):
         raise ValueError(f"n_components must be between 1 and {len(mean)}, not {n_components}")
     variance, vectors = torch.linalg.eigh(scatter.cpu() / (n - 1))

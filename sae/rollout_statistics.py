@@ -7,7 +7,7 @@ so halves and permutations stay within it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ import numpy as np
 import scipy.stats
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from sae.correlation import Array, StreamingCorrelation
 from sae.permutation_null import FamilyNull, permutation_null, standardised, stratum_indices
@@ -155,14 +156,46 @@ def correlate_rollouts(
     """All statistics of one block at once.
 
     `selection` [R] is from `split_halves`, `permutations` [P, R] from `rollout_permutations`; give every
-    block of an analysis the same two. Latents are taken `CHUNK` numbers at a time, so that memory beyond that of
-    the arguments grows with the signals alone.
+    block of an analysis the same two.
     """
-    z, y, covariates = (torch.as_tensor(part) for part in (z, y, covariates))
+    z = torch.as_tensor(z)
+    n_rollouts, n_decisions, n_latents = z.shape
+    size = latents_at_once(n_rollouts * n_decisions)
+    return correlate_parts(
+        (z[:, :, first : first + size] for first in range(0, max(1, n_latents), size)),
+        y,
+        covariates=covariates,
+        strata=strata,
+        selection=selection,
+        permutations=permutations,
+        confidence=confidence,
+    )
+
+
+def latents_at_once(n_decisions: int) -> int:
+    """How many latents make `CHUNK` numbers, but one at least."""
+    return max(1, CHUNK // n_decisions)
+
+
+def correlate_parts(
+    parts: Iterable[Tensor],
+    y: Array,
+    *,
+    covariates: Array,
+    strata: ArrayLike,
+    selection: NDArray[np.bool_],
+    permutations: NDArray[np.int64],
+    confidence: float = 0.95,
+) -> RolloutCorrelation:
+    """As `correlate_rollouts`, of latents [R, T, l] that come some after the other; a few times their size is needed.
+
+    There must be one part, which may have no latents.
+    """
+    y, covariates = torch.as_tensor(y), torch.as_tensor(covariates)
     chosen = torch.from_numpy(selection)
     left = residuals(y, covariates)
 
-    def of(z: torch.Tensor) -> RolloutCorrelation:
+    def of(z: Tensor) -> RolloutCorrelation:
         pooled = correlate(z, y, covariates)
         halves = [correlate(z[half], y[half], covariates[half]) for half in (chosen, ~chosen)]
         interval = clustered_interval(z, y, strata=strata, confidence=confidence)
@@ -193,9 +226,7 @@ def correlate_rollouts(
             n_rollouts=len(z),
         )
 
-    n_rollouts, n_decisions, n_latents = z.shape
-    size = max(1, CHUNK // (n_rollouts * n_decisions))
-    return _joined([of(z[:, :, first : first + size]) for first in range(0, max(1, n_latents), size)])
+    return _joined([of(part) for part in parts])
 
 
 def _joined(parts: Sequence[RolloutCorrelation]) -> RolloutCorrelation:

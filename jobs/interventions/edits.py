@@ -11,7 +11,7 @@ from jobs.sections import InterventionSection
 from jobs.selection import Selection
 from jobs.stage import Unit
 from jobs.stages.correlate import autoencoder_of
-from jobs.stages.train_sae import activations_of
+from jobs.stages.train_sae import shards_of
 from sae.metrics import evaluate
 
 DIRECTIONS = 1 << 48
@@ -42,8 +42,8 @@ def _latent_edit(context: Context, unit: Unit, section: InterventionSection, sel
     sae = autoencoder_of(context, trained)
     means = None
     if section.operation == "mean":
-        x = activations_of(context, trained.parents_of("play"), selection.block)
-        means = evaluate(sae, [x]).latent_mean[list(selection.latents)].tolist()
+        shards = shards_of(context, trained.parents_of("play"), selection.block)
+        means = evaluate(sae, shards).latent_mean[list(selection.latents)].tolist()
     return LatentEdit(
         selection.block,
         sae.to(context.engine.device),

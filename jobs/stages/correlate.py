@@ -6,7 +6,8 @@ components, the dimensions of an untrained model, or latents against signals of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,20 +19,23 @@ from sqlalchemy.orm import Session
 
 from jobs.context import Context
 from jobs.reading import read_signals
+from jobs.spool import ColumnSpool
 from jobs.stage import Plan, Publish, Unit
 from jobs.stages.signals import rollouts_of
-from jobs.stages.train_sae import activations_of
+from jobs.stages.train_sae import shards_of
 from sae.autoencoder import Autoencoder
 from sae.checkpoint import mapped
 from sae.metrics import evaluate
 from sae.permutation_null import rollout_permutations
 from sae.principal_components import principal_components
-from sae.rollout_statistics import RolloutCorrelation, correlate_rollouts, split_halves
+from sae.rollout_statistics import RolloutCorrelation, correlate_parts, latents_at_once, split_halves
 from tdlens.record import Blob, SaeCheckpoint, record_artifact
 
 NAME = "correlate"
 DESCRIPTION = "all live latents × all signals, with controls, intervals and a null that permutes whole rollouts"
 
+ROWS = 4096
+"""Decisions that are encoded at once."""
 MATRIX, NULL = "matrix", "null"
 """Names of the two artifacts: the correlations as parquet, the block's part of the family's null as safetensors."""
 
@@ -78,21 +82,25 @@ def run(context: Context, unit: Unit) -> Publish:
     study, block = context.study, unit.config["block"]
     plays = unit.parents_of("play")
     strata = np.repeat(np.arange(len(plays)), study.task.rollouts)
-    x, table = features_of(context, unit)
-    z = x.reshape(len(strata), context.n_decisions, x.shape[1])
+    shards = _shards(context, unit)
+    table, encode = features_of(shards, unit.config["source"], _autoencoder(context, unit))
     signals = signals_of(context, unit, study.correlate.signals)
     covariates = signals_of(context, unit, study.correlate.covariates)
     if unit.config["source"] == "shuffled":
         signals = signals[rollout_permutations(strata, 1, seed=unit.seed + 1)[0]]
-    result = correlate_rollouts(
-        z,
-        signals,
-        covariates=covariates,
-        strata=strata,
-        selection=split_halves(strata, seed=unit.seed),
-        permutations=rollout_permutations(strata, study.correlate.permutations, seed=unit.seed),
-        confidence=1 - study.correlate.alpha,
-    )
+    shape = (len(strata), context.n_decisions)
+    with ColumnSpool(math.prod(shape), len(table), latents_at_once(math.prod(shape))) as spool:
+        for x in shards():
+            spool.append(encode(x))
+        result = correlate_parts(
+            (part.reshape(*shape, part.shape[1]) for part in spool.parts()),
+            signals,
+            covariates=covariates,
+            strata=strata,
+            selection=split_halves(strata, seed=unit.seed),
+            permutations=rollout_permutations(strata, study.correlate.permutations, seed=unit.seed),
+            confidence=1 - study.correlate.alpha,
+        )
     blobs = {
         MATRIX: context.record.blobs.put_table(
             _long(result, table, study.correlate.signals, block), group=max(1, len(table))
@@ -107,27 +115,52 @@ def run(context: Context, unit: Unit) -> Publish:
     return publish
 
 
-def features_of(context: Context, unit: Unit) -> tuple[torch.Tensor, pd.DataFrame]:
-    """Features that vary, float32 [N, F], and a table with their index (``latent``), firing frequency and size."""
-    source = unit.config["source"]
-    captures = unit.parents_of("harvest" if source == "untrained" else "play")
-    x = activations_of(context, captures, unit.config["block"])
-    sae = autoencoder_of(context, unit.parents_of("train_sae")[0]) if source in ("sae", "shuffled") else None
-    return features(x, source, sae)
+def _shards(context: Context, unit: Unit) -> Callable[[], Iterator[torch.Tensor]]:
+    captures = unit.parents_of("harvest" if unit.config["source"] == "untrained" else "play")
+    return lambda: shards_of(context, captures, unit.config["block"])
+
+
+def _autoencoder(context: Context, unit: Unit) -> Autoencoder | None:
+    return autoencoder_of(context, unit.parents_of("train_sae")[0]) if unit.config["sae"] is not None else None
+
+
+Encode = Callable[[torch.Tensor], torch.Tensor]
+"""From activations [n, d] to features [n, F], float32."""
 
 
 def features(x: torch.Tensor, source: str, sae: Autoencoder | None) -> tuple[torch.Tensor, pd.DataFrame]:
-    """The same of activations [N, d]: latents if there is an autoencoder, else components or single dimensions."""
+    """Features of activations [N, d] that vary, float32 [N, F], and the table of `features_of`."""
+    table, encode = features_of(lambda: torch.split(x, ROWS), source, sae)
+    return torch.cat([encode(rows) for rows in torch.split(x, ROWS)]), table
+
+
+def features_of(
+    chunks: Callable[[], Iterable[torch.Tensor]], source: str, sae: Autoencoder | None
+) -> tuple[pd.DataFrame, Encode]:
+    """The features that vary: their index (``latent``), firing frequency and size, and what computes them.
+
+    Latents if there is an autoencoder, else components or single dimensions.
+
+    Args:
+        chunks: gives the activations part by part, each [n, d]; called once for each time that they are read.
+    """
     if sae is not None:
-        metrics = evaluate(sae, [x])
+        metrics = evaluate(sae, chunks())
         kept = np.flatnonzero(metrics.varies)
         about = {"latent": kept, "frequency": metrics.frequency[kept], "rms": metrics.latent_rms[kept]}
-        return sae.encode(x)[:, kept], pd.DataFrame(about)
-    found = principal_components([x], x.shape[1]).project(x) if source == "pca" else x
-    kept = np.flatnonzero((found.amax(0) > found.amin(0)).numpy())
-    found = found[:, kept]
-    about = {"latent": kept, "frequency": np.ones(len(kept)), "rms": found.square().mean(0).sqrt().numpy()}
-    return found, pd.DataFrame(about)
+        return pd.DataFrame(about), lambda x: sae.encode(x)[:, kept]
+    project = principal_components(chunks()).project if source == "pca" else _unchanged
+    low, high, squares, n = torch.tensor(torch.inf), torch.tensor(-torch.inf), torch.zeros(()), 0
+    for x in map(project, chunks()):
+        low, high = torch.minimum(low, x.amin(0)), torch.maximum(high, x.amax(0))
+        squares, n = squares + x.double().square().sum(0), n + len(x)
+    kept = np.flatnonzero((high > low).numpy())
+    about = {"latent": kept, "frequency": np.ones(len(kept)), "rms": (squares / n).sqrt().numpy()[kept]}
+    return pd.DataFrame(about), lambda x: project(x)[:, kept].float()
+
+
+def _unchanged(x: torch.Tensor) -> torch.Tensor:
+    return x
 
 
 def autoencoder_of(context: Context, unit: Unit) -> Autoencoder:

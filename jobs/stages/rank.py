@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -18,7 +19,7 @@ from jobs.recording import record_model
 from jobs.stage import Plan, Publish, Unit
 from jobs.stages.correlate import MATRIX, NULL, autoencoder_of, sources
 from jobs.stages.signals import rollouts_of
-from jobs.stages.train_sae import activations_of
+from jobs.stages.train_sae import shards_of
 from sae.permutation_null import FamilyNull
 from tdlens.record import (
     Analysis,
@@ -175,7 +176,8 @@ def _trace(context: Context, unit: Unit, kept: pd.DataFrame, signal: str) -> Tra
     block, latent = int(best["block"]), int(best["latent"])
     plays = unit.parents_of("play")
     trained = next(u for u in unit.parents_of("train_sae") if u.config["block"] == block)
-    z = autoencoder_of(context, trained).encode(activations_of(context, plays, block))[:, latent]
+    sae = autoencoder_of(context, trained)
+    z = torch.cat([sae.encode(x)[:, latent] for x in shards_of(context, plays, block)])
     step_ids = np.concatenate([rollouts_of(context, play).step_ids.ravel() for play in plays])
     return Trace(signal, block, latent, step_ids, z.double().numpy())
 

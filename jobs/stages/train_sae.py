@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
 import pandas as pd
@@ -13,6 +13,7 @@ from jobs.context import Context
 from jobs.reading import read_activations
 from jobs.recording import record_model
 from jobs.sections import SAESection
+from jobs.spool import mapped_rows
 from jobs.stage import Plan, Publish, Unit
 from sae.checkpoint import to_bytes
 from tdlens.record import SaeCheckpoint, SaeMetric, insert_rows, record_artifact, record_blob
@@ -81,7 +82,13 @@ def section_of(context: Context, unit: Unit) -> SAESection:
 
 
 def activations_of(context: Context, captures: Iterable[Unit], block: int) -> torch.Tensor:
-    """Residual stream of one block at the decisions of several captures, one after the other, float32 [N, d]."""
-    with context.record.session(read_only=True) as session:
-        parts = [read_activations(context.record, session, context.job_id(unit), block) for unit in captures]
-    return torch.cat(parts)
+    """Residual stream of one block at the decisions of several captures, one after the other, float32 [N, d].
+
+    It is mapped from a file: it takes no memory that the system can't have back.
+    """
+    return mapped_rows(shards_of(context, captures, block))
+
+
+def shards_of(context: Context, captures: Iterable[Unit], block: int) -> Iterator[torch.Tensor]:
+    """The same shard by shard, each [n, d]."""
+    return read_activations(context.record, [context.job_id(unit) for unit in captures], block)
