@@ -9,6 +9,7 @@ from jobs.planning.speed import dtype_size
 from jobs.planning.work import Pass, Passes, sae_parameters
 from jobs.training.trainers import ROWS_A_RANK
 from jobs.writing import MOST_THREADS
+from sae.rollout_statistics import CHUNK
 
 RESERVED = 1.5e9
 """On each GPU: CUDA's context, libraries, NCCL's buffers, and what the allocator can't use."""
@@ -90,12 +91,16 @@ def host_needs(
         read = captured_batch(scope, max(work.rows for work, _ in harvest))
         needs["harvest"] = base + max(4 * scope.shape.parameters, read)
     if scope.autoencoders:
-        # read, joined, and handed to other processes
-        copies, others = (3, max(training)) if max(training) > 1 else (2, 0)
+        # mapped from a file, and handed to other processes
+        copies, others = (3, max(training)) if max(training) > 1 else (1, 0)
         needs["train_sae"] = base + copies * 4 * scope.all_rows * d + round(others * PROCESS)
     if scope.features:
-        # the features, and in float64: centred, standardised, and what covariates leave of them
-        needs["correlate"] = base + scope.all_rows * (2 * 4 * d + (4 + 3 * 8) * max(scope.features.values()))
+        # a shard and its features; of some features and all signals: in float64, centred, standardised, and what
+        # covariates leave of them
+        shard = batch * scope.texts.n_decisions * (2 * 4 * d + 3 * 8 * max(scope.features.values()))
+        correlated = len(scope.study.correlate.signals) + len(scope.study.correlate.covariates)
+        at_once = max(CHUNK, scope.all_rows) + scope.all_rows * correlated
+        needs["correlate"] = base + shard + (4 + 6 * 8) * at_once
     if scope.study.intervention:
         widest = max(config.d_latents for config in scope.autoencoders)
         latents = scope.texts.n_decisions * widest * (4 + 4 * 8)
