@@ -20,6 +20,7 @@ from jobs.cli import (
     plan,
     projection,
     reference,
+    reproduce,
     run,
     sql,
     status,
@@ -95,7 +96,7 @@ app = typer.Typer(
     """,
 )
 for module in (
-    *(run, plan, worker, status, sql, latents, projection),
+    *(run, reproduce, plan, worker, status, sql, latents, projection),
     *(import_published, database, doctor, fsck, backup, reference),
 ):
     register: Callable[[typer.Typer], None] = module.add_to

@@ -25,25 +25,33 @@ def add_to(app: typer.Typer) -> None:
 
 
 def report(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study in the record.")],
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study in the record, or td-in-llms.")],
     show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """
     Write the study's report again: one HTML page and its figures, from the record's views.
 
-    **Example**
+    **td-in-llms** is the whole paper: the page that **tdlens reproduce td-in-llms** writes, from those of its studies
+    that are in the record.
+
+    **Examples**
 
     $ tdlens report two_step_demo --open
+
+    $ tdlens report td-in-llms
     """
     from tdlens.record import Record
     from tdlens.settings import Settings
 
     record = Record.open(Settings.from_environment())
     try:
-        name = _studies(record, study)[0]
-        from jobs.report import write_report
+        from jobs.report import td_in_llms, write_report
 
-        page = write_report(record, name, record.settings.reports / name)
+        if study == td_in_llms.NAME:
+            page = td_in_llms.write_paper(record, record.settings.reports / study)
+        else:
+            name = _studies(record, study)[0]
+            page = write_report(record, name, record.settings.reports / name)
     finally:
         record.close()
     output().print(str(page))

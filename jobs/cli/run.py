@@ -181,10 +181,10 @@ def run(
             )
             _submit(study, record, console, asked)
             return
-        computed, found = _compute(study, record, console, executor, workers)
+        computed, found = compute(study, record, console, executor, workers)
         page = _report(record, study.name, console) if report else None
         if mlflow:
-            _project(record, study.name, console)
+            copy_to_mlflow(record, study.name, console)
     finally:
         record.close()
     seconds = time.monotonic() - started
@@ -225,10 +225,14 @@ def _submit(study: Study, record: Record, console: Console, asked: SlurmSettings
         console.print(f"  {command}", soft_wrap=True)
 
 
-def _compute(
-    study: Study, record: Record, console: Console, executor: Executor, workers: int | None
+def compute(
+    study: Study,
+    record: Record,
+    console: Console,
+    executor: Executor = Executor.inline,
+    workers: int | None = None,
 ) -> tuple[int, int]:
-    """Units computed now, and units that the record held."""
+    """Bring the record to hold a study: units computed now, and units that it held."""
     if executor == Executor.local:
         from jobs.executors.local import LocalWorkers
         from jobs.executors.submission import submit
@@ -259,7 +263,8 @@ def _report(record: Record, study: str, console: Console) -> Path:
         return write_report(record, study, record.settings.reports / study)
 
 
-def _project(record: Record, study: str, console: Console) -> None:
+def copy_to_mlflow(record: Record, study: str, console: Console) -> None:
+    """Write the study to MLflow; a warning is all that comes of a server that is away."""
     from tdlens.errors import UserError
     from tdlens.tracking import project
 

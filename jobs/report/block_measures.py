@@ -23,6 +23,9 @@ RIVALS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
 )
 """What the latents of an autoencoder are compared with."""
 
+NODES = "node and last node too"
+"""What ``max_r_given_states`` holds constant beside the covariates."""
+
 
 def read_measures(
     reader: Reader, facts: StudyFacts, measures: tuple[str, ...], signals: tuple[str, ...]
@@ -111,8 +114,9 @@ def draw_beside_rivals(ax: Axes, rows: pd.DataFrame, signal: str, facts: StudyFa
         line(ax, of(rows, "max_r", signal, source), facts, label, colour, **{"linewidth": 1.1, "marker": ".", **style})
     line(ax, of(rows, "max_r", other[0]), facts, f"SAE, {other[1]}", VERMILION, linewidth=1.1, linestyle="--")
     line(ax, own, facts, "SAE latents", BLUE)
-    partial = of(rows, "max_r_partial", signal)
-    line(ax, partial, facts, f"SAE, given {', '.join(facts.covariates)}", BLUE, linewidth=1, markerfacecolor="white")
+    for measure, given, dashes in (("max_r_partial", facts.covariates, "-"), ("max_r_given_states", [NODES], ":")):
+        label = f"SAE, given {', '.join(given)}".replace("_", " ")
+        line(ax, of(rows, measure, signal), facts, label, BLUE, linewidth=1, markerfacecolor="white", linestyle=dashes)
 
 
 def lesioned_curve(rows: pd.DataFrame, measure: str, signal: str, lesion: Lesion) -> pd.DataFrame:

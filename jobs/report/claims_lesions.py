@@ -31,6 +31,8 @@ class Cost:
         lost: the change under a lesion against none.
         more: the change under one lesion against another, paired by rollout; None where only the separate intervals
             of both are recorded.
+        later: the change under a lesion late in the rollout, in the probability of what comes: what an edit that has
+            ended by then can be asked for.
     """
 
     text: str
@@ -40,6 +42,7 @@ class Cost:
     published_control: float | None
     lost: Loss
     more: Callable[[Lesion, Lesion], Interval | None] | None
+    later: Loss
 
 
 def cost_claim(cost: Cost, lesion: Lesion | None, lesions: Sequence[Lesion]) -> Claim:
@@ -63,7 +66,7 @@ def cost_claim(cost: Cost, lesion: Lesion | None, lesions: Sequence[Lesion]) -> 
     if lesion is not None and lesion.target == "td_error":
         parts.append(_spared(cost, lesion, lesion.without_q(several)))
     if lesion is not None and lesion.early(several) is not None:
-        parts.append(_early(cost, lesion.early(several), lowered))
+        parts.append(_early(cost, lesion, lesion.early(several)))
     return together(
         cost.text,
         f"{number(cost.published, 3)}{cost.unit}",
@@ -113,14 +116,14 @@ def _spared(cost: Cost, lesion: Lesion, remaining: Lesion | None) -> Claim:
     )
 
 
-def _early(cost: Cost, early: Lesion | None, lowered: Interval | None) -> Claim:
+def _early(cost: Cost, lesion: Lesion, early: Lesion | None) -> Claim:
     """Whether an edit while learning takes place is felt later, when the latents are left alone again."""
-    change = cost.lost(early) if early is not None else None
+    change, throughout = (cost.later(one) if one is not None else None for one in (early, lesion))
     last = early.asked["decisions"][1] if early is not None else 0
     return claim(
-        f"… also if the edit ends with decision {last}, before what is measured: an update is carried forward",
+        f"… also late, if the edit ends with decision {last}: an update is carried forward",
         NOT_PUBLISHED,
-        f"{shown(change, 3, cost.unit)}; throughout {shown(lowered, 3)}" if change else UNRECORDED,
+        f"{shown(change, 3)} in p; throughout {shown(throughout, 3)}" if change else UNRECORDED,
         verdicts.effect(change, None, expected=-1),
         yes="What the latents carried early on is missed later: they take part in learning.",
         no="An early edit costs nothing later: the model reads the history anew at each decision.",

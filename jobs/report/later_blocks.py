@@ -117,7 +117,7 @@ def draw_later(
             others = read_blocks(reader, control, groups[panel.group])
             where = [other.block / facts.n_blocks for other in others]
             ax.plot(where, [other.value for other in others], color=control.colour, linewidth=1, label=control.label)
-        _draw_own(ax, rows, facts, f"TD latents, {lesion.done}")
+        _draw_own(ax, rows, facts, f"{lesion.label}, {lesion.done}")
         ax.axhline(0, color=GREY, linewidth=0.8)
         several = "s" if len(lesion.blocks) > 1 else ""
         ax.set(title=f"{panel.panel} · {panel.label}", xlim=(-0.02, 1.02))

@@ -1,9 +1,10 @@
-"""The page: one HTML file that holds everything, and the figures beside it as PNGs."""
+"""A study's page: one HTML file that holds everything, and the figures beside it as PNGs."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import jinja2
 import pandas as pd
 
 import tdlens
-from jobs.report.drawing import Drawing, FigureModule, TaskReport
+from jobs.report.drawing import Claim, Drawing, FigureModule, TaskReport
 from jobs.report.graph_walk import REPORT as GRAPH_WALK
 from jobs.report.grid_world import REPORT as GRID_WORLD
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
@@ -28,9 +29,9 @@ REPORTS: dict[str, TaskReport] = {"two_step": TWO_STEP, "grid_world": GRID_WORLD
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure as the page shows it."""
+    """A figure as a page shows it."""
 
-    name: str
+    anchor: str
     title: str
     overlay: str
     image: str
@@ -38,6 +39,32 @@ class Shown:
     """None where the study has not recorded what it takes."""
     missing: str
     queries: list[str]
+
+
+@dataclass(frozen=True)
+class Section:
+    """What a page says about one study."""
+
+    facts: StudyFacts
+    report: TaskReport
+    figures: list[Shown]
+    claims: list[Claim]
+    claim_queries: list[str]
+    saes: list[dict[str, Any]]
+    jobs: list[dict[str, Any]]
+    """One line a stage."""
+    sources: list[dict[str, Any]]
+    """The distinct circumstances in which jobs were computed."""
+
+    @property
+    def tally(self) -> list[tuple[Verdict, int]]:
+        """How many claims have each verdict."""
+        return tally(self.claims)
+
+    @property
+    def confidence(self) -> str:
+        """Of the intervals of correlations."""
+        return percent(self.facts.confidence)
 
 
 def write_report(record: Record, study: str, out: Path) -> Path:
@@ -48,36 +75,51 @@ def write_report(record: Record, study: str, out: Path) -> Path:
     Raises:
         UserError: there is no such study, or its task has no report.
     """
-    reader = Reader(record, study)
+    section = section_of(Reader(record, study), out / "figures")
+    return write_page("report.html.j2", out, section=section)
+
+
+def section_of(reader: Reader, folder: Path, prefix: str = "") -> Section:
+    """Draws a study's figures into a folder and puts its claims to their rules.
+
+    Args:
+        reader: of the study.
+        folder: of the PNGs, made if need be.
+        prefix: of the figures' anchors, where several studies share a page.
+
+    Raises:
+        UserError: there is no such study, or its task has no report.
+    """
     facts = StudyFacts(reader)
     report = _report_on(facts)
-    folder = out / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
-    with house_style():
-        figures = [_show(module, reader.afresh(), facts, folder) for module in report.figures]
+    figures = [show(module, reader.afresh(), facts, folder, prefix) for module in report.figures]
     asked = reader.afresh()
     claims = report.claims(asked, facts)
-    counted = Counter(claim.ruling.verdict for claim in claims)
-    page = (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            facts=facts,
-            confidence=percent(facts.confidence),
-            report=report,
-            figures=figures,
-            claims=claims,
-            claim_queries=asked.asked,
-            tally=[(verdict, counted[verdict]) for verdict in Verdict],
-            saes=_saes(reader.afresh()),
-            jobs=_stages(facts.jobs),
-            sources=_sources(facts.jobs),
-            version=tdlens.__version__,
-        )
+    return Section(
+        facts=facts,
+        report=report,
+        figures=figures,
+        claims=claims,
+        claim_queries=asked.asked,
+        saes=_saes(reader.afresh()),
+        jobs=_stages(facts.jobs),
+        sources=_sources(facts.jobs),
     )
+
+
+def write_page(template: str, out: Path, **content: Any) -> Path:
+    """Renders ``out/index.html`` and gives its path."""
+    out.mkdir(parents=True, exist_ok=True)
+    page = _environment().get_template(template).render(version=tdlens.__version__, **content)
     path = out / "index.html"
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def tally(claims: Iterable[Claim]) -> list[tuple[Verdict, int]]:
+    """How many claims have each verdict."""
+    counted = Counter(claim.ruling.verdict for claim in claims)
+    return [(verdict, counted[verdict]) for verdict in Verdict]
 
 
 def _report_on(facts: StudyFacts) -> TaskReport:
@@ -89,16 +131,19 @@ def _report_on(facts: StudyFacts) -> TaskReport:
     )
 
 
-def _show(module: FigureModule, reader: Reader, facts: StudyFacts, folder: Path) -> Shown:
+def show(module: FigureModule, reader: Reader, facts: StudyFacts, folder: Path, prefix: str = "") -> Shown:
+    """Draws one figure, or says in its place what the study has not recorded."""
+    folder.mkdir(parents=True, exist_ok=True)
     drawing, missing = None, ""
-    try:
-        drawing = module.draw(reader, facts)
-        figure = drawing.figure
-    except NotRecorded as reason:
-        missing = f"Not recorded in this study: {reason}."
-        figure = message(missing)
-    image = data_uri(png(figure, folder / f"{module.NAME}.png"))
-    return Shown(module.NAME, module.TITLE, module.OVERLAY, image, drawing, missing, reader.asked)
+    with house_style():
+        try:
+            drawing = module.draw(reader, facts)
+            figure = drawing.figure
+        except NotRecorded as reason:
+            missing = f"Not recorded in this study: {reason}."
+            figure = message(missing)
+        image = data_uri(png(figure, folder / f"{module.NAME}.png"))
+    return Shown(f"{prefix}{module.NAME}", module.TITLE, module.OVERLAY, image, drawing, missing, reader.asked)
 
 
 def _environment() -> jinja2.Environment:

@@ -98,6 +98,13 @@ def read_predictions(reader: Reader, facts: StudyFacts) -> Predictions:
     return Predictions(rows, decisions, width)
 
 
+def late_change(found: Predictions, variant: str, intervention: str) -> Interval | None:
+    """Late change of the probability under an intervention, paired by rollout; None where it wasn't read."""
+    if not found.has(variant, intervention):
+        return None
+    return found.change((variant, intervention), (variant, NO_LESION))
+
+
 def in_parts(steps: ArrayLike, values: ArrayLike, width: int) -> pd.Series[float]:
     """A published curve averaged over parts of as many decisions, by the part's first decision."""
     first = np.asarray(steps).astype(int) // width * width

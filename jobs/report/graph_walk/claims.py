@@ -19,6 +19,7 @@ from jobs.report.graph_walk.accuracy import CHANCE, EARLY, overall, read_accurac
 from jobs.report.graph_walk.fig6a_lesion import METRIC
 from jobs.report.graph_walk.groups import GROUPS, sr_lesion
 from jobs.report.lesions import read_effects, read_lesions
+from jobs.report.prediction import late_change, read_predictions
 from jobs.report.reader import Reader, StudyFacts
 from jobs.report.verdicts import Interval
 from tdlens.figures import number
@@ -41,14 +42,15 @@ def claims(reader: Reader, facts: StudyFacts) -> list[Claim]:
         _foretells(reader, facts),
         _communities(reader, facts),
         _decoding(reader, facts),
-        _follows(followed, "sr", "the successor representation", (("transition", "the transition matrix"), MIXING)),
+        _follows(followed, "sr", "the successor representation", (LINKS, MIXING)),
         _follows(followed, "sr_error", "the SR-TD error", (("surprise", "surprise"),)),
-        _aligned(aligned, "sr", "the successor representation", (("transition", "the transition matrix"), MIXING)),
+        _aligned(aligned, "sr", "the successor representation", (LINKS, MIXING)),
         _aligned(aligned, "sr_error", "the SR-TD error", (("surprise", "surprise"),)),
         *_lesions(reader, facts),
     ]
 
 
+LINKS = ("transition", "the transition matrix")
 MIXING = ("mixing", "neighbour mixing")
 """Nodes drawn towards the mean of their neighbours: the rival that learns nothing by TD."""
 
@@ -122,17 +124,17 @@ def _communities(reader: Reader, facts: StudyFacts) -> Claim:
     if rows is None:
         rows = pd.DataFrame(columns=["source", "measure", "signal", "intervention", "block", "value", "null_threshold"])
     contrast, rival = (highest_of(rows, "contrast", "community", source) for source in (STREAM, UNTRAINED))
-    sr, mixing = (highest_of(rows, "similarity", signal, STREAM) for signal in ("sr", "mixing"))
+    sr, links = (highest_of(rows, "similarity", signal, STREAM) for signal in ("sr", "transition"))
     return together(
         "The representations of nodes come to show the communities",
         "maps of one walk",
         [
             _above("… beyond permuted nodes", contrast, threshold(rows, "contrast", "community", STREAM), FAMILY),
             _beyond("… beyond an untrained model", contrast, rival, "an untrained model"),
-            _beyond("… and follow the successor representation more than neighbour mixing", sr, mixing, MIXING[1]),
+            _beyond("… and follow the successor representation more than the transition matrix", sr, links, LINKS[1]),
         ],
         yes="Communities show, as the successor representation has them.",
-        no="An untrained model or neighbour mixing shows as much.",
+        no="An untrained model or the bare links between nodes show as much.",
         maybe="Part of the evidence is missing or not clear.",
     )
 
@@ -169,6 +171,8 @@ def _follows(rows: pd.DataFrame | None, signal: str, what: str, rivals: tuple[tu
         _above("… beyond the largest of as many chance latents", ours, bound("max_r"), FAMILY),
         _above("… given the step and its logarithm (partial r)", partial, bound("max_r_partial"), FAMILY),
     ]
+    given = highest("max_r_given_states", signal)
+    parts.append(_above("… given the node and the one before, too", given, bound("max_r_given_states"), FAMILY))
     parts += [
         _beyond(
             f"… more closely than {named}",
@@ -228,6 +232,7 @@ def _lesions(reader: Reader, facts: StudyFacts) -> list[Claim]:
     lesions = or_none(lambda: read_lesions(reader, facts)) or []
     lesion = or_none(lambda: sr_lesion(lesions))
     effects = read_effects(reader)
+    found = or_none(lambda: read_predictions(reader, facts))
     cost = Cost(
         "Zeroing the SR-TD latent spoils the predictions, more than zeroing anything else",
         "the SR-TD latents",
@@ -236,6 +241,7 @@ def _lesions(reader: Reader, facts: StudyFacts) -> list[Claim]:
         None,
         lambda one: effects[one.name, METRIC].difference if (one.name, METRIC) in effects else None,
         None,
+        lambda one: late_change(found, facts.variant, one.name) if found is not None else None,
     )
     return [
         cost_claim(cost, lesion, lesions),

@@ -16,7 +16,7 @@ NAME = "fig5de_correlations"
 TITLE = "Figs 5D, 5E · Latents that follow the successor representation"
 OVERLAY = "Figs 5D and 5E of the paper, by depth relative to 80 blocks"
 
-MEASURES = ("max_r", "max_r_partial")
+MEASURES = ("max_r", "max_r_partial", "max_r_given_states")
 SIGNALS = ("sr", "transition", "mixing", "sr_error", "surprise")
 PANELS = (
     ("5D", "sr", "successor representation", "transition", "transition matrix", "F5D_SR", "F5D_T"),

@@ -53,7 +53,8 @@ def draw_map(ax: Axes, nodes: pd.DataFrame, title: str) -> None:
         marker = "s" if item in BOTTLENECKS else "o"
         ax.plot(node["x"], node["y"], marker, color=COLOURS[int(node["grp"])], markersize=6, zorder=2)
         ax.annotate(node["label"], (node["x"], node["y"]), (4, 3), textcoords="offset points", fontsize=6.5, color=GREY)
-    ax.set(title=title, xticks=[], yticks=[], aspect="equal")
+    ax.set(title=title, xticks=[], yticks=[])
+    ax.set_aspect("equal", adjustable="datalim")
     ax.title.set_fontsize(9.5)
     ax.grid(False)
     ax.margins(0.15)

@@ -5,17 +5,16 @@ from __future__ import annotations
 from jobs.report.block_measures import STREAM, UNTRAINED, draw_null, highest_of, line, of, read_measures
 from jobs.report.drawing import Drawing
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
-from tdlens.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, canvas
+from tdlens.figures import BLUE, GREY, ORANGE, PURPLE, canvas
 
 NAME = "similarities"
-TITLE = "Similarity of nodes: communities, successors, neighbours"
+TITLE = "Similarity of nodes: communities, successors, links"
 OVERLAY = "none: the paper shows maps of one walk"
 
-SIGNALS = ("community", "sr", "transition", "mixing")
+SIGNALS = ("community", "sr", "transition")
 LINES = (
     ("sr", "successor representation", BLUE),
     ("transition", "transition matrix", ORANGE),
-    ("mixing", "neighbour mixing", GREEN),
 )
 
 
@@ -54,9 +53,10 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
             f"at most. The blocks' similarities follow: {', '.join(words)} [95 % over walks]."
         ),
         beside=(
-            "A node's representation is its mean over visits, less the walk's mean. Neighbour mixing, a step towards "
-            "the mean of the neighbours, has communities too; only where the successor representation is followed "
-            "more closely than it is there evidence for more. The grey area comes from permuted nodes."
+            "A node's representation is its mean over visits, less the walk's mean. The transition matrix, which looks "
+            "one step ahead, has communities too, as has any mixing of neighbours; only where the successor "
+            "representation is followed more closely than it is there evidence for more. The grey area comes from "
+            "permuted nodes."
         ),
         n=f"{int(own['n_rollouts'].max())} walks",
     )

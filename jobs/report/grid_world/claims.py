@@ -16,11 +16,12 @@ from jobs.report.claims_lesions import Cost, cost_claim, later_claim
 from jobs.report.drawing import Claim
 from jobs.report.grid_world import clock
 from jobs.report.grid_world.fig4a_prediction import CHANCE
-from jobs.report.grid_world.fig4d_lesions import PUBLISHED_CHANGES, lost
+from jobs.report.grid_world.fig4d_lesions import PUBLISHED_CHANGES
 from jobs.report.grid_world.groups import GROUPS, RIVALS
 from jobs.report.lesions import Lesion, read_lesions, td_lesion
-from jobs.report.prediction import LAST, LATE, NO_LESION, Predictions, read_predictions
+from jobs.report.prediction import LAST, LATE, NO_LESION, Predictions, late_change, read_predictions
 from jobs.report.reader import Reader, StudyFacts
+from jobs.report.verdicts import Interval
 from tdlens.figures import number
 
 PAPER = {name: headline.value for name, headline in headlines("td_in_llms").items()}
@@ -36,16 +37,17 @@ OTHERS = (
 
 TD_ERROR = Followed("td_error", "the TD error", PAPER["grid_max_r_td_error"])
 Q_VALUES = Followed("q_values", "Q-values", PAPER["grid_max_r_q_value"])
-TD_ERRORS = replace(TD_ERROR, name="TD errors")
+TD_ERRORS = Followed("td_error", "TD errors", PAPER["grid_mean_r_td_error"])
+MEAN_Q_VALUES = replace(Q_VALUES, published=PAPER["grid_mean_r_q_value"])
 RIVALS_OF_ERRORS = (
-    Followed("myopic_error", "myopic errors", PAPER["grid_max_r_myopic_error"]),
-    Followed("random_error", "errors of random rewards", PAPER["grid_max_r_random_error"]),
+    Followed("myopic_error", "myopic errors", PAPER["grid_mean_r_myopic_error"]),
+    Followed("random_error", "errors of random rewards", PAPER["grid_mean_r_random_error"]),
     Followed("log_step", "the clock (log step)"),
     Followed("best_return", "the best episode so far (the reviewers' alternative)"),
 )
 RIVALS_OF_VALUES = (
-    Followed("myopic_values", "myopic values", PAPER["grid_max_r_myopic_value"]),
-    Followed("random_values", "values of random rewards", PAPER["grid_max_r_random_value"]),
+    Followed("myopic_values", "myopic values", PAPER["grid_mean_r_myopic_value"]),
+    Followed("random_values", "values of random rewards", PAPER["grid_mean_r_random_value"]),
     Followed("best_return", "the best episode so far (the reviewers' alternative)"),
 )
 
@@ -60,7 +62,7 @@ def claims(reader: Reader, facts: StudyFacts) -> list[Claim]:
         _follows_error(reader, evidence, facts),
         follows(Q_VALUES, evidence, facts),
         _ahead_of_all(TD_ERRORS, RIVALS_OF_ERRORS, evidence, facts),
-        _ahead_of_all(Q_VALUES, RIVALS_OF_VALUES, evidence, facts),
+        _ahead_of_all(MEAN_Q_VALUES, RIVALS_OF_VALUES, evidence, facts),
         *_lesions(reader, facts, found),
     ]
 
@@ -125,7 +127,7 @@ def _ahead_of_all(what: Followed, rivals: tuple[Followed, ...], evidence: Eviden
     parts = [ahead(what, rival, evidence, facts) for rival in rivals]
     return together(
         f"Latents follow {what.name} more closely than what could stand in for them",
-        NOT_PUBLISHED if what.published is None else f"r = {number(what.published)}",
+        NOT_PUBLISHED if what.published is None else f"mean r = {number(what.published)}, blocks from 43",
         parts,
         yes=f"{what.name[0].upper()}{what.name[1:]} are what the latents follow best.",
         no="Something else is followed more closely.",
@@ -137,18 +139,23 @@ def _lesions(reader: Reader, facts: StudyFacts, found: Predictions | None) -> li
     lesions = or_none(lambda: read_lesions(reader, facts)) or []
     lesion = or_none(lambda: td_lesion(lesions))
     variant = str(Variant.TRUE)
+
+    def late(one: Lesion) -> Interval | None:
+        return late_change(found, variant, one.name) if found is not None else None
+
     cost = Cost(
         "Zeroing the TD latents of several blocks spoils the predictions, more than zeroing anything else",
         "the TD latents",
         "",
         PUBLISHED_CHANGES["none"],
         PUBLISHED_CHANGES["lowest"],
-        lambda one: lost(found, variant, one) if found is not None else None,
+        late,
         lambda one, other: (
             found.change((variant, one.name), (variant, other.name))
             if found is not None and found.has(variant, one.name) and found.has(variant, other.name)
             else None
         ),
+        late,
     )
     return [
         _strong_latents(reader, lesion),
@@ -179,7 +186,7 @@ def _strong_latents(reader: Reader, lesion: Lesion | None) -> Claim:
     weakest = min(known, key=lambda row: row["r_heldout"], default=None)
     interval = None
     if weakest is not None:
-        interval = verdicts.Interval(weakest["r_heldout"], weakest["heldout_low"], weakest["heldout_high"])
+        interval = Interval(weakest["r_heldout"], weakest["heldout_low"], weakest["heldout_high"])
     least = PAPER["grid_lesion_least_r"]
     shown_r = ", ".join(f"block {row['block']}: {number(row['r_heldout'])}" for row in known)
     return claim(

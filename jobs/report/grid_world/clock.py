@@ -123,7 +123,7 @@ def _draw_latents(ax: Axes, reader: Reader, facts: StudyFacts) -> None:
         label="partial r with the TD error",
     )
     ax.axhline(0, color=GREY, linewidth=0.8)
-    ax.set(title="The best latent of each block", xlabel="relative depth", xlim=(-0.02, 1.02), ylim=(-1, 1))
+    ax.set(title="The chosen latents", xlabel="relative depth", xlim=(-0.02, 1.02), ylim=(-1, 1))
     ax.legend(fontsize=6.8, loc="lower right")
 
 

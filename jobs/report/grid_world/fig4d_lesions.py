@@ -6,10 +6,9 @@ from envs.grid_world import Variant
 from jobs.report.drawing import Drawing
 from jobs.report.grid_world.fig4a_prediction import CHANCE, draw_part_means, draw_published
 from jobs.report.lesioned import changed
-from jobs.report.lesions import Lesion, read_lesions, td_lesion
-from jobs.report.prediction import LATE, NO_LESION, Predictions, read_predictions
+from jobs.report.lesions import read_lesions, td_lesion
+from jobs.report.prediction import LATE, late_change, read_predictions
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
-from jobs.report.verdicts import Interval
 from tdlens.figures import BLUE, VERMILION, canvas, level
 
 NAME = "fig4d_lesions"
@@ -18,13 +17,6 @@ OVERLAY = "Fig 4D of the paper, one TD latent zeroed in each of the blocks 43, 5
 
 PUBLISHED_CHANGES = {"none": -0.400, "lowest": -0.038}
 """Mean change of p over decisions 200 to 319 of the paper: its TD lesion and its control (read off Fig 4D)."""
-
-
-def lost(found: Predictions, variant: str, lesion: Lesion) -> Interval | None:
-    """Late change of the probability under a lesion, paired by rollout; None where it wasn't read."""
-    if not found.has(variant, lesion.name):
-        return None
-    return found.change((variant, lesion.name), (variant, NO_LESION))
 
 
 def draw(reader: Reader, facts: StudyFacts) -> Drawing:
@@ -57,11 +49,11 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         ylim=(0, 1.02),
     )
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
-    change = lost(found, Variant.TRUE, lesion)
+    change = late_change(found, Variant.TRUE, lesion.name)
     against = [
         f"{control.label} {other.text()}"
         for control in controls
-        if (other := lost(found, Variant.TRUE, control)) is not None
+        if (other := late_change(found, Variant.TRUE, control.name)) is not None
     ]
     return Drawing(
         figure,

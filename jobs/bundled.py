@@ -1,0 +1,18 @@
+"""The study files that come with tdlens: in a source checkout, and in an installed package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jobs
+from tdlens.provenance import source_root
+
+DEMOS = ("two_step_demo", "grid_world", "graph_walk")
+"""The studies of the reference model: those that an installed package holds."""
+
+
+def study_file(name: str) -> Path:
+    """The path of one of them."""
+    root = source_root()
+    folder = root / "studies" if root is not None else Path(jobs.__file__).parent / "studies"
+    return folder / f"{name}.toml"

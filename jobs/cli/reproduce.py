@@ -1,0 +1,154 @@
+"""``tdlens reproduce``: a whole paper, from its studies to one page."""
+
+from __future__ import annotations
+
+import time
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobs.cli.console import messages
+from jobs.cli.overrides import ENGINE_HELP, Engine, overrides
+from jobs.cli.run import compute, copy_to_mlflow
+
+if TYPE_CHECKING:
+    from jobs.study import Study
+
+
+class Paper(StrEnum):
+    """What can be reproduced."""
+
+    td_in_llms = "td-in-llms"
+
+
+class Task(StrEnum):
+    """A study of the paper, by its task."""
+
+    two_step = "two_step"
+    grid_world = "grid_world"
+    graph_walk = "graph_walk"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command()(reproduce)
+
+
+def reproduce(
+    paper: Annotated[Paper, typer.Argument(show_default=False)],
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few rollouts, as the table [quick] of each study's file says.")
+    ] = False,
+    only: Annotated[
+        list[Task] | None, typer.Option(help="Run this study and leave the others as they are; may be repeated.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="reference, a folder, or a Hugging Face id; short for --set model.name=…")
+    ] = None,
+    revision: Annotated[
+        str | None,
+        typer.Option(help="Commit, branch or tag of a hub model; short for --set model.revision=…"),
+    ] = None,
+    engine: Annotated[Engine | None, typer.Option(help=ENGINE_HELP)] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="[STUDY:]KEY=VALUE",
+            help="Change one setting of every study or, after its task and a colon, of one; may be repeated.",
+        ),
+    ] = None,
+    mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Copy the results to MLflow.")] = True,
+) -> None:
+    """
+    Reproduce a paper: run its studies, then write one page with all figures and headline numbers.
+
+    **td-in-llms** is Demircan et al. (2025, arXiv 2410.01280): latents of Llama 3 70B that follow TD errors in the
+    Two-Step task, the Grid World and a graph. Each figure has the published curve beside ours, each claim its
+    verdict by a stated rule, beside the controls that the paper lacks.
+
+    The studies are those of the files two_step_demo, grid_world and graph_walk (**tdlens run** runs one of them).
+    What the record holds already isn't computed again: stopped at any moment, the same command goes on where it was.
+    **tdlens report td-in-llms** writes the page again without computing anything.
+
+    **Examples**
+
+    $ tdlens reproduce td-in-llms --quick
+
+    $ tdlens reproduce td-in-llms
+
+    $ tdlens reproduce td-in-llms --only graph_walk --set graph_walk:task.rollouts=40
+
+    $ tdlens reproduce td-in-llms --model meta-llama/Meta-Llama-3-70B --engine deepspeed --set model.dtype=bfloat16
+    """
+    started = time.monotonic()
+    short = overrides(None, model=model, revision=revision, engine=engine)
+    console = messages()
+
+    from jobs.published.importing import import_published
+    from jobs.report.td_in_llms import NAME, PUBLICATION, STUDIES, write_paper
+    from tdlens.record import Record
+    from tdlens.settings import Settings
+
+    asked = [task for task in STUDIES if not only or task in only]
+    # all of them first: a mistake in the last study shows before hours of the first
+    studies = {task: _load(task, STUDIES[task], [*short, *_own(changes or [], task, asked)], quick) for task in asked}
+    record = Record.open(Settings.from_environment())
+    try:
+        for number, study in enumerate(studies.values(), start=1):
+            console.print(f"\n[bold]{study.name}[/] ({number} of {len(studies)})")
+            computed, found = compute(study, record, console)
+            console.print(f"[bold]{study.name}[/]: {computed} units computed, {found} already in the record")
+            if mlflow:
+                copy_to_mlflow(record, study.name, console)
+        with console.status("Importing what the paper published"):
+            import_published(record, PUBLICATION)
+        with console.status("Writing the report"):
+            page = write_paper(record, record.settings.reports / NAME)
+    finally:
+        record.close()
+    console.print(f"\n[bold]{paper.value}[/]: {time.monotonic() - started:.0f} s")
+    console.print(f"Report: {page}", soft_wrap=True)
+    console.print("Next:")
+    for command in (
+        "tdlens report td-in-llms --open",
+        'tdlens sql "SELECT * FROM v_intervention_effect"',
+        "tdlens ui",
+    ):
+        console.print(f"  {command}", soft_wrap=True)
+
+
+def _load(task: str, study: str, changes: list[str], quick: bool) -> Study:
+    from jobs.bundled import study_file
+    from jobs.study import load
+    from tdlens.errors import UserError
+
+    loaded = load(study_file(study), changes, quick=quick)
+    if (loaded.name, loaded.task.name) != (study, task):
+        raise UserError(
+            f"The study {study} of the paper is to keep its name and task, but these changes make it "
+            f"{loaded.name} with the task {loaded.task.name}.",
+            f"For another study copy {study_file(study)} and use tdlens run.",
+        )
+    return loaded
+
+
+def _own(changes: list[str], task: str, asked: list[str]) -> list[str]:
+    """The changes that concern a study: those without a task in front of their key, and its own."""
+    from tdlens.errors import UserError
+
+    kept = []
+    for change in changes:
+        key = change.partition("=")[0]
+        named, colon, _ = key.partition(":")
+        if not colon:
+            kept.append(change)
+        elif named == task:
+            kept.append(change.partition(":")[2])
+        elif named not in asked:
+            raise UserError(
+                f"--set {change!r} is for {named!r}, which is none of the studies to be run.",
+                f"Put one of these in front of the colon: {', '.join(asked)}.",
+            )
+    return kept

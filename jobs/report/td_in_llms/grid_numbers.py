@@ -1,0 +1,101 @@
+"""Headline numbers of the Grid World."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from envs.grid_world import Variant
+from jobs.report.grid_world.groups import GROUPS
+from jobs.report.lesions import read_lesions, td_lesion
+from jobs.report.prediction import LAST, NO_LESION, read_predictions
+from jobs.report.reader import NotRecorded, Reader, StudyFacts
+from jobs.report.strongest import best, selected
+from jobs.report.td_in_llms.row import Measured, Row
+from jobs.report.td_in_llms.two_step_numbers import FINDS_Q, FINDS_TD, live_latents
+from jobs.report.verdicts import average
+from tdlens.figures import number
+
+FORETELLS = "The model comes to foretell the agent's actions"
+REWARDS = "It foretells them better from the true rewards, on the same moves"
+COSTS = "Zeroing the TD latents of several blocks spoils the predictions, more than zeroing anything else"
+STRONG = "Several blocks have a latent that follows the TD error at r ≥ 0.75"
+
+
+def _last(variant: Variant) -> Callable[[Reader, StudyFacts], Measured]:
+    def measure(reader: Reader, facts: StudyFacts) -> Measured:
+        return read_predictions(reader, facts).mean(variant, share=LAST)
+
+    return measure
+
+
+def _lesioned(control: str) -> Callable[[Reader, StudyFacts], Measured]:
+    def measure(reader: Reader, facts: StudyFacts) -> Measured:
+        lesions, found = read_lesions(reader, facts), read_predictions(reader, facts)
+        lesion = td_lesion(lesions)
+        of = [one for one in (lesion, *lesion.controls(lesions)) if one.control == control]
+        if not of or not found.has(Variant.TRUE, of[0].name):
+            raise NotRecorded("predictions under the lesion")
+        return found.mean(Variant.TRUE, of[0].name, LAST)
+
+    return measure
+
+
+def _gap(variant: Variant) -> Callable[[Reader, StudyFacts], Measured]:
+    def measure(reader: Reader, facts: StudyFacts) -> Measured:
+        found = read_predictions(reader, facts)
+        return found.change((Variant.TRUE, NO_LESION), (variant, NO_LESION), 150 / 320)
+
+    return measure
+
+
+def _blocks(reader: Reader, facts: StudyFacts) -> Measured:
+    lesion = td_lesion(read_lesions(reader, facts))
+    rows = reader.rows(
+        """
+        SELECT block, latent, r FROM v_latent_correlation
+        WHERE study = :study AND sae = :sae AND signal = 'td_error' AND block IN :blocks ORDER BY block
+        """,
+        sae=lesion.sae,
+        blocks=lesion.blocks,
+    )
+    known = {(row["block"], row["latent"]): row["r"] for row in rows}
+    return ", ".join(f"{block} ({number(known.get((block, latent)))})" for block, latent in lesion.places)
+
+
+def _highest_r(group: str) -> Callable[[Reader, StudyFacts], Measured]:
+    """The latent chosen on one half of the rollouts, scored on the other; the mean over a group's columns."""
+
+    def measure(reader: Reader, facts: StudyFacts) -> Measured:
+        chosen = selected(reader, facts, GROUPS[group])
+        features = [best(chosen, "sae", signal, facts.sae) for signal in GROUPS[group]]
+        return average([feature.heldout for feature in features if feature is not None])
+
+    return measure
+
+
+ROWS: tuple[Row, ...] = (
+    Row("p of the agent's action at the end", "grid_p_true", _last(Variant.TRUE), "fig4a_prediction", FORETELLS, 3),
+    Row("… random rewards", "grid_p_random", _last(Variant.RANDOM), "fig4a_prediction", REWARDS, 3),
+    Row("… control latents zeroed", "grid_p_control_lesion", _lesioned("lowest"), "fig4d_lesions", COSTS, 3),
+    Row("… TD latents zeroed", "grid_p_td_lesion", _lesioned("none"), "fig4d_lesions", COSTS, 3),
+    Row(
+        "True rewards less removed ones",
+        "grid_p_removed_gap",
+        _gap(Variant.REMOVED),
+        "fig9_reward_controls",
+        REWARDS,
+        3,
+    ),
+    Row(
+        "True rewards less swapped ones",
+        "grid_p_swapped_gap",
+        _gap(Variant.SWAPPED),
+        "fig9_reward_controls",
+        REWARDS,
+        3,
+    ),
+    Row("Lesioned blocks (r)", "43 (0.76), 53 (0.75), 55 (0.80), 59 (0.76)", _blocks, "fig4d_lesions", STRONG),
+    Row("Highest r with Q-values", "grid_max_r_q_value", _highest_r("q_values"), "fig4bc_correlations", FINDS_Q),
+    Row("Highest r with the TD error", "grid_max_r_td_error", _highest_r("td_error"), "fig4bc_correlations", FINDS_TD),
+    Row("Latents of a block that vary", "1 to 15", live_latents, "fig8_latents"),
+)
