@@ -13,6 +13,7 @@ from envs.agents import (
     QLearningConfig,
     RandomRewards,
     Successor,
+    TransitionModel,
     signal_sources,
 )
 from envs.agents.agent import SignalSource
@@ -27,6 +28,7 @@ def sources(section: SignalsSection, task: Task) -> list[SignalSource]:
         Myopic.name: myopic_learner(section, task.actions),
         RandomRewards.name: RandomRewards(task.actions, config(section)),
         Successor.name: successor(section, task.n_states),
+        TransitionModel.name: TransitionModel(task.n_states, section.surprise_clip),
     }
     return [named[name] for name in section.agents]
 
@@ -57,7 +59,7 @@ def q_learner(section: SignalsSection, actions: Sequence[str]) -> QLearning:
 def successor(section: SignalsSection, n_states: int) -> Successor:
     """The study's learner of the successor representation."""
     settings = config(section)
-    return Successor(n_states, settings.alpha, settings.gamma, settings.window)
+    return Successor(n_states, settings.alpha, settings.gamma, settings.window, section.sr_initial)
 
 
 def config(section: SignalsSection) -> QLearningConfig:

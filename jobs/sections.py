@@ -175,12 +175,20 @@ class SignalsSection(Section):
     """Transitions over which the TD error is averaged: so many last ones, or all."""
     agents: Distinct[str] = ("q_learning", "myopic", "repetition", "best_episode", "context")
     """Registered agents that replay every rollout."""
+    sr_initial: float = Field(0.0, ge=0)
+    """Diagonal of the successor representation before anything is learned: 0, or 1 for the identity."""
+    surprise_clip: float = Field(1e-3, gt=0, lt=1)
+    """Smallest probability whose logarithm is a surprise."""
 
     @model_validator(mode="after")
     def _known(self) -> SignalsSection:
         for agent in self.agents:
             registered(agent, signal_sources(), "agent")
         return self
+
+    def config(self) -> dict[str, Any]:
+        """What decides the signals. Settings that came later are left out at their defaults: identities stay."""
+        return self.model_dump(mode="json", exclude=_at_default(self, "sr_initial", "surprise_clip"))
 
     def names(self, task: Task) -> list[str]:
         """The signals that the agents give in a task."""
@@ -331,9 +339,12 @@ class InterventionSection(Section):
 
     def config(self) -> dict[str, Any]:
         """What decides the result. Settings that came later are left out at their defaults: identities stay."""
-        later = {"blocks", "from_block", "min_r", "decisions"}
-        unset = {key for key in later if getattr(self, key) == type(self).model_fields[key].default}
-        return self.model_dump(mode="json", exclude=unset)
+        return self.model_dump(mode="json", exclude=_at_default(self, "blocks", "from_block", "min_r", "decisions"))
+
+
+def _at_default(section: Section, *settings: str) -> set[str]:
+    """Those of a section's settings that have their default."""
+    return {key for key in settings if getattr(section, key) == type(section).model_fields[key].default}
 
 
 def registered(name: str, known: Any, kind: str) -> Any:

@@ -88,7 +88,7 @@ def load(path: Path, overrides: list[str] | None = None, *, quick: bool = False)
     Args:
         path: the file.
         overrides: changes, in their order.
-        quick: whether the file's table ``quick`` is applied first: dotted keys and the values that make the study small.
+        quick: whether the table ``quick`` of the file comes first: dotted keys and values that make the study small.
 
     Raises:
         UserError: no such file, not TOML, an unknown key or a value out of range, in the table ``quick`` too.

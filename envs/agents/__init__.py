@@ -13,6 +13,7 @@ from envs.agents.clock import Clock
 from envs.agents.context import Context
 from envs.agents.myopic import Myopic
 from envs.agents.neighbour_mixing import NeighbourMixing
+from envs.agents.place import Place
 from envs.agents.q_learning import QLearning, QLearningConfig
 from envs.agents.random_rewards import RandomRewards
 from envs.agents.repetition import Repetition
@@ -49,6 +50,7 @@ def signal_sources(actions: Sequence[str] = ("left", "right"), n_states: int = 3
         *(agent(actions=names) for agent in AGENTS.values()),
         *(learner(n_states=n_states) for learner in STATE_LEARNERS.values()),
         Clock(),
+        Place(),
         Context(),
     ]
     return {source.name: source for source in sources}
@@ -64,6 +66,7 @@ __all__ = [
     "MatrixSource",
     "Myopic",
     "NeighbourMixing",
+    "Place",
     "QLearning",
     "QLearningConfig",
     "RandomRewards",

@@ -9,12 +9,13 @@ import numpy as np
 
 from envs.agents.agent import SignalInfo
 from envs.agents.clock import Clock
+from envs.agents.place import Place
 from envs.agents.transitions import FloatArray, Transitions
 
 
 @dataclass(frozen=True)
 class Context:
-    """Time, place in the episode and summaries of past rewards, for tasks that have both; :class:`Clock` for others.
+    """Time, the second decision of an episode and summaries of past returns; :class:`Clock` where there are none.
 
     Returns are 0 while no episode has finished. In the paper's own example runs the TD latent follows the step
     index at r = -0.61, so a correlation with the TD error says little until these are partialled out.
@@ -31,10 +32,7 @@ class Context:
     def describe(self) -> dict[str, SignalInfo]:
         return {
             **Clock().describe(),
-            "episode": SignalInfo("Index of the episode in the rollout", {}),
-            "episode_step": SignalInfo("Index of the decision in its episode", {}),
             "is_second_pick": SignalInfo("1 at the second decision of an episode, else 0", {}),
-            "previous_reward": SignalInfo("Reward of the decision before (0 at the first)", {}),
             "last_reward": SignalInfo("Return of the last finished episode", {}),
             "max_so_far": SignalInfo("Highest return of a finished episode so far", {}),
             "recency_reward": SignalInfo(
@@ -47,13 +45,9 @@ class Context:
         averages, average = np.zeros_like(returns), 0.0
         for i, value in enumerate(returns):
             averages[i] = average = average + self.recency * (value - average)
-        place = (np.arange(len(t)) - np.searchsorted(t.episode, t.episode)).astype(np.float64)
         return {
             **Clock().replay(t),
-            "episode": t.episode.astype(np.float64),
-            "episode_step": place,
-            "is_second_pick": (place == 1).astype(np.float64),
-            "previous_reward": np.concatenate([[0.0], t.reward[:-1]])[: len(t)],
+            "is_second_pick": (Place().replay(t)["episode_step"] == 1).astype(np.float64),
             "last_reward": t.most_recent(returns, before=0.0),
             "max_so_far": t.most_recent(np.maximum.accumulate(returns), before=0.0),
             "recency_reward": t.most_recent(averages, before=0.0),

@@ -18,10 +18,10 @@ from envs.agents.transitions import BoolArray, FloatArray, IntArray, Transitions
 
 @dataclass(frozen=True)
 class Successor:
-    """Learns M from zeros; what is known at decision n comes from the transitions before it (lag of one).
+    """Learns M; what is known at decision n comes from the transitions before it (lag of one).
 
-    The paper doesn't say how M starts, nor whether its errors are averaged over a window here too: both are the
-    simplest choice, and the window can be set.
+    The paper doesn't say how M starts, nor whether its errors are averaged over a window here too: both can be set, and
+    the defaults are the simplest choice.
 
     Raises:
         ValueError: a value outside its range.
@@ -36,6 +36,8 @@ class Successor:
     """Discount, in [0, 1]."""
     window: int | None = 1
     """Number of last transitions replayed after every step; None replays the whole history."""
+    initial: float = 0.0
+    """Diagonal of M at the start: 0 for zeros, 1 for the identity (a state expects no visit but the present one)."""
 
     def __post_init__(self) -> None:
         _ = self.config
@@ -46,7 +48,7 @@ class Successor:
         return QLearningConfig(self.alpha, self.gamma, self.window)
 
     def describe(self) -> dict[str, SignalInfo]:
-        parameters = self.config.parameters()
+        parameters = {**self.config.parameters(), "initial": self.initial}
         return {
             "sr_self": SignalInfo("Expected discounted visits to the present state, this one included", parameters),
             "sr_error_norm": SignalInfo("Euclidean norm of the SR-TD error vector", parameters),
@@ -60,7 +62,7 @@ class Successor:
         }
 
     def describe_matrices(self) -> dict[str, SignalInfo]:
-        parameters = self.config.parameters()
+        parameters = {**self.config.parameters(), "initial": self.initial}
         return {
             "sr": SignalInfo("Successor representation of the present state", parameters),
             "sr_error": SignalInfo("SR-TD error of the transition before the decision", parameters),
@@ -77,7 +79,7 @@ class Successor:
         """
         t.check_states(self.n_states)
         config = self.config
-        table = np.zeros((self.n_states, self.n_states))
+        table = self.initial * np.eye(self.n_states)
         rows, errors = np.zeros((len(t), self.n_states)), np.zeros((len(t), self.n_states))
         for n in range(len(t)):
             if n > 0:

@@ -26,7 +26,7 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
     """The first variant, as in the paper; choices imposed by the task aren't scored."""
     if context.task.teacher_forced:
         return
-    config = {"signals": context.study.signals.model_dump(mode="json"), "bootstrap": context.study.bootstrap}
+    config = {"signals": context.study.signals.config(), "bootstrap": context.study.bootstrap}
     play = plan.of("play")[0]
     yield Unit(NAME, play.key, config, parents=(play,), seed=context.study.seed)
 

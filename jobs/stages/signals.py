@@ -24,7 +24,7 @@ DESCRIPTION = "agents replay the play: TD errors, Q-values, their rivals and cov
 def units(context: Context, plan: Plan) -> Iterable[Unit]:
     """One unit a variant."""
     for play in plan.of("play"):
-        yield Unit(NAME, play.key, context.study.signals.model_dump(mode="json"), parents=(play,))
+        yield Unit(NAME, play.key, context.study.signals.config(), parents=(play,))
 
 
 def run(context: Context, unit: Unit) -> Publish:

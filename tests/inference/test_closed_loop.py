@@ -259,6 +259,17 @@ def test_progress_counts_every_decision(llama: HuggingFaceEngine) -> None:
     assert sum(made) == 5 * 8
 
 
+def test_every_text_may_have_its_own_actions(llama: HuggingFaceEngine) -> None:
+    texts = play(llama, small_games(5), seed=0).transcripts
+    common = replay(llama, texts, ACTIONS)
+    turned = [ACTIONS[::-1] if index % 2 else ACTIONS for index in range(5)]
+    own = replay(llama, texts, turned, batch_size=2)
+    np.testing.assert_array_equal(own.actions[::2], common.actions[::2])
+    np.testing.assert_array_equal(own.actions[1::2], 1 - common.actions[1::2])
+    np.testing.assert_allclose(own.probabilities[::2], common.probabilities[::2], atol=1e-5)
+    np.testing.assert_allclose(own.probabilities[1::2], common.probabilities[1::2, :, ::-1], atol=1e-5)
+
+
 def test_games_of_different_lengths_are_refused(llama: HuggingFaceEngine) -> None:
     games: Any = [Bandit(2), Bandit(3)]
     with pytest.raises(ValueError, match="number of decisions"):

@@ -132,3 +132,11 @@ def test_a_slow_tokenizer_is_refused() -> None:
 
     with pytest.raises(UserError, match="Slow"):
         TextTokenizer(Slow())
+
+
+def test_words_that_are_one_token_each_are_told_apart_from_others() -> None:
+    tokenizer = TextTokenizer(word_tokenizer("a, cake, horse, ice"))
+    words = [" cake", " horse", " unheard", " ice-cake", " cake", " ice"]
+    assert tokenizer.single("a,", words, ",") == [" cake", " horse", " ice"]
+    pieces = TextTokenizer(byte_level_tokenizer())
+    assert pieces.single("You pick", [" left", " cake", " right"], ".") == [" left", " right"]

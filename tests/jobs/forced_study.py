@@ -27,7 +27,7 @@ GRID: dict[str, Any] = {
         "settings": {"steps": STEPS, "cap": 9, "epsilon": 0.8},
     },
     "sae": [{"name": "topk", "architecture": "topk", "options": {"k": 4, "centre": True}, "epochs": 4, "lr": 0.01}],
-    "correlate": {"permutations": 39, "top": 5},
+    "correlate": {"permutations": 39, "top": 5, "controls": ["untrained"]},
 }
 GRAPH: dict[str, Any] = {
     "name": "graph",
@@ -35,7 +35,7 @@ GRAPH: dict[str, Any] = {
     "bootstrap": 100,
     "task": {"name": "graph_walk", "rollouts": ROLLOUTS, "further_rollouts": 3, "settings": {"steps": STEPS}},
     "sae": [{"name": "topk", "architecture": "topk", "options": {"k": 4, "centre": True}, "epochs": 4, "lr": 0.01}],
-    "correlate": {"permutations": 39, "top": 5},
+    "correlate": {"permutations": 39, "top": 5, "controls": []},
 }
 
 

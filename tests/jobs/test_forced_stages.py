@@ -14,6 +14,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from envs import TASKS
 from envs.agents import QLearning, QLearningConfig, Transitions
 from envs.game import Step
 from envs.graph_walk import ADJACENCY, WORDS, GraphWalk, GraphWalkConfig
@@ -53,21 +54,21 @@ class Finished:
         return found[(found.variant == variant) & found.rollout_index.isin(indices)]
 
 
-def finished(database: str, data: dict[str, Any], factory: pytest.TempPathFactory) -> Iterator[Finished]:
+def finished(data: dict[str, Any], factory: pytest.TempPathFactory) -> Iterator[Finished]:
     base = factory.getbasetemp()
-    with fresh_record(database, factory.mktemp(data["name"])) as record:
+    with fresh_record("sqlite", factory.mktemp(data["name"])) as record:
         run(study(base, data), record)
         yield Finished(record, base)
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def grid(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
-    yield from finished(request.param, GRID, tmp_path_factory)
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+    yield from finished(GRID, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
-    yield from finished("sqlite", GRAPH, tmp_path_factory)
+    yield from finished(GRAPH, tmp_path_factory)
 
 
 def grid_game(variant: str, index: int) -> GridWorld:
@@ -207,6 +208,14 @@ def test_matrices_lie_in_blobs_with_a_row_for_every_decision(graph: Finished) ->
                 "float32"
             }
             np.testing.assert_allclose(table.loc[rows.id], expected, rtol=1e-6, err_msg=name)
+
+
+def test_what_the_paper_leaves_open_comes_from_the_settings(graph: Finished) -> None:
+    wanted = study(graph.base, GRAPH, signals={"sr_initial": 1.0, "surprise_clip": 0.1})
+    t = transitions_of(graph.steps("community", range(1)))
+    sr, transitions = (s.replay_matrix(t) for s in matrix_sources(wanted.signals, TASKS["graph_walk"])[:2])
+    assert sr["sr"][0].tolist() == [float(state == t.state[0]) for state in range(15)]
+    assert transitions["surprise"].max() == pytest.approx(-np.log(0.1))
 
 
 def test_a_choice_that_is_not_the_models_is_not_fitted(grid: Finished, graph: Finished) -> None:

@@ -201,6 +201,18 @@ def test_learning_rates_and_windows_are_the_papers_for_each_task() -> None:
     assert found == {"two_step": (0.1, 0.99, 4), "grid_world": (0.1, 0.99, "all"), "graph_walk": (0.05, 0.99, 1)}
 
 
+def test_settings_that_came_later_leave_the_identity_of_signals_as_it_was() -> None:
+    plain = validate({"name": "bare"}, "here").signals
+    assert plain.config() == {
+        "alpha": 0.1,
+        "gamma": 0.99,
+        "window": 4,
+        "agents": ["q_learning", "myopic", "repetition", "best_episode", "context"],
+    }
+    changed = validate({"name": "bare", "signals": {"sr_initial": 1.0}}, "here").signals
+    assert changed.config() == {**plain.config(), "sr_initial": 1.0}
+
+
 def of_task(name: str, **sections: Any) -> dict[str, Any]:
     task = {"name": name, **sections.pop("task", {})}
     return {"name": "small", "task": task, **sections}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from envs import TASKS
-from envs.agents import BestEpisode, Context, QLearning, QLearningConfig, Repetition, Transitions
+from envs.agents import BestEpisode, Context, Place, QLearning, QLearningConfig, Repetition, Transitions
 from envs.agents.behaviour import BehaviourModel, compare, standard_models
 from envs.agents.q_learning import learn
 from envs.game import Step
@@ -111,7 +111,7 @@ def test_the_best_episode_may_have_timed_out() -> None:
 
 
 def test_covariates_follow_episodes_not_ends() -> None:
-    signals = Context(recency=0.5).replay(TIMED_OUT)
+    signals = Context(recency=0.5).replay(TIMED_OUT) | Place().replay(TIMED_OUT)
     assert signals["episode"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     assert signals["episode_step"].tolist() == [0, 1] * 4
     assert signals["is_second_pick"].tolist() == [0, 1] * 4

@@ -18,10 +18,10 @@ windows = st.one_of(st.none(), st.integers(1, 12))
 
 
 def plain_successor(
-    t: Transitions, n_states: int, alpha: float, gamma: float, window: int | None
+    t: Transitions, n_states: int, alpha: float, gamma: float, window: int | None, initial: float
 ) -> tuple[list[list[float]], list[list[float]]]:
     """Lists and loops: every error against a copy of the old matrix, the last update of a row stands."""
-    m = [[0.0] * n_states for _ in range(n_states)]
+    m = [[initial * (row == column) for column in range(n_states)] for row in range(n_states)]
     rows, errors = [], [[0.0] * n_states]
     for n in range(len(t)):
         rows.append(list(m[t.state[n]]))
@@ -58,13 +58,18 @@ def long_walk() -> Transitions:
     return walk_on(walk)
 
 
-@given(seed=seeds, window=windows, alpha=st.floats(0.01, 1), gamma=st.floats(0, 1))
+@given(seed=seeds, window=windows, alpha=st.floats(0.01, 1), gamma=st.floats(0, 1), initial=st.sampled_from([0.0, 1.0]))
 def test_any_rollout_matches_plain_reference(
-    random_rollout: Callable[..., Transitions], seed: int, window: int | None, alpha: float, gamma: float
+    random_rollout: Callable[..., Transitions],
+    seed: int,
+    window: int | None,
+    alpha: float,
+    gamma: float,
+    initial: float,
 ) -> None:
     t = random_rollout(seed)
-    matrices = Successor(4, alpha, gamma, window).replay_matrix(t)
-    rows, errors = plain_successor(t, 4, alpha, gamma, window)
+    matrices = Successor(4, alpha, gamma, window, initial).replay_matrix(t)
+    rows, errors = plain_successor(t, 4, alpha, gamma, window, initial)
     np.testing.assert_allclose(matrices["sr"], rows, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(matrices["sr_error"], errors, rtol=1e-9, atol=1e-12)
 
