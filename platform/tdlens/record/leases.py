@@ -131,6 +131,8 @@ _PUBLISH = _held.values(state="done", lease_until=None, finished_at=clock(0.0), 
 _RELEASE = _held.values(state="pending", owner=None, lease_until=None)
 _FAIL = _held.values(state="failed", lease_until=None, finished_at=clock(0.0), error=bindparam("why"))
 _LOSE = _held.values(_GONE | {"error": bindparam("why")})
+_FAILED = _JOB.c.state == "failed"
+_RETRY = update(_JOB).where(_FAILED).values(state="pending", owner=None, finished_at=None)
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,8 @@ class Claim:
 def enqueue(session: Session, study_id: int, plan: Sequence[Planned]) -> dict[str, int]:
     """Makes the ledger hold exactly the plan's units for the study, parents before children.
 
-    Units that another study or an earlier run made keep their state. What the plan no longer asks for is taken out of
+    Units that another study or an earlier run made keep their state, but what had failed when the study first asks for
+    it is put back in line. What the plan no longer asks for is taken out of
     the study (its rows stay, for whoever asks again), so that views never show two results side by side.
 
     Returns:
@@ -186,11 +189,13 @@ def enqueue(session: Session, study_id: int, plan: Sequence[Planned]) -> dict[st
     ]
     if parents:
         session.execute(insert(JobParent).on_conflict_do_nothing(), parents)
-    rows = [{"study_id": study_id, "job_id": job_id} for job_id in known.values()]
-    if rows:
-        session.execute(insert(StudyJob).on_conflict_do_nothing(), rows)
     asked = set(known.values())
     held = set(session.scalars(select(StudyJob.job_id).where(StudyJob.study_id == study_id)))
+    if fresh := sorted(asked - held):
+        rows = [{"study_id": study_id, "job_id": job_id} for job_id in fresh]
+        session.execute(insert(StudyJob).on_conflict_do_nothing(), rows)
+        failed = session.scalars(select(StudyJob.job_id).join(Job).where(StudyJob.study_id == study_id, _FAILED))
+        session.execute(_RETRY.where(_JOB.c.id.in_(set(failed).intersection(fresh))))
     for job_id in held - asked:
         session.execute(delete(StudyJob).where(StudyJob.study_id == study_id, StudyJob.job_id == job_id))
     return known
@@ -199,8 +204,7 @@ def enqueue(session: Session, study_id: int, plan: Sequence[Planned]) -> dict[st
 def retry_failed(session: Session, study_id: int) -> int:
     """Puts a study's failed units back in line; how many there were."""
     mine = select(StudyJob.job_id).where(StudyJob.study_id == study_id)
-    again = update(_JOB).where(_JOB.c.state == "failed", _JOB.c.id.in_(mine))
-    return _changed(session, again.values(state="pending", owner=None, finished_at=None))
+    return _changed(session, _RETRY.where(_JOB.c.id.in_(mine)))
 
 
 def reap(session: Session) -> int:

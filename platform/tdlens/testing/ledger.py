@@ -185,6 +185,13 @@ class LedgerTests(Backend):
         row = job(record, "a")
         assert (row.error, row.finished_at) == (None, None)
 
+    def test_a_failed_unit_is_tried_again_for_whoever_asks_for_it_anew(self, record: Record) -> None:
+        study_id = plan(record, unit("a"))
+        assert settle(record, claimed(record, study_id), "fail")
+        assert plan(record, unit("a")) == study_id and states(record) == {"a": "failed"}  # another worker of the study
+        again = claimed(record, plan(record, unit("a"), study="other"))
+        assert (again.identity, again.attempt) == ("a", 2)
+
     def test_a_unit_whose_process_is_gone_is_lost_at_once(self, record: Record) -> None:
         study_id = plan(record, unit("a"))
         held = claimed(record, study_id)
