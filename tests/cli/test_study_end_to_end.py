@@ -26,7 +26,7 @@ def jobs(place: Workplace) -> dict[str, set[str]]:
 NOT_HERE = {
     *("v_submission", "v_worker"),  # it is run inline
     *("v_block_measure", "v_map_point"),  # of tasks with matrix signals
-    *("v_published_point", "v_intervention_latent"),
+    "v_published_point",  # of `tdlens import-published`
 }
 
 
