@@ -147,11 +147,12 @@ class States:
         ]
 
     def points(self, first: int) -> list[dict[str, Any]]:
-        """Maps of the states in the residual stream of every block from ``first`` on, as columns of ``map_point``."""
+        """Maps of the states in the first edited block and the one after it, as columns of ``map_point``."""
         if MAPPED not in self._names:
             return []
-        maps = Maps(self._context, self._unit)
-        blocks = [block for block in self._mapped if block >= first]
+        play = self._unit.parents_of("play")[0]
+        maps = self._context.keep(partial(Maps, self._context, self._unit), "maps", play.identity)
+        blocks = [block for block in (first, first + 1) if block in self._mapped]
         return [point for block in blocks for point in maps.rows(self._mapped[block], block=block, source="stream")]
 
     def differences(self, weights: NDArray[np.float64]) -> list[effects.Effect]:

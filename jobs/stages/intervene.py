@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from envs.game import Game
 from jobs.context import Context
 from jobs.interventions.candidates import candidates
 from jobs.interventions.closed_loop import behaviour_effects, choice_shift, refit
@@ -70,7 +72,7 @@ def run(context: Context, unit: Unit) -> Publish:
     section = next(s for s in context.study.intervention if s.name == unit.key)
     selections = selected(context, unit, section)
     edits = edits_of(context, unit, section, selections)
-    games = context.games(unit.config["play"]["task"]["variant"])
+    games = games_of(context, unit)
     intact = rollouts_of(context, unit.parents_of("play")[0])
     weights = resamples(len(games), context.study.bootstrap, unit.seed)
 
@@ -155,6 +157,12 @@ def run(context: Context, unit: Unit) -> Publish:
             insert_rows(session, table, [{"intervention_id": row.id, **values} for values in rows])
 
     return publish
+
+
+def games_of(context: Context, unit: Unit) -> list[Game]:
+    """Games to be played, or, where the task tells what another did, read: those are at their end after the first."""
+    fresh = partial(context.games, unit.config["play"]["task"]["variant"])
+    return context.keep(fresh, "games", unit.parents_of("play")[0].identity) if context.task.teacher_forced else fresh()
 
 
 def selected(context: Context, unit: Unit, section: InterventionSection) -> list[Selection]:

@@ -345,17 +345,21 @@ def test_states_in_later_blocks_are_those_of_the_lesioned_stream(graph: Finished
         assert found.baseline[f"max_r_{signal}", block] == pytest.approx(value, abs=1e-6)
 
 
-def test_states_are_mapped_from_the_first_lesioned_block_on(graph: Finished) -> None:
+def test_states_are_mapped_in_the_first_lesioned_block_and_the_next(graph: Finished) -> None:
     rows = graph.rows("SELECT * FROM v_map_point WHERE source = 'stream'").set_index(["intervention", "block", "item"])
     rows = rows.sort_index()
-    (block,) = graph.latents("best")
-    assert set(rows.loc["best"].index.get_level_values("block")) == set(range(block, BLOCKS + 1))
-    assert set(rows.loc["two"].index.get_level_values("block")) == {1, 2, 3}
     met = {step.state for step in graph.games[0].steps}
-    for at in range(block, BLOCKS + 1):
-        here, there = rows.loc["best", at], rows.loc["two", at]
-        assert set(here.index) == met and (here.label == there.label).all()
-    assert np.abs(rows.loc["best", BLOCKS].x - rows.loc["two", BLOCKS].x).max() > 1e-4
+    for lesion in LESIONS["graph"]:
+        first = min(graph.latents(lesion))
+        assert set(rows.loc[lesion].index.get_level_values("block")) == {first, first + 1}
+        for block in (first, first + 1):
+            here, intact = rows.loc[lesion, block], rows.loc["none", block]
+            assert set(here.index) == met and (here.label == intact.label).all()
+            moved = np.hypot(here.x - intact.x, here.y - intact.y).max()
+            if lesion == "nothing":
+                assert moved < 1e-3
+            elif lesion != "norm":  # which is over before most nodes are met for the last time
+                assert moved > 1e-4
 
 
 @both
