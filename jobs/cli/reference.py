@@ -21,7 +21,7 @@ def add_to(app: typer.Typer) -> None:
 def train_reference(
     out: Annotated[Path, typer.Option(help="Folder for weights and tokenizer.", show_default=False)],
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Optimiser steps; default: as for the shipped weights.")
+        int | None, typer.Option(min=1, help="Optimiser steps in all; default: as for the shipped weights.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights and data.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Write over a model in that folder.")] = False,
@@ -38,8 +38,6 @@ def train_reference(
 
     $ tdlens evaluate-reference my-model
     """
-    from dataclasses import replace
-
     from tdlens.errors import UserError
 
     if any(out.glob("*.safetensors")) and not force:
@@ -51,7 +49,7 @@ def train_reference(
     use_available_cores()
     config = training.ReferenceConfig(seed=seed)
     if steps is not None:
-        config = replace(config, steps=steps)
+        config = config.shortened(steps)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -1,7 +1,6 @@
 """Train the reference model from scratch: next-token prediction on the histories of learning agents.
 
-Every optimiser step sees some histories of each task. Long contexts cost most and teach least at first, so they come
-when the rest has been learned.
+Every optimiser step sees some histories of each task.
 """
 
 from __future__ import annotations
@@ -35,6 +34,45 @@ TRAINING = "training.json"
 
 
 @dataclass(frozen=True)
+class Phase:
+    """A part of the training."""
+
+    steps: int
+    """Optimiser steps."""
+    tokens: Mapping[str, int]
+    """Tokens of each task in a step, about."""
+    contexts: tuple[float, ...]
+    """Lengths of the grid and graph histories, as shares of the study's 320 moves and 400 steps; one a step."""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Of each task's loss in the sum; 1 where none is given."""
+    repeating: bool = False
+    """Walks on graphs are short and repeat themselves."""
+    warm_up: int = 0
+    """Steps over which the rates rise. Where there are any, the optimisers begin anew."""
+    decay: float = 0.0
+    """Share of the phase, at its end, in which the rates fall linearly to zero."""
+
+
+EVEN = {"two_step": 1700, "grid_world": 2400, "graph_walk": 3000}
+PHASES = (
+    # Within some 200 steps repetition teaches to look up what came last time; the study's graph alone hardly does.
+    Phase(270, EVEN, (0.25, 0.5), repeating=True, warm_up=100),
+    Phase(675, EVEN, (0.25, 0.5)),
+    Phase(735, EVEN, (0.25, 0.5, 1.0)),
+    # The grid is learned last.
+    Phase(
+        1000,
+        {"two_step": 800, "grid_world": 5000, "graph_walk": 1600},
+        (0.5, 1.0),
+        weights={"grid_world": 2.0},
+        warm_up=50,
+        decay=0.7,
+    ),
+)
+"""Long contexts cost most and teach least at first, so they come when the rest has been learned."""
+
+
+@dataclass(frozen=True)
 class ReferenceConfig:
     """Size, optimisation and data of the reference model; the defaults made the shipped weights."""
 
@@ -46,24 +84,12 @@ class ReferenceConfig:
     """Attention heads a block."""
     d_mlp: int = 384
     """Width of the gated MLP."""
-    steps: int = 2700
-    """Optimiser steps."""
-    tokens: Mapping[str, int] = field(
-        default_factory=lambda: {"two_step": 1700, "grid_world": 2400, "graph_walk": 3000}
-    )
-    """Tokens of each task in a step, about."""
-    contexts: tuple[float, ...] = (0.25, 0.5, 1.0)
-    """Lengths of the grid and graph histories, as shares of the study's 320 moves and 400 steps; one a step."""
-    long_after: float = 0.35
-    """Share of the training before which the longest of them isn't used."""
-    repeats: float = 0.1
-    """Share of the training, at its beginning, in which walks on graphs are short and repeat themselves: within some
-    200 steps this teaches to look up what came last time, which walks on the study's graph hardly do."""
+    phases: tuple[Phase, ...] = PHASES
+    """The training, part by part."""
     muon_rate: float = 5e-3
     """Peak rate of Muon, which trains the blocks' matrices; scaled to AdamW's root mean square."""
     adamw_rate: float = 3e-3
-    """Peak rate of AdamW, which trains embeddings and norms. Both rates: 100 steps of warm-up, linear decay to zero
-    over the last 35 %."""
+    """Peak rate of AdamW, which trains embeddings and norms."""
     weight_decay: float = 0.01
     """Of the blocks' matrices."""
     bf16: bool = True
@@ -76,6 +102,18 @@ class ReferenceConfig:
     """Distribution of the Grid World histories."""
     graph_walk: GraphWalkHistories = field(default_factory=GraphWalkHistories)
     """Distribution of the walks on graphs."""
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of all phases."""
+        return sum(phase.steps for phase in self.phases)
+
+    def shortened(self, steps: int) -> ReferenceConfig:
+        """The same training with so many steps in all, of which each phase takes its share."""
+        ends = np.cumsum([phase.steps for phase in self.phases])
+        shares = np.diff(np.round(ends * steps / ends[-1]).astype(int), prepend=0)
+        phases = (replace(phase, steps=int(n)) for phase, n in zip(self.phases, shares, strict=True))
+        return replace(self, phases=tuple(phases))
 
 
 @dataclass(frozen=True)
@@ -123,35 +161,21 @@ def train(
     """
     out.mkdir(parents=True, exist_ok=True)
     build_tokenizer().save_pretrained(out)
-    rng = np.random.default_rng(config.seed)
     # transformers initialises from the global generator: lend it one, and put everything back
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = LlamaForCausalLM(llama_config(config))
-    optimisers, schedules = _optimisers(model, config)
-    batches = _batches(config, rng)
     started, cpu_started, seen = time.perf_counter(), time.process_time(), 0
     nll: list[dict[str, float]] = []
     model.train()
-    for step in range(1, config.steps + 1):
-        of_step = {}
-        for task, histories in next(batches).items():
-            ids, weights = torch.from_numpy(histories.ids), torch.from_numpy(histories.weights)[:, 1:]
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.bf16):
-                logits = model(ids[:, :-1], use_cache=False).logits
-            each = F.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="none")
-            each = each.view_as(weights)
-            ((each * weights).sum() / weights.sum()).backward()  # type: ignore[no-untyped-call]
-            of_step[task] = each.detach()[weights == weights.max()].mean().item()
-            seen += ids.numel()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimiser, schedule in zip(optimisers, schedules, strict=True):
+    for step, (optimisers, phase, histories) in enumerate(_schedule(model, config), start=1):
+        nll.append(_learn(model, histories, phase.weights, config.bf16))
+        for optimiser in optimisers:
             optimiser.step()
             optimiser.zero_grad()
-            schedule.step()
-        nll.append(of_step)
+        seen += sum(of_task.ids.size for of_task in histories.values())
         if on_progress and (step % every == 0 or step == config.steps):
-            mean = {task: float(np.mean([one[task] for one in nll])) for task in of_step}
+            mean = {task: float(np.mean([one[task] for one in nll])) for task in histories}
             elapsed = time.perf_counter() - started
             cpu = time.process_time() - cpu_started
             on_progress(Progress(step, config.steps, mean, seen / elapsed, cpu))
@@ -170,38 +194,66 @@ def train(
     return model
 
 
-def _optimisers(
+def _schedule(
     model: LlamaForCausalLM, config: ReferenceConfig
-) -> tuple[list[torch.optim.Optimizer], list[torch.optim.lr_scheduler.LambdaLR]]:
-    """Muon for the matrices of the blocks and AdamW for the rest, with their schedules."""
+) -> Iterator[tuple[list[torch.optim.Optimizer], Phase, dict[str, Histories]]]:
+    """For every step the optimisers, their rates set, its phase, and histories of each task."""
+    rng = np.random.default_rng(config.seed)
+    optimisers: list[torch.optim.Optimizer] = []
+    for index, phase in enumerate(config.phases):
+        if phase.warm_up:
+            optimisers = _optimisers(model, config)
+            rng = np.random.default_rng((config.seed, index))
+        for step in range(phase.steps):
+            rising = (step + 1) / phase.warm_up if phase.warm_up else 1.0
+            falling = (phase.steps - step) / (phase.decay * phase.steps) if phase.decay else 1.0
+            for optimiser, rate in zip(optimisers, (config.muon_rate, config.adamw_rate), strict=True):
+                for group in optimiser.param_groups:
+                    group["lr"] = rate * min(rising, 1.0, falling)
+            yield optimisers, phase, _histories(config, phase, rng)
+
+
+def _optimisers(model: LlamaForCausalLM, config: ReferenceConfig) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the blocks and AdamW for the rest."""
     matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
     others = [p for p in model.parameters() if not any(p is matrix for matrix in matrices)]
-    optimisers = [
+    return [
         torch.optim.Muon(
             matrices, lr=config.muon_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
         ),
         torch.optim.AdamW(others, lr=config.adamw_rate, weight_decay=0.0, betas=(0.9, 0.98), fused=True),
     ]
 
-    def factor(step: int) -> float:
-        return min((step + 1) / 100, 1.0, (config.steps - step) / (0.35 * config.steps))
 
-    return optimisers, [torch.optim.lr_scheduler.LambdaLR(optimiser, factor) for optimiser in optimisers]
+def _histories(config: ReferenceConfig, phase: Phase, rng: np.random.Generator) -> dict[str, Histories]:
+    """Of each task as many as make up its tokens, all of one length."""
+    share = phase.contexts[int(rng.integers(len(phase.contexts)))]
+    moves, walk, graphs = round(share * grid_world.GRID.steps), round(share * WALK.steps), config.graph_walk
+    if phase.repeating:
+        walk, graphs = WALK.steps // 10, replace(graphs, community=0.0, followers=(1, 1))
+    episodes = 2 + two_step.EPISODE_TOKENS * config.two_step.episodes
+    length = {"two_step": episodes, "grid_world": 4 * moves, "graph_walk": 2 * walk}
+    n = {task: max(1, round(phase.tokens[task] / tokens)) for task, tokens in length.items()}
+    return {
+        "two_step": two_step.generate(n["two_step"], rng, config.two_step),
+        "grid_world": grid_world.generate(n["grid_world"], moves, rng, config.grid_world),
+        "graph_walk": graph_walk.generate(n["graph_walk"], walk, rng, graphs),
+    }
 
 
-def _batches(config: ReferenceConfig, rng: np.random.Generator) -> Iterator[dict[str, Histories]]:
-    """Histories of each task for every optimiser step."""
-    length = {"two_step": 2 + two_step.EPISODE_TOKENS * config.two_step.episodes}
-    for step in range(config.steps):
-        usable = config.contexts if step >= config.long_after * config.steps else config.contexts[:-1]
-        share = usable[int(rng.integers(len(usable)))]
-        moves, walk, graphs = round(share * grid_world.GRID.steps), round(share * WALK.steps), config.graph_walk
-        if step < config.repeats * config.steps:
-            walk, graphs = WALK.steps // 10, replace(graphs, community=0.0, followers=(1, 1))
-        length |= {"grid_world": 4 * moves, "graph_walk": 2 * walk}
-        n = {task: max(1, round(config.tokens[task] / tokens)) for task, tokens in length.items()}
-        yield {
-            "two_step": two_step.generate(n["two_step"], rng, config.two_step),
-            "grid_world": grid_world.generate(n["grid_world"], moves, rng, config.grid_world),
-            "graph_walk": graph_walk.generate(n["graph_walk"], walk, rng, graphs),
-        }
+def _learn(
+    model: LlamaForCausalLM, histories: Mapping[str, Histories], loss_weights: Mapping[str, float], bf16: bool
+) -> dict[str, float]:
+    """Gradients of the weighted next-token loss, clipped; returns what :class:`Progress` says of each task."""
+    nll = {}
+    for task, of_task in histories.items():
+        ids, weights = torch.from_numpy(of_task.ids), torch.from_numpy(of_task.weights)[:, 1:]
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            logits = model(ids[:, :-1], use_cache=False).logits
+        each = F.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="none")
+        each = each.view_as(weights)
+        loss = loss_weights.get(task, 1.0) * (each * weights).sum() / weights.sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nll[task] = each.detach()[weights == weights.max()].mean().item()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    return nll

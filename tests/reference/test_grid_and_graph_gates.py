@@ -14,7 +14,7 @@ from jobs.inference.base import Forward, TokenBatch
 from jobs.reference.gates import graph_walk, grid_world
 from jobs.reference.histories import GridWorldHistories
 from jobs.reference.histories.grid_world import HELD_OUT, walk
-from jobs.reference.vocabulary import OBJECTS, build_tokenizer
+from jobs.reference.vocabulary import EPISODES, OBJECTS, build_tokenizer
 
 
 class Counting:
@@ -74,6 +74,9 @@ def test_instances_have_held_out_goals_and_nobody_imposes_moves() -> None:
     assert [game.config.goal for game in games] == [*HELD_OUT, *HELD_OUT]
     assert all(game.forced_action is None and game.n_decisions == 320 for game in games)
     assert len({game.config.start for game in games}) > 2
+    for config in (game.config for game in games):
+        distance = abs(config.start_x - config.goal_x) + abs(config.start_y - config.goal_y)
+        assert EPISODES * distance > config.steps and config.start != config.goal
     again = grid_world.instances(3, 8)
     assert [game.config for game in games] == [game.config for game in again]
 

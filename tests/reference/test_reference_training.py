@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch.nn import functional as F
 from transformers import LlamaForCausalLM
@@ -18,17 +20,19 @@ from jobs.inference.models import load_engine
 from jobs.inference.play import play
 from jobs.reference.evaluate import evaluate
 from jobs.reference.histories import TwoStepHistories, graph_walk, grid_world, two_step
-from jobs.reference.train import Progress, ReferenceConfig, llama_config, train
+from jobs.reference.train import Phase, Progress, ReferenceConfig, llama_config, train
 from jobs.reference.vocabulary import build_tokenizer, tokens
 
+TOKENS = {"two_step": 340, "grid_world": 200, "graph_walk": 200}
 TINY = ReferenceConfig(
     d_model=16,
     n_blocks=2,
     n_heads=2,
     d_mlp=32,
-    steps=60,
-    tokens={"two_step": 340, "grid_world": 200, "graph_walk": 200},
-    contexts=(0.05, 0.1),
+    phases=(
+        Phase(20, TOKENS, (0.05, 0.1), repeating=True, warm_up=10),
+        Phase(40, TOKENS, (0.05, 0.1), weights={"grid_world": 2.0}, decay=0.5),
+    ),
     muon_rate=1e-2,
     adamw_rate=1e-2,
     two_step=TwoStepHistories(episodes=6),
@@ -70,19 +74,12 @@ def test_the_model_predicts_histories_it_has_not_seen(trained: Trained) -> None:
 
 def test_the_first_steps_are_those_of_the_textbook(tmp_path: Path) -> None:
     """Weighted next-token loss of each task, summed; clipped gradient; Muon for matrices, AdamW for the rest."""
-    config = replace(TINY, bf16=False, muon_rate=0.05, adamw_rate=0.5, weight_decay=0.1, steps=100, contexts=(0.1,) * 2)
+    phase = Phase(4, TOKENS, (0.1,), weights={"grid_world": 2.0}, warm_up=100)
+    falling = Phase(4, TOKENS, (0.1,), decay=0.5)
+    config = replace(TINY, bf16=False, muon_rate=0.05, adamw_rate=0.5, weight_decay=0.1, phases=(phase, falling))
     reports: list[Progress] = []
 
-    class Enough(Exception):
-        pass
-
-    def note(report: Progress) -> None:
-        reports.append(report)
-        if report.step == 4:
-            raise Enough
-
-    with pytest.raises(Enough):
-        train(config, tmp_path, note, every=1)
+    train(config, tmp_path, reports.append, every=1)
     rng = np.random.default_rng(config.seed)
     torch.manual_seed(config.seed)
     model = LlamaForCausalLM(llama_config(config))
@@ -93,7 +90,8 @@ def test_the_first_steps_are_those_of_the_textbook(tmp_path: Path) -> None:
     adamw = torch.optim.AdamW(
         [p for p in model.parameters() if id(p) not in blocks], lr=1.0, betas=(0.9, 0.98), weight_decay=0.0
     )
-    for step, report in enumerate(reports):
+    factors = [0.01, 0.02, 0.03, 0.04, 1.0, 1.0, 1.0, 0.5]  # warm-up; then the last half of a phase falls
+    for report, factor in zip(reports, factors, strict=True):
         rng.integers(1)  # which context
         loss = torch.zeros(())
         for task, made in {
@@ -105,11 +103,12 @@ def test_the_first_steps_are_those_of_the_textbook(tmp_path: Path) -> None:
             logs = model(torch.from_numpy(made.ids)).logits[:, :-1].log_softmax(-1)
             nll = -logs.gather(-1, torch.from_numpy(made.ids[:, 1:, None]))[..., 0]
             weights = torch.from_numpy(made.weights[:, 1:])
-            loss = loss + (nll * weights).sum() / weights.sum()
+            share = 2.0 if task == "grid_world" and report.step <= 4 else 1.0
+            loss = loss + share * (nll * weights).sum() / weights.sum()
             assert report.nll[task] == pytest.approx(nll[weights == weights.max()].mean().item(), rel=1e-3)
         for optimiser, rate in ((muon, 0.05), (adamw, 0.5)):
             optimiser.zero_grad()
-            optimiser.param_groups[0]["lr"] = rate * (step + 1) / 100
+            optimiser.param_groups[0]["lr"] = rate * factor
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         muon.step()
@@ -139,7 +138,7 @@ def test_the_saved_folder_loads_and_plays(trained: Trained) -> None:
 
 
 def test_a_configuration_gives_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
-    short = replace(TINY, steps=3)
+    short = replace(TINY, phases=(Phase(3, TOKENS, (0.05,), warm_up=2),))
     weights = []
     for name, config in {"one": short, "again": short, "other": replace(short, seed=1)}.items():
         torch.manual_seed(len(name))  # whatever the state that training finds
@@ -157,3 +156,12 @@ def test_a_model_that_has_not_learned_fails_the_gates(trained: Trained) -> None:
     failed = {row.name for row in gated if not row.passed}
     assert len(gated) == 6 and {name.split(":")[0] for name in failed} == {"two-step", "grid world", "graph"}
     assert abs(found.value("two-step: reward-swap slope (logits per 10 points)")) < 0.3
+
+
+@given(steps=st.integers(1, 5000))
+def test_a_shorter_training_has_all_its_steps_in_the_same_shares(steps: int) -> None:
+    whole, short = ReferenceConfig(), ReferenceConfig().shortened(steps)
+    assert short.steps == steps
+    for phase, other in zip(whole.phases, short.phases, strict=True):
+        assert abs(other.steps - phase.steps * steps / whole.steps) <= 1
+        assert replace(other, steps=phase.steps) == phase

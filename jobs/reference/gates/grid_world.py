@@ -23,6 +23,8 @@ MIN_GAIN = 2.0
 MIN_SHARE = 0.6
 """Gate: goals a move in the last quarter, as a share of the replay Q-learners'."""
 MOVES = 320
+MIN_DISTANCE = 6
+"""Moves from start to goal: from nearer, 320 moves could make more episodes than the model can count."""
 QUARTERS = 4
 
 
@@ -58,10 +60,11 @@ def self_play(engine: Engine, *, seed: int, n: int) -> NDArray[np.float64]:
 
 
 def q_learners(*, seed: int, n: int) -> NDArray[np.float64]:
-    """The same of agents like those of the training histories, on the held-out goals, [4]."""
+    """The same of agents like those of the training histories, on the same instances, [4]."""
     rng = np.random.default_rng((seed, 5))
-    goals = np.array([game.config.goal for game in instances(seed, n)])
-    return quarters(walk(goals, MOVES, rng, GridWorldHistories()).found)
+    games = instances(seed, n)
+    goal, start = (np.array([getattr(game.config, name) for game in games]) for name in ("goal", "start"))
+    return quarters(walk(goal, MOVES, rng, GridWorldHistories(), start).found)
 
 
 def quarters(found: Sequence[Sequence[bool]] | NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -71,13 +74,14 @@ def quarters(found: Sequence[Sequence[bool]] | NDArray[np.bool_]) -> NDArray[np.
 
 
 def instances(seed: int, n: int) -> list[GridWorld]:
-    """Games without an agent: held-out goals in turn, starts drawn at random."""
+    """Games without an agent: held-out goals in turn, starts drawn from the cells that are far from them."""
     rng = np.random.default_rng((seed, 4))
+    cells = [divmod(state, GRID.size) for state in range(GRID.n_states)]
     games = []
     for index in range(n):
-        goal = HELD_OUT[index % len(HELD_OUT)]
-        start = int(rng.choice([state for state in range(GRID.n_states) if state != goal]))
-        (goal_y, goal_x), (start_y, start_x) = divmod(goal, GRID.size), divmod(start, GRID.size)
+        goal_y, goal_x = cells[HELD_OUT[index % len(HELD_OUT)]]
+        far = [(y, x) for y, x in cells if abs(y - goal_y) + abs(x - goal_x) >= MIN_DISTANCE]
+        start_y, start_x = far[int(rng.integers(len(far)))]
         config = GridWorldConfig(
             steps=MOVES, start_x=start_x, start_y=start_y, goal_x=goal_x, goal_y=goal_y, closed_loop=True
         )

@@ -91,8 +91,17 @@ def generate(n: int, steps: int, rng: np.random.Generator, config: GridWorldHist
     return Histories.from_rows([_written(moves, i, tuple(Variant)[told[i]], rng) for i in range(n)])
 
 
-def walk(goal: NDArray[np.int64], steps: int, rng: np.random.Generator, config: GridWorldHistories) -> Moves:
-    """Let one agent for each of the goals [N] move, learning from its whole history after every move."""
+def walk(
+    goal: NDArray[np.int64],
+    steps: int,
+    rng: np.random.Generator,
+    config: GridWorldHistories,
+    start: NDArray[np.int64] | None = None,
+) -> Moves:
+    """Let one agent for each of the goals [N] move, learning from its whole history after every move.
+
+    Every episode begins at ``start`` [N]; if there is none, where the configuration's chances have it.
+    """
     n, everyone = len(goal), np.arange(len(goal))
     alpha, gamma = rng.uniform(*config.alpha, n)[:, None], rng.uniform(*config.gamma, n)[:, None]
     beta = np.exp(rng.uniform(np.log(config.beta[0]), np.log(config.beta[1]), n))
@@ -100,7 +109,10 @@ def walk(goal: NDArray[np.int64], steps: int, rng: np.random.Generator, config: 
     epsilon, falls = rng.uniform(*config.epsilon, n), rng.integers(*config.epsilon_episodes, n)
     cap = rng.integers(config.cap[0], config.cap[1] + 1, n)
     restarts = rng.random(n) < config.restarts
-    start = _elsewhere(goal, rng)
+    if start is None:
+        start = _elsewhere(goal, rng)
+    else:
+        restarts[:] = False
     q = np.zeros((n, GRID.n_states, len(ACTIONS)))
     met = np.zeros(q.shape, dtype=bool)
     ends = goal[:, None, None] == TRANSITIONS
