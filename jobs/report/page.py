@@ -192,7 +192,7 @@ def _stages(jobs: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _sources(jobs: pd.DataFrame) -> list[dict[str, Any]]:
     """The distinct circumstances in which jobs were computed: source, versions, device."""
-    distinct = jobs[["git_commit", "git_dirty", "versions", "device"]].drop_duplicates()
+    distinct = jobs.loc[jobs["state"] == "done", ["git_commit", "git_dirty", "versions", "device"]].drop_duplicates()
     return [
         {
             "commit": row.git_commit,

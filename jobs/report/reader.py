@@ -33,6 +33,8 @@ class Reader:
     study: str
     asked: list[str] = field(default_factory=list)
     """The queries so far with their values written out: each runs as it is in ``tdlens sql``."""
+    answers: dict[str, pd.DataFrame] = field(default_factory=dict)
+    """What was answered: several figures and claims ask the same, and are to hear the same."""
 
     def ask(self, sql: str, **values: Value) -> pd.DataFrame:
         """Rows of one SELECT; a parameter whose value is a list stands for a parenthesis of several."""
@@ -50,7 +52,9 @@ class Reader:
         shown = _PARAMETER.sub(lambda match: _literal(values[match[1]]), sql)
         if shown not in self.asked:
             self.asked.append(shown)
-        return self.record.query(expanded, bound)
+        if shown not in self.answers:
+            self.answers[shown] = self.record.query(expanded, bound)
+        return self.answers[shown].copy()
 
     def rows(self, sql: str, **values: Value) -> list[dict[str, Any]]:
         """The same row by row, each a mapping of column to value; an absent number is None."""
@@ -62,7 +66,7 @@ class Reader:
 
     def afresh(self) -> Reader:
         """The same study, nothing asked yet."""
-        return Reader(self.record, self.study)
+        return Reader(self.record, self.study, answers=self.answers)
 
 
 def _literal(value: Value) -> str:
