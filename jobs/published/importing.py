@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy.orm import Session
 
+from envs import TASKS
 from envs.agents import Transitions, signal_sources
 from envs.agents.behaviour import BehaviourFit, compare, standard_models
 from envs.two_step import ACTIONS
@@ -45,7 +46,7 @@ STAGE = "import"
 TASK = "two_step"
 PUBLISHED = "published"
 """Policy of the rollouts and name of the autoencoder that others' results are recorded under."""
-AGENTS = ("q_learning", "myopic", "repetition", "best_episode", "context")
+AGENTS = TASKS[TASK].agents
 """The signal sources that replay the runs, at the paper's settings."""
 TRACES = {"td_error": "TD error", "latent": "Activation of the latent that follows the TD error best"}
 """What a run's figure shows; recorded as signals ``published_td_error`` and ``published_latent``."""
