@@ -66,6 +66,12 @@ class Scope:
         return found
 
     @property
+    def state_columns(self) -> int:
+        """Columns of the signals that have one for every state."""
+        task = TASKS[self.study.task.name]
+        return len(self.study.signals.matrices(task)) * task.n_states
+
+    @property
     def reads(self) -> bool:
         """Whether the model reads what another did, instead of playing."""
         return TASKS[self.study.task.name].teacher_forced

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from envs import TASKS
 from jobs.inference.layout import Layout
 from jobs.planning.disk import Disk
 from jobs.planning.scope import Scope
@@ -19,6 +20,7 @@ from jobs.planning.speed import (
     training_seconds,
 )
 from jobs.planning.work import Flops, Passes, sae_parameters, sae_pass_flops, sae_step_flops
+from jobs.stages.represent import MEASURES, PAIRED
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,8 @@ def _stages(
         yield _training(scope, machine, training, disk)
     if scope.features:
         yield _correlating(scope, machine, disk)
+    if scope.state_columns:
+        yield _representing(scope, machine)
     if study.intervention:
         n = len(study.intervention)
         used = {intervention.sae for intervention in study.intervention}
@@ -172,6 +176,26 @@ def _correlating(scope: Scope, machine: Machine, disk: Disk) -> Stage:
         blocks * (flops32 + flops64),
         times(statistics_seconds(machine, n_bytes, flops32, flops64), blocks),
         disk.correlations,
+    )
+
+
+def _representing(scope: Scope, machine: Machine) -> Stage:
+    """Mostly products in float64 of every rollout's features with the signals of those that it is paired with."""
+    rows, d = scope.all_rows, scope.shape.d_model
+    paired = min(PAIRED, scope.rollouts) * scope.state_columns
+    sources = {name: features for name, features in scope.features.items() if name != "shuffled"}
+    # of all features and, as a whole, of the residual stream and the untrained model's
+    compared = MEASURES * sum(sources.values()) + d * (1 + scope.untrained)
+    flops64 = 2.0 * rows * compared * paired + (4.0 * rows * d**2 + 9.0 * d**3) * ("pca" in sources)
+    flops32 = sum(2 * sae_pass_flops(config, rows) for config in scope.autoencoders)
+    blocks = len(scope.blocks)
+    return Stage(
+        "represent",
+        len(sources) + 1,
+        f"{len(scope.study.signals.matrices(TASKS[scope.study.task.name]))} signals of every state, {blocks:,} blocks",
+        blocks * (flops32 + flops64),
+        times(statistics_seconds(machine, 100.0 * rows * compared, flops32, flops64), blocks),
+        0,
     )
 
 

@@ -41,6 +41,8 @@ MATRIX = "matrix"
 """Name of the artifact of an autoencoder's unit: each latent's correlation with each signal as parquet."""
 STREAM = "stream"
 """The source that is the residual stream as a whole."""
+MEASURES = 3
+"""Largest r: as it is, given the covariates, given the states."""
 PAIRED = 32
 """Rollouts that the null pairs with each other: its cost grows with this number, not with that of all rollouts."""
 BOTTLENECK, COMMUNITY = "bottleneck", "community"

@@ -24,6 +24,7 @@ from envs.game import Step
 from envs.graph_walk import BOTTLENECKS, GraphWalk, GraphWalkConfig
 from jobs.learners import matrix_sources
 from jobs.pipeline import plan_study
+from jobs.stages import represent
 from sae.checkpoint import from_bytes
 from sae.permutation_null import rollout_permutations
 from sae.rollout_statistics import split_halves
@@ -149,6 +150,7 @@ def test_every_source_block_and_signal_is_measured_once(done: Finished) -> None:
     assert not found.index.duplicated().any()
     sources = {"sae", "shuffled", "raw", "untrained"}
     largest = {(s, m, k, b) for s in sources for m in MEASURES for k in SIGNALS for b in BLOCKS}
+    assert len(MEASURES) == represent.MEASURES  # which plans count
     structure = [("cka", name) for name in SIGNALS] + [("similarity", name) for name in ("sr", "transition")]
     structure += [("decoding", "bottleneck"), ("contrast", "community")]
     assert set(found.index) == largest | {

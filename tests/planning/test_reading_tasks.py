@@ -86,6 +86,21 @@ def test_an_intervention_reads_once() -> None:
     assert 0 < encoding < stage(found, "play").flops / 10
 
 
+def test_signals_of_every_state_take_time_where_there_are_some() -> None:
+    """Each rollout is paired with all others, up to so many."""
+    assert "represent" not in [each.name for each in planned(scope_of()).stages]
+    study, shape = load(STUDIES / "graph_walk_llama3_70b.toml"), scope_of().shape
+    of = {}
+    for n in (8, 16, 32, 64, 128):
+        changed = study.model_copy(update={"task": study.task.model_copy(update={"rollouts": n})})
+        of[n] = stage(planned(Scope(changed, shape, TEXTS)), "represent")
+    sources = len(study.sae) + len(set(study.correlate.controls) - {"shuffled"})
+    assert {each.units for each in of.values()} == {sources + 1}
+    for more in ({n: each.flops for n, each in of.items()}, {n: each.hours for n, each in of.items()}):
+        assert more[32] - more[16] > 2.5 * (more[16] - more[8]) > 0
+        assert more[128] - more[64] == pytest.approx(2 * (more[64] - more[32]))
+
+
 @pytest.mark.parametrize("task", ["grid_world", "graph_walk"])
 def test_tokens_are_those_of_the_texts_that_are_read(task: str) -> None:
     """The tokenizer lacks half of the words that a walk could draw from."""
