@@ -82,6 +82,16 @@ def test_a_cut_study_differs_in_depth_and_rollouts_alone() -> None:
     assert (shallow.blocks, shallow.study.capture.blocks) == (4, (0, 2, 4))
 
 
+def test_a_lesion_of_several_blocks_is_cut_to_those_that_are_left() -> None:
+    study = next(path for path in STUDIES if path.name == "grid_world_llama3_70b.toml")
+    whole = load(study, ["intervention.td_zero.min_r=0.75", "intervention.td_clamp.from_block=0.9"])
+    cuts = {blocks: cut(whole, depth=80, blocks=blocks, rollouts=4).study.intervention for blocks in (2, 6, 80)}
+    shares = {blocks: (first.blocks, first.from_block, first.min_r) for blocks, (first, *_) in cuts.items()}
+    assert shares == {2: (2, 1, None), 6: (4, 3, None), 80: (4, 40, None)}
+    clamps = {blocks: (second.blocks, second.from_block) for blocks, (_, second, *_) in cuts.items()}
+    assert clamps == {2: (1, 0.9), 6: (1, 0.9), 80: (4, 0.9)}
+
+
 @pytest.mark.parametrize("change", ["capture.blocks=[3, 81]", "intervention.td_zero.block=81"])
 def test_a_block_that_the_model_lacks_is_found(change: str) -> None:
     with pytest.raises(UserError, match="no block 81: the model has 80"):
