@@ -12,6 +12,9 @@ from torch import Tensor
 
 from sae.autoencoder import Autoencoder
 
+CHUNK = 2**20
+"""Numbers that are encoded at once."""
+
 
 @dataclass(frozen=True)
 class Metrics:
@@ -110,7 +113,13 @@ class StreamingMetrics:
 def evaluate(sae: Autoencoder, chunks: Iterable[Tensor]) -> Metrics:
     """Metrics of `sae` over chunks of raw activations, each [N, d_in]."""
     metrics = StreamingMetrics(sae.config.d_in, sae.config.d_latents)
-    for x in chunks:
-        z = sae.encode(x)
-        metrics.update(x, z, sae.decode(z))
+    for chunk in chunks:
+        for x in rows_at_once(chunk, sae.config.d_latents):
+            z = sae.encode(x)
+            metrics.update(x, z, sae.decode(z))
     return metrics.result()
+
+
+def rows_at_once(x: Tensor, width: int) -> tuple[Tensor, ...]:
+    """Rows [n, d] in parts of which `width` features make `CHUNK` numbers at most, if a row does."""
+    return torch.split(x, max(1, CHUNK // max(1, width)))

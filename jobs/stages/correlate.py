@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from jobs.stages.signals import rollouts_of
 from jobs.stages.train_sae import shards_of
 from sae.autoencoder import Autoencoder
 from sae.checkpoint import mapped
-from sae.metrics import evaluate
+from sae.metrics import evaluate, rows_at_once
 from sae.permutation_null import rollout_permutations
 from sae.principal_components import principal_components
 from sae.rollout_statistics import RolloutCorrelation, correlate_parts, latents_at_once, split_halves
@@ -34,8 +35,6 @@ from tdlens.record import Blob, SaeCheckpoint, record_artifact
 NAME = "correlate"
 DESCRIPTION = "all live latents × all signals, with controls, intervals and a null that permutes whole rollouts"
 
-ROWS = 4096
-"""Decisions that are encoded at once."""
 MATRIX, NULL = "matrix", "null"
 """Names of the two artifacts: the correlations as parquet, the block's part of the family's null as safetensors."""
 
@@ -82,15 +81,16 @@ def run(context: Context, unit: Unit) -> Publish:
     study, block = context.study, unit.config["block"]
     plays = unit.parents_of("play")
     strata = np.repeat(np.arange(len(plays)), study.task.rollouts)
-    shards = _shards(context, unit)
-    table, encode = features_of(shards, unit.config["source"], _autoencoder(context, unit))
+    sae = autoencoder_of(context, unit.parents_of("train_sae")[0]) if unit.config["sae"] is not None else None
+    read = partial(_read, context, unit, sae)
+    table, encode = features_of(read, unit.config["source"], sae)
     signals = signals_of(context, unit, study.correlate.signals)
     covariates = signals_of(context, unit, study.correlate.covariates)
     if unit.config["source"] == "shuffled":
         signals = signals[rollout_permutations(strata, 1, seed=unit.seed + 1)[0]]
     shape = (len(strata), context.n_decisions)
     with ColumnSpool(math.prod(shape), len(table), latents_at_once(math.prod(shape))) as spool:
-        for x in shards():
+        for x in read():
             spool.append(encode(x))
         result = correlate_parts(
             (part.reshape(*shape, part.shape[1]) for part in spool.parts()),
@@ -115,13 +115,15 @@ def run(context: Context, unit: Unit) -> Publish:
     return publish
 
 
-def _shards(context: Context, unit: Unit) -> Callable[[], Iterator[torch.Tensor]]:
+def _read(context: Context, unit: Unit, sae: Autoencoder | None) -> Iterator[torch.Tensor]:
+    """Activations of the unit's block, some rows after the other."""
     captures = unit.parents_of("harvest" if unit.config["source"] == "untrained" else "play")
-    return lambda: shards_of(context, captures, unit.config["block"])
+    for shard in shards_of(context, captures, unit.config["block"]):
+        yield from rows_at_once(shard, _width(shard, sae))
 
 
-def _autoencoder(context: Context, unit: Unit) -> Autoencoder | None:
-    return autoencoder_of(context, unit.parents_of("train_sae")[0]) if unit.config["sae"] is not None else None
+def _width(x: torch.Tensor, sae: Autoencoder | None) -> int:
+    return x.shape[1] if sae is None else sae.config.d_latents
 
 
 Encode = Callable[[torch.Tensor], torch.Tensor]
@@ -130,8 +132,9 @@ Encode = Callable[[torch.Tensor], torch.Tensor]
 
 def features(x: torch.Tensor, source: str, sae: Autoencoder | None) -> tuple[torch.Tensor, pd.DataFrame]:
     """Features of activations [N, d] that vary, float32 [N, F], and the table of `features_of`."""
-    table, encode = features_of(lambda: torch.split(x, ROWS), source, sae)
-    return torch.cat([encode(rows) for rows in torch.split(x, ROWS)]), table
+    parts = rows_at_once(x, _width(x, sae))
+    table, encode = features_of(lambda: parts, source, sae)
+    return torch.cat([encode(rows) for rows in parts]), table
 
 
 def features_of(

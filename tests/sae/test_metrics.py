@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sae.architectures import build
 from sae.config import SAEConfig
-from sae.metrics import Metrics, StreamingMetrics, evaluate
+from sae.metrics import Metrics, StreamingMetrics, evaluate, rows_at_once
 
 X = torch.randn(60, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 2 + 100
 SAE = build(SAEConfig("relu", 4, 8, l1=1e-5), torch.Generator().manual_seed(1)).requires_grad_(False)
@@ -102,3 +102,16 @@ def test_no_rows_and_no_variation() -> None:
     with pytest.raises(ValueError, match="at least one row"):
         evaluate(SAE, [])
     assert math.isnan(evaluate(SAE, [torch.ones(5, 4)]).explained_variance)
+
+
+def test_metrics_do_not_depend_on_how_much_is_encoded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    sae = build(SAEConfig("topk", d_in=8, d_latents=16, k=3), generator)
+    x = torch.randn(50, 8, generator=generator)
+    whole = evaluate(sae, [x])
+    monkeypatch.setattr("sae.metrics.CHUNK", 7 * 16)
+    assert [len(rows) for rows in rows_at_once(x, 16)] == [7] * 7 + [1]
+    cut = evaluate(sae, [x])
+    assert cut.scalars() == pytest.approx(whole.scalars())
+    np.testing.assert_allclose(cut.latent_rms, whole.latent_rms, rtol=1e-6)
+    np.testing.assert_array_equal(cut.varies, whole.varies)
