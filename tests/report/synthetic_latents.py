@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ SOURCES: tuple[tuple[str, str | None, str, float], ...] = (
 
 
 def write_saes(w: Writer, model_id: int) -> dict[tuple[str, int], int]:
-    w.session.add(Blob(sha256="0" * 64, suffix="safetensors", bytes=1))
+    w.session.merge(Blob(sha256="0" * 64, suffix="safetensors", bytes=1))
     w.session.flush()
     ids = {}
     for name, varying in (("paper", 90), ("topk", 110)):
@@ -98,13 +99,22 @@ class Strength:
     """On all correlations."""
     myopic: float = 0.25
     """By how much myopic values are followed more closely than Q-values."""
+    more: Mapping[str, float] = field(default_factory=dict)
+    """By how much single other signals are followed more closely."""
     overfit: float = 0.0
     """By how much the held-out r of latents falls short of their r over all rollouts."""
 
 
-def write_correlations(w: Writer, models: dict[str, int], saes: dict[tuple[str, int], int], strength: Strength) -> None:
+def write_correlations(
+    w: Writer,
+    models: dict[str, int],
+    saes: dict[tuple[str, int], int],
+    strength: Strength,
+    signals: Sequence[str] = SIGNALS,
+    task: str = "two_step",
+) -> None:
     ids = {row.name: row.id for row in w.session.query(Signal)}
-    for name in SIGNALS:
+    for name in signals:
         if name not in ids:
             signal = Signal(name=name, agent="test", parameters={}, parameters_hash="", description="")
             w.session.add(signal)
@@ -113,7 +123,7 @@ def write_correlations(w: Writer, models: dict[str, int], saes: dict[tuple[str, 
     for source, sae, model, weight in SOURCES:
         analysis = Analysis(
             job_id=w.job("rank", f"{source} {sae} {model}"),
-            task="two_step",
+            task=task,
             model_id=models[model],
             source=source,
             sae_name=sae,
@@ -127,9 +137,9 @@ def write_correlations(w: Writer, models: dict[str, int], saes: dict[tuple[str, 
         )  # type: ignore[call-arg]
         rows, coverage = [], []
         for block in BLOCKS:
-            for name in SIGNALS:
+            for name in signals:
                 r = np.clip(w.rng.normal(0, 0.08, 8), -0.2, 0.2)
-                more = strength.myopic if name in ("myopic_left", "myopic_right") else 0.0
+                more = strength.myopic if name in ("myopic_left", "myopic_right") else strength.more.get(name, 0.0)
                 r[3] = strength.factor * weight * (0.45 + 0.08 * np.sin(block) + more)
                 heldout = r - 0.01 - (strength.overfit if source == "sae" else 0.0)
                 for latent in range(8):

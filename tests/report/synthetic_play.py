@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from envs.agents import QLearning, Transitions
@@ -54,6 +55,9 @@ class Writer:
         return job.id
 
     def model(self, name: str) -> int:
+        known = self.session.scalars(select(Model).where(Model.name == name)).first()
+        if known is not None:
+            return known.id
         model = Model(
             name=name,
             source=name,
