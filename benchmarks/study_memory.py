@@ -3,11 +3,12 @@
     OMP_NUM_THREADS=1 python benchmarks/study_memory.py
 
 The studies of `studies/` as they are, but for: a Llama architecture of random weights, two blocks of 128 dimensions, of
-which the second is captured; one epoch of each autoencoder; the first intervention alone; and so many rollouts. Each
-run is a process of its own, whose resident memory is sampled with its children's every 20 ms; a stage's peak is the
-highest sample while one of its units was computed, its time the sum over its units. "Own" is what of it isn't mapped
-from files, so that the system can't have it back. The exponent is that of a power law through the first and the last: 0
-for what doesn't depend on the number of rollouts, 1 for what is in proportion to it.
+which the second is captured; one epoch of each autoencoder; the first intervention alone; 8 rollouts at a time, as many
+as there are at 1x; and so many rollouts. Each run is a process of its own, whose resident memory is sampled with its
+children's every 20 ms; a stage's peak is the highest sample while one of its units was computed, its time the sum over
+its units. "Own" is what of it isn't mapped from files, so that the system can't have it back. The exponent is that of a
+power law through the first and the last: 0 for what doesn't depend on the number of rollouts, 1 for what is in
+proportion to it.
 
 glibc is told to give back at once what is freed, so that what is resident is in use.
 """
@@ -28,8 +29,10 @@ from typing import Any
 
 import psutil
 
-STUDIES = {"two_step": ("two_step_demo", 8), "grid_world": ("grid_world", 8), "graph_walk": ("graph_walk", 8)}
-"""Each study's file, and how many rollouts of a variant it has at 1x."""
+STUDIES = {"two_step": "two_step_demo", "grid_world": "grid_world", "graph_walk": "graph_walk"}
+"""Each study's file."""
+BATCH = 8
+"""Rollouts of a variant at 1x, and rollouts that the model plays or reads at a time."""
 TIMES = (1, 4, 16)
 WIDTH, BLOCKS = 128, 2
 AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
@@ -45,14 +48,13 @@ def study_of(name: str, model: Path, rollouts: int) -> Any:
     """The validated study."""
     from jobs.study import validate
 
-    file, _ = STUDIES[name]
-    path = ROOT / "studies" / f"{file}.toml"
+    path = ROOT / "studies" / f"{STUDIES[name]}.toml"
     data = tomllib.loads(path.read_text(encoding="utf-8"))
     data.pop("quick", None)
     data["task"] |= {"rollouts": rollouts}
     if "further_rollouts" in data["task"]:
         data["task"]["further_rollouts"] = rollouts
-    data["model"] = {"name": str(model)}
+    data["model"] = {"name": str(model), "batch_size": BATCH}
     data["capture"] = {"blocks": [BLOCKS]}
     data["sae"] = [section | {"epochs": 1} for section in data["sae"]]
     several = ("blocks", "from_block", "min_r")
@@ -195,7 +197,7 @@ def exponent(first: float, last: float, ratio: float) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", choices=STUDIES, action="append", help="only this one; may be repeated")
-    parser.add_argument("--rollouts", type=int, help="rollouts of a variant at 1x, other than each study's own here")
+    parser.add_argument("--rollouts", type=int, default=BATCH, help="rollouts of a variant at 1x")
     parser.add_argument("--times", type=int, nargs="+", default=list(TIMES), help="two multiples of these, or more")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument(
@@ -213,8 +215,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_model(Path(folder))
         studies = {
-            name: report_on(name, Path(folder), options.rollouts or STUDIES[name][1], options.times)
-            for name in options.study or STUDIES
+            name: report_on(name, Path(folder), options.rollouts, options.times) for name in options.study or STUDIES
         }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps({**machine(["numpy", "scipy", "sqlalchemy"]), "studies": studies}) + "\n")

@@ -28,7 +28,7 @@ def benchmark() -> ModuleType:
 def test_studies_keep_all_but_what_is_said(benchmark: ModuleType, tmp_path: Path, name: str) -> None:
     from jobs.study import load
 
-    whole = load(ROOT / "studies" / f"{benchmark.STUDIES[name][0]}.toml")
+    whole = load(ROOT / "studies" / f"{benchmark.STUDIES[name]}.toml")
     study = benchmark.study_of(name, tmp_path, 12)
     assert study.task.rollouts == 12 and study.model.name == str(tmp_path)
     assert study.task.settings == whole.task.settings and study.task.variants == whole.task.variants
