@@ -29,6 +29,7 @@ COMMANDS = (
     *("run", "status", "sql", "show latents", "report", "ui", "sync-mlflow", "db upgrade", "db check", "db script"),
     *("plan", "worker", "doctor", "fsck", "gc", "backup", "restore", "train-reference", "evaluate-reference"),
     "import-published",
+    "reproduce",
 )
 
 
