@@ -73,7 +73,10 @@ def paired_largest(x: Array, y: Array, covariates: Array | None = None, *, strat
     Args:
         x: features [R, T, L].
         y: K signals with a column for each of S states [R, T, K, S].
-        covariates: [R, T, C]; each rollout's features and signals are freed of its own.
+        covariates: [R, T, C]; each rollout's features and signals are freed of its own, and what is left of the
+            signals then of the features' rollout's, too. Without that a rollout's own signals would lie in the fewer
+            dimensions that its covariates leave to its features, those of others in all, and chance alone would
+            correlate the former more highly.
         strata: [R]; only rollouts of one stratum are paired, one stratum after the other. Time grows with the
             squares of their sizes, memory with the largest.
 
@@ -87,19 +90,22 @@ def paired_largest(x: Array, y: Array, covariates: Array | None = None, *, strat
     for rollouts in stratum_indices(strata, n_rollouts):
         given = None if covariates is None else torch.as_tensor(covariates)[rollouts]
         v, v_varies = within_rollouts(y[rollouts].flatten(2), given)
-        others = v.transpose(0, 1).flatten(1)  # [T, n K S]
-        varies = v_varies.view(len(rollouts), n_signals, n_states)
-        size = max(1, CHUNK // others.shape[1])
+        signals, varies = v.transpose(0, 1).flatten(1), v_varies.flatten()  # [T, n K S], [n K S]
+        size = max(1, CHUNK // len(varies))
         for place, rollout in enumerate(rollouts.tolist()):
             own = None if given is None else given[place : place + 1]
             u, u_varies = within_rollouts(x[rollout : rollout + 1], own)
             features = u[0].T[u_varies[0]]
             if len(features) == 0:
                 continue
-            best = torch.full((others.shape[1],), -torch.inf, dtype=u.dtype, device=u.device)
+            others, known = signals, varies
+            if own is not None:
+                freed, left = within_rollouts(signals[None], own)
+                others, known = freed[0], varies & left[0]
+            best = torch.full((len(known),), -torch.inf, dtype=u.dtype, device=u.device)
             for first in range(0, len(features), size):
                 best = torch.maximum(best, (features[first : first + size] @ others).amax(0))
-            of_state = best.clamp(-1, 1).view(varies.shape).where(varies, torch.nan)
+            of_state = best.clamp(-1, 1).where(known, torch.nan).view(len(rollouts), n_signals, n_states)
             pairs[rollout, rollouts] = of_state.nanmean(2).cpu().numpy()
     return pairs
 

@@ -72,7 +72,8 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
         parents += [unit for unit in plan.of("train_sae") if unit.config["name"] == sae]
         if source == "untrained":
             parents += plan.of("harvest")
-        yield Unit(NAME, f"{source}{':' + sae if sae else ''}", config, tuple(parents), seed=study.seed)
+        key = f"{source}{':' + sae if sae else ''}"
+        yield Unit(NAME, key, config, tuple(parents), seed=study.seed, version=2)
 
 
 def run(context: Context, unit: Unit) -> Publish:

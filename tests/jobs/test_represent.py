@@ -113,9 +113,12 @@ def residual(values: Floats, covariates: Floats | None) -> Floats:
 
 
 def correlations(x: Floats, y: Floats, given: tuple[Floats, Floats] | None = None) -> Floats:
-    """r of features [T, L] with states [T, S], each freed of its own covariates; NaN where either does not vary."""
+    """r of features [T, L] with states [T, S]; NaN where either does not vary.
+
+    Each is freed of its own covariates, states then of the features', too.
+    """
     of_x, of_y = given or (None, None)
-    u, v = residual(x, of_x), residual(y, of_y)
+    u, v = residual(x, of_x), residual(residual(y, of_y), of_x)
     with np.errstate(invalid="ignore", divide="ignore"):
         r = np.corrcoef(u, v, rowvar=False)[: x.shape[1], x.shape[1] :]
     varies = [np.ptp(left, axis=0) > 1e-6 * np.ptp(whole, axis=0) for left, whole in ((u, x), (v, y))]
