@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Iterator
@@ -14,18 +15,19 @@ from jobs.published import headlines
 from jobs.report import td_in_llms
 from jobs.report.drawing import Claim
 from jobs.report.graph_walk.accuracy import overall, read_accuracy
+from jobs.report.later_blocks import changes
 from jobs.report.lesions import read_lesions, td_lesion
-from jobs.report.page import REPORTS, section_of
+from jobs.report.page import REPORTS
 from jobs.report.prediction import in_parts, read_predictions
-from jobs.report.reader import Reader, StudyFacts
+from jobs.report.reader import NotRecorded, Reader, StudyFacts
 from jobs.report.td_in_llms.table import ROWS, lines_of
 from jobs.report.td_in_llms.traps import TRAPS
-from jobs.report.verdicts import Verdict
+from jobs.report.verdicts import Verdict, mean_interval
 from tdlens.errors import UserError
 from tdlens.record import Record
 from tdlens.record.views import VIEWS
 from tdlens.settings import Settings
-from tests.report.conftest import write_study
+from tests.report.synthetic_play import BLOCKS, STUDY
 from tests.report.synthetic_reading import NOTHING, STEPS, World, write_reading
 
 GRID, GRAPH = "grid_world", "graph_walk"
@@ -61,27 +63,15 @@ def part(claim: Claim, beginning: str) -> Claim:
     return one
 
 
-@pytest.mark.parametrize("study", [GRID, GRAPH])
-def test_every_figure_is_drawn_from_views(found: Record, tmp_path: Path, study: str) -> None:
-    section = section_of(Reader(found, study), tmp_path)
-    assert {figure.anchor: figure.missing for figure in section.figures if figure.missing} == {}
-    assert {path.stem for path in tmp_path.iterdir()} == {module.NAME for module in section.report.figures}
-    for sql in (*section.claim_queries, *(sql for figure in section.figures for sql in figure.queries)):
-        tables = set(re.findall(r"(?:FROM|JOIN)\s+(v?_?\w+)", sql)) - {"ranked"}
-        assert tables <= set(VIEWS)
-        found.query(sql)
-
-
-def test_verdicts_follow_the_data(found: Record, tmp_path: Path) -> None:
-    """Studies in which everything is to be found, beside others in which nothing is."""
-    nothing = opened(tmp_path, GRID, GRAPH, world=NOTHING)
+def test_verdicts_follow_the_data(found: Record, record: Record) -> None:
+    """Studies in which everything is to be found, beside others, on either database, in which nothing is."""
     for study, texts in ((GRID, (REWARDS, COST, ERRORS)), (GRAPH, (SR, GRAPH_COST))):
-        strong, weak = claims_of(found, study), claims_of(nothing, study)
+        write_reading(record, study, NOTHING)
+        strong, weak = claims_of(found, study), claims_of(record, study)
         assert list(strong) == list(weak)
         for text in texts:
             assert strong[text].ruling.verdict is Verdict.REPLICATES, (text, [p.text for p in strong[text].parts])
             assert weak[text].ruling.verdict is not Verdict.REPLICATES, text
-    nothing.close()
 
 
 def test_an_early_edit_is_judged_by_what_comes_later(found: Record, tmp_path: Path) -> None:
@@ -90,6 +80,47 @@ def test_an_early_edit_is_judged_by_what_comes_later(found: Record, tmp_path: Pa
     assert row.ruling.verdict is Verdict.REPLICATES
     assert part(claims_of(moment, GRID)[COST], "… also late").ruling.verdict is not Verdict.REPLICATES
     moment.close()
+
+
+def test_an_early_edit_that_is_not_over_tests_nothing(tmp_path: Path) -> None:
+    longer = opened(tmp_path, GRID, world=World(early=0.75))
+    row = part(claims_of(longer, GRID)[COST], "… also late")
+    assert row.ruling.verdict is Verdict.UNCLEAR
+    assert row.ours == "the edit reaches into what counts as late, from decision 40 on"
+    longer.close()
+
+
+def test_lesions_of_the_same_walks_are_compared_in_pairs(found: Record) -> None:
+    """A difference as wide as that of each walk's own change, and not of two separate intervals."""
+    reader = Reader(found, GRAPH)
+    facts = StudyFacts(reader)
+    walks = [read_accuracy(reader, facts, name).mean(axis=1) for name in ("sr_error_zero", "matched_zero")]
+    row = part(claims_of(found, GRAPH)[GRAPH_COST], "… more than the same edit on matched")
+    expected = mean_interval((walks[0] - walks[1]).tolist())
+    assert expected is not None and row.ours == expected.text(3)
+    with pytest.raises(NotRecorded):
+        read_accuracy(reader, facts, "no_such_edit")
+
+
+def test_communities_are_judged_apart_from_what_they_are_like(found: Record) -> None:
+    """Also where the transition matrix is followed as closely as the successor representation."""
+    claims = claims_of(found, GRAPH)
+    communities = claims["The representations of nodes come to show the communities"]
+    assert communities.ruling.verdict is Verdict.REPLICATES
+    assert len(communities.parts) == 2
+    alike = claims["Similarities of nodes follow the successor representation more closely than the transition matrix"]
+    assert alike.ruling.verdict is Verdict.REPLICATES
+
+
+def test_a_lesion_is_judged_by_the_error_of_later_blocks_too(found: Record) -> None:
+    claim = claims_of(found, GRAPH)["The lesion lowers later blocks' correlation with the SR-TD error"]
+    assert (claim.published, claim.ruling.verdict) == ("0.00 in r", Verdict.REPLICATES)
+
+
+def test_a_rollout_ends_better_than_it_began(found: Record) -> None:
+    claim = claims_of(found, GRID)["The model comes to foretell the agent's actions"]
+    assert part(claim, "… and better").ruling.verdict is Verdict.REPLICATES
+    assert claim.ruling.verdict is Verdict.REPLICATES
 
 
 def test_controls_are_those_of_the_same_edit(found: Record) -> None:
@@ -103,6 +134,16 @@ def test_controls_are_those_of_the_same_edit(found: Record) -> None:
     early, rest = lesion.early(lesions), lesion.without_q(lesions)
     assert early is not None and early.name == "td_early_zero"
     assert rest is not None and rest.name == "td_minus_q_zero"
+
+
+def test_a_change_of_later_blocks_is_not_that_of_edited_ones(found: Record) -> None:
+    """In every synthetic study the highest r falls by 0.1 more where a latent was taken away."""
+    reader = Reader(found, GRID)
+    lesion = td_lesion(read_lesions(reader, StudyFacts(reader)))
+    assert [block for block in BLOCKS if lesion.before(block)] == list(range(max(lesion.blocks) + 1, max(BLOCKS) + 1))
+    later, earlier = changes(reader, lesion, ("td_error",))
+    assert later is not None and later.value == pytest.approx(-World().cost)
+    assert earlier is not None and earlier.value == pytest.approx(0)
 
 
 def test_predictions_are_means_of_the_record(found: Record) -> None:
@@ -149,16 +190,17 @@ def test_every_headline_number_has_its_row() -> None:
     assert needed <= shown
 
 
-def test_headline_numbers_have_the_verdicts_of_their_claims(found: Record, tmp_path: Path) -> None:
-    for study in (GRID, GRAPH):
-        reader = Reader(found, study)
-        section = section_of(reader, tmp_path / study)
-        claims = {claim.text for claim in section.claims}
-        assert {row.claim for row in ROWS[study]} - {""} <= claims
-        for line, row in zip(lines_of(study, reader, section), ROWS[study], strict=True):
+def test_headline_numbers_have_the_verdicts_of_their_claims(found: Record, synthetic: Record) -> None:
+    for task, study, record in (("two_step", STUDY, synthetic), (GRID, GRID, found), (GRAPH, GRAPH, found)):
+        reader = Reader(record, study)
+        facts = StudyFacts(reader)
+        claims = REPORTS[task].claims(reader, facts)
+        assert {row.claim for row in ROWS[task]} - {""} <= {claim.text for claim in claims}
+        for line, row in zip(lines_of(task, reader, facts, claims), ROWS[task], strict=True):
             assert line.ours != "not recorded", line.quantity
+            assert (line.ours == "–") == (row.measure is None)
             assert (line.claim is None) == (row.claim == "")
-    lines = lines_of(GRID, Reader(found, GRID), None)
+    lines = lines_of(GRID, Reader(found, GRID), None, ())
     assert {line.ours for line in lines} == {"not recorded"}
 
 
@@ -168,26 +210,39 @@ def test_traps_point_to_figures_that_exist() -> None:
     assert len({trap.name for trap in TRAPS}) == len(TRAPS) >= 14
 
 
-def test_the_whole_paper_is_one_page(found: Record, tmp_path: Path) -> None:
-    """With one of its three studies not run."""
-    page = td_in_llms.write_paper(found, tmp_path)
-    html = page.read_text(encoding="utf-8")
-    links, names = set(re.findall(r'href="#([^"]+)"', html)), re.findall(r' id="([^"]+)"', html)
+@pytest.fixture(scope="module")
+def paper(found: Record, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page with two of the paper's three studies run."""
+    return td_in_llms.write_paper(found, tmp_path_factory.mktemp("paper")).parent
+
+
+def test_the_whole_paper_is_one_page(paper: Path) -> None:
+    text = (paper / "index.html").read_text(encoding="utf-8")
+    links, names = set(re.findall(r'href="#([^"]+)"', text)), re.findall(r' id="([^"]+)"', text)
     assert links <= set(names)
     assert len(names) == len(set(names))
-    assert "tdlens reproduce td-in-llms --only two_step" in html
-    assert (tmp_path / "figures" / "graph_walk" / "fig10_cka.png").is_file()
-    assert (tmp_path / "figures" / "fig1_tasks.png").is_file()
-    assert not re.search(r'(?:src|href)="(?!#|data:)', html)
+    assert not re.search(r'(?:src|href)="(?!#|data:)', text)
+    assert "tdlens reproduce td-in-llms --only two_step" in text
+    assert "The studies are of different models" not in text
+    table = text[text.index('id="headlines"') : text.index('id="traps"')]
+    assert table.count("not recorded") == sum(row.measure is not None for row in ROWS["two_step"])
 
 
-def test_the_whole_paper_with_all_studies(record: Record, tmp_path: Path) -> None:
-    write_study(record)
-    write_reading(record, GRID, World())
-    html = td_in_llms.write_paper(record, tmp_path).read_text(encoding="utf-8")
-    chapter = html[html.index('id="headlines"') : html.index('id="traps"')]
-    assert chapter.count("not recorded") == sum(row.measure is not None for row in ROWS[GRAPH])
-    assert "The studies are of different models" not in html
+@pytest.mark.parametrize("study", [GRID, GRAPH])
+def test_every_figure_is_drawn(paper: Path, study: str) -> None:
+    """But for that of the published runs, which are not imported here."""
+    assert {path.stem for path in (paper / "figures" / study).iterdir()} == {m.NAME for m in REPORTS[study].figures}
+    missing = re.findall(r'alt="Not recorded in this study: ([^"]*)', (paper / "index.html").read_text("utf-8"))
+    assert missing == ["the published runs (tdlens import-published demircan2025)."]
+    assert (paper / "figures" / "fig1_tasks.png").is_file()
+
+
+def test_every_shown_query_asks_views(found: Record, paper: Path) -> None:
+    shown = re.findall(r"<pre>(SELECT.*?)</pre>", (paper / "index.html").read_text("utf-8"), flags=re.S)
+    assert len(shown) > 100
+    for sql in {html.unescape(text) for text in shown}:
+        assert set(re.findall(r"(?:FROM|JOIN)\s+(\w+)", sql)) <= set(VIEWS)
+        found.query(sql)
 
 
 def test_without_any_study_there_is_no_page(record: Record, tmp_path: Path) -> None:

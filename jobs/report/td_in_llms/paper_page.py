@@ -51,35 +51,34 @@ def write_paper(record: Record, out: Path) -> Path:
     if not there & set(STUDIES.values()):
         raise UserError("None of the paper's studies is in the record.", f"Run them: tdlens reproduce {NAME}")
     chapters = [_chapter(task, Reader(record, study), out, recorded=study in there) for task, study in STUDIES.items()]
-    facts = next(chapter.section.facts for chapter in chapters if chapter.section is not None)
+    sections = [chapter.section for chapter in chapters if chapter.section is not None]
+    facts = sections[0].facts
     whole = [show(module, Reader(record, facts.name), facts, out / "figures") for module in WHOLE]
-    claims = [claim for chapter in chapters if chapter.section is not None for claim in chapter.section.claims]
     return write_page(
         "td_in_llms.html.j2",
         out,
         paper=PAPER,
         chapters=chapters,
-        models=_models(chapters),
+        models=_models(sections),
         whole=whole,
-        tally=tally(claims),
+        tally=tally(claim for section in sections for claim in section.claims),
+        confidence=sections[0].confidence,
         traps=TRAPS,
-        anchors={figure.anchor for chapter in chapters if chapter.section for figure in chapter.section.figures},
-        titles={
-            figure.anchor: figure.title for chapter in chapters if chapter.section for figure in chapter.section.figures
-        },
+        titles={figure.anchor: figure.title for section in sections for figure in section.figures},
     )
 
 
 def _chapter(task: str, reader: Reader, out: Path, *, recorded: bool) -> Chapter:
-    section = section_of(reader, out / "figures" / task, f"{task}-") if recorded else None
-    return Chapter(task, TITLES[task], reader.study, section, lines_of(task, reader, section))
+    if not recorded:
+        return Chapter(task, TITLES[task], reader.study, None, lines_of(task, reader, None, ()))
+    section = section_of(reader, out / "figures" / task, f"{task}-")
+    return Chapter(task, TITLES[task], reader.study, section, lines_of(task, reader, section.facts, section.claims))
 
 
-def _models(chapters: list[Chapter]) -> list[StudyFacts]:
+def _models(sections: list[Section]) -> list[StudyFacts]:
     """One of the studies for each model that was studied: more than one says that they can't be read together."""
     found: dict[str, StudyFacts] = {}
-    for chapter in chapters:
-        if chapter.section is not None:
-            facts = chapter.section.facts
-            found.setdefault(str(facts.network.get("fingerprint", facts.model)), facts)
+    for section in sections:
+        facts = section.facts
+        found.setdefault(str(facts.network.get("fingerprint", facts.model)), facts)
     return list(found.values())

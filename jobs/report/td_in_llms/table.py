@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from jobs.published import headlines
 from jobs.report.claims import NOT_PUBLISHED, UNRECORDED
 from jobs.report.drawing import Claim
-from jobs.report.page import Section
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
 from jobs.report.td_in_llms import graph_numbers, grid_numbers, two_step_numbers
 from jobs.report.td_in_llms.row import Row
@@ -39,16 +39,16 @@ class Line:
     queries: list[str]
 
 
-def lines_of(task: str, reader: Reader, section: Section | None) -> list[Line]:
-    """The rows of one task; ours are not recorded where its study isn't."""
-    claims = {claim.text: claim for claim in section.claims} if section is not None else {}
-    return [_line(task, row, reader.afresh(), section, claims.get(row.claim)) for row in ROWS[task]]
+def lines_of(task: str, reader: Reader, facts: StudyFacts | None, claims: Iterable[Claim]) -> list[Line]:
+    """The rows of one task, with the verdicts of its claims; ours are not recorded where its study isn't."""
+    by_text = {claim.text: claim for claim in claims}
+    return [_line(task, row, reader.afresh(), facts, by_text.get(row.claim)) for row in ROWS[task]]
 
 
-def _line(task: str, row: Row, reader: Reader, section: Section | None, claim: Claim | None) -> Line:
+def _line(task: str, row: Row, reader: Reader, facts: StudyFacts | None, claim: Claim | None) -> Line:
     known = headlines("td_in_llms").get(row.published)
     published = row.published if known is None else _with_unit(number(known.value, row.digits), row)
-    ours, interval = _measured(row, reader, section.facts if section is not None else None)
+    ours, interval = _measured(row, reader, facts)
     source = known.source if known is not None else "text or figure"
     return Line(row.quantity, published, source, ours, interval, f"{task}-{row.figure}", claim, reader.asked)
 
