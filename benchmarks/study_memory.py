@@ -38,6 +38,8 @@ WIDTH, BLOCKS = 128, 2
 AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
 EVERY = 0.02
 """Seconds between samples."""
+SETTLED = 25
+"""Samples, five a second, in which nothing changes any more."""
 MOST = 0.05
 """The exponent of peak memory that is allowed."""
 ROOT = Path(__file__).resolve().parents[1]
@@ -107,6 +109,8 @@ def compute(name: str, model: Path, rollouts: int, home: Path) -> None:
 
                 @staticmethod
                 def run(context: Any, unit: Unit) -> Publish:
+                    if not spans:
+                        settle()
                     began = time.time()
                     publish = real.run(context, unit)
 
@@ -123,6 +127,15 @@ def compute(name: str, model: Path, rollouts: int, home: Path) -> None:
     inline.run_study(study_of(name, model, rollouts), record, Console(quiet=True))
     record.close()
     (home / "spans.json").write_text(json.dumps(spans))
+
+
+def settle() -> None:
+    """Wait until the process that renews leases has loaded what it needs: it belongs to every stage alike."""
+    this, before, quiet = psutil.Process(), 0.0, 0
+    while quiet < SETTLED:
+        time.sleep(0.2)
+        whole, _ = resident(this)
+        quiet, before = (quiet + 1 if abs(whole - before) < 1 else 0), whole
 
 
 def measure(name: str, model: Path, rollouts: int) -> dict[str, dict[str, float]]:
