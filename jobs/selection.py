@@ -18,6 +18,9 @@ CONTROL_MAX_R = 0.1
 CANDIDATES = 1 / 3
 """Share of the block's live latents that may be controls; the bound on r is raised until there are as many, because
 the few latents that follow nothing hardly ever fire and match nothing."""
+CHANCE = {"r_selection": "r_chance_selection", "r_partial_selection": "r_partial_chance_selection"}
+"""The column with what chance alone gives. Where a latent's r is the highest over states that is above 0, and the more
+so the more the latent fires: without taking it off, the latents that follow a signal least are those nearly dead."""
 STEP = "step"
 """The signal that ``step_matched`` controls follow as closely as their targets do."""
 
@@ -44,7 +47,7 @@ def select(
     Args:
         section: what the study asks for.
         table: live latents × signals with the columns block, latent, signal, r_selection, r_partial_selection,
-            frequency and rms.
+            those of ``CHANCE``, frequency and rms.
         n_blocks: of the model.
         q_signals: signals that are values; ``td_minus_q`` drops latents that follow one of them more closely.
         rl_signals: all signals of learners; ``matched`` controls follow none of them closely.
@@ -213,9 +216,10 @@ class _Block:
             ) from error
 
     def _closest(self, signals: Sequence[str], column: str) -> pd.Series[float]:
-        """The highest |r| of each latent with any of the signals, by latent."""
+        """The highest |r| of each latent with any of the signals, less what chance gives, by latent."""
         wanted = self.table[self.table["signal"].isin(list(signals))]
-        return wanted.assign(strength=wanted[column].abs()).groupby("latent")["strength"].max()
+        strength = (wanted[column] - wanted[CHANCE[column]]).abs()
+        return wanted.assign(strength=strength).groupby("latent")["strength"].max()
 
 
 def _by_index(latents: pd.DataFrame, column: str) -> NDArray[np.float64]:

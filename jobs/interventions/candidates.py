@@ -6,6 +6,7 @@ import pandas as pd
 from sqlalchemy import select
 
 from jobs.context import Context
+from jobs.selection import CHANCE
 from jobs.stage import Unit
 from jobs.stages.rank import matrix_of
 from jobs.stages.represent import MATRIX
@@ -17,8 +18,9 @@ def candidates(context: Context, unit: Unit) -> pd.DataFrame:
 
     Of a signal with a value for every state it is the mean over rollouts of a latent's highest r over states.
     """
+    scalar = matrix_of(context, unit.parents_of("rank")[0]).assign(**dict.fromkeys(CHANCE.values(), 0.0))
     of_states = [_of_states(context, represent) for represent in unit.parents_of("represent")]
-    return pd.concat([matrix_of(context, unit.parents_of("rank")[0]), *of_states], ignore_index=True)
+    return pd.concat([scalar, *of_states], ignore_index=True)
 
 
 def _of_states(context: Context, represent: Unit) -> pd.DataFrame:

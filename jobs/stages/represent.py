@@ -73,7 +73,7 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
         if source == "untrained":
             parents += plan.of("harvest")
         key = f"{source}{':' + sae if sae else ''}"
-        yield Unit(NAME, key, config, tuple(parents), seed=study.seed, version=2)
+        yield Unit(NAME, key, config, tuple(parents), seed=study.seed, version=3)
 
 
 def run(context: Context, unit: Unit) -> Publish:
@@ -169,19 +169,22 @@ class Design:
     def table(self, x: torch.Tensor, about: pd.DataFrame) -> pd.DataFrame:
         """Each latent's mean over rollouts of its largest r over states, one row a latent and signal.
 
-        Columns as those of the correlations with scalar signals, so that latents are chosen from either alike.
+        Columns as those of the correlations with scalar signals, so that latents are chosen from either alike. The
+        largest of several is above 0 for whatever fires: ``chance`` is the same with the signals of the next rollout.
         """
         halves = {"": np.ones_like(self.selection), "_selection": self.selection, "_heldout": ~self.selection}
         parts = {name: about.assign(signal=name) for name in self.names}
         for kind, given in (("r", None), ("r_partial", self.covariates)):
             for index, name in enumerate(self.names):
-                best = np.empty((x.shape[0], x.shape[2]))
+                best, others = np.empty((2, x.shape[0], x.shape[2]))
                 for group in np.unique(self.groups):
-                    of = self.groups == group
+                    of = np.flatnonzero(self.groups == group)
                     own = None if given is None else given[of]
-                    best[of] = best_states(state_correlation(x[of], self.signals[of, :, index], own))
+                    for into, signals in ((best, of), (others, self.following[of])):
+                        into[of] = best_states(state_correlation(x[of], self.signals[signals, :, index], own))
                 for half, rollouts in halves.items():
                     parts[name][f"{kind}{half}"] = latent_scores(best[rollouts])
+                parts[name][f"{kind}_chance_selection"] = latent_scores(others[self.selection])
         return pd.concat(parts.values())
 
     def _of_pairs(self, measure: str, pairs: Floats) -> Iterator[Measurement]:
@@ -219,7 +222,7 @@ class Design:
         """[R, T, C]"""
         return signals_of(self.context, self.unit, self.context.study.correlate.covariates)
 
-    @property
+    @cached_property
     def given(self) -> dict[str, Floats | None]:
         """By measure: what is held constant, [R, T, C]: nothing, the covariates, or these and the two last states.
 
@@ -245,6 +248,11 @@ class Design:
     def variants(self) -> NDArray[np.int64]:
         """The variant of each rollout, [R]."""
         return np.repeat(np.arange(len(self.unit.parents_of("play"))), self.context.study.task.rollouts)
+
+    @cached_property
+    def following(self) -> NDArray[np.int64]:
+        """The next rollout of the same variant, the first after the last, [R]."""
+        return np.roll(np.arange(len(self.variants)).reshape(-1, self.context.study.task.rollouts), -1, axis=1).ravel()
 
     @cached_property
     def groups(self) -> NDArray[np.int64]:

@@ -297,7 +297,22 @@ def test_each_latents_correlation_is_kept_for_choosing_some(done: Finished) -> N
             known = np.isfinite(best[rollouts])
             expected = np.where(known.any(0), np.where(known, best[rollouts], 0).mean(0), np.nan)
             np.testing.assert_allclose(table.loc[3, "sr_error"][f"{kind}{half}"], expected, atol=1e-5)
+        following = np.stack(
+            [correlations(*one) for one in zip(x[..., live], np.roll(y, -1, axis=0), given, strict=True)]
+        )
+        best = np.where(np.isnan(following), -np.inf, following).max(2)[halves["_selection"]]
+        chance = np.where(np.isfinite(best).any(0), np.where(np.isfinite(best), best, 0).mean(0), np.nan)
+        np.testing.assert_allclose(table.loc[3, "sr_error"][f"{kind}_chance_selection"], chance, atol=1e-5)
     np.testing.assert_allclose(table.loc[3, "sr"].frequency, (x[..., live] > 0).mean((0, 1)))
+
+
+def test_what_is_held_constant_is_made_once_for_all_blocks(done: Finished) -> None:
+    context = context_of(study(done.base, WALK), done.record)
+    jobs = done.rows("SELECT identity, id FROM job")
+    context.remember(dict(zip(jobs.identity, jobs.id.tolist(), strict=True)))
+    design = represent.Design(context, plan_study(context).of("represent")[0])
+    first, again = design.given["max_r_given_states"], design.given["max_r_given_states"]
+    assert again is first is not None and first.shape == (ROLLOUTS, STEPS, len(COVARIATES) + 2 * N)
 
 
 def test_a_task_without_such_signals_has_no_such_stage(done: Finished) -> None:

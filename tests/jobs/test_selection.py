@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.sections import InterventionSection
-from jobs.selection import Selection, select
+from jobs.selection import CHANCE, Selection, select
 from tdlens.errors import UserError
 
 Q = ("q_left", "q_right", "q_max")
@@ -37,6 +37,7 @@ def table(seed: int, dead: float = 0.2, undefined: float = 0.1) -> pd.DataFrame:
             about = {"frequency": rng.uniform(0.01, 1) if fires else 0.0, "rms": rng.lognormal()}
             for signal in SIGNALS:
                 r = {name: rng.uniform(-1, 1) for name in ("r", "r_partial", *COLUMNS.values())}
+                r |= {name: rng.uniform(0, 0.3) for name in CHANCE.values()}
                 if rng.random() < undefined:
                     r = dict.fromkeys(r, np.nan)
                 rows.append({"block": block, "latent": int(latent), "signal": signal, **r, **about})
@@ -76,12 +77,13 @@ def column_of(made: pd.DataFrame, wanted: InterventionSection, block: int, signa
 def strongest(
     made: pd.DataFrame, wanted: InterventionSection, block: int, signals: tuple[str, ...]
 ) -> dict[int, float]:
-    """Of each latent the highest |r| with any of the signals."""
+    """Of each latent the highest |r| with any of the signals, less what chance gives."""
     found: dict[int, float] = {}
-    for signal in signals:
-        for latent, r in column_of(made, wanted, block, signal).items():
-            if r == r:
-                found[latent] = max(abs(r), found.get(latent, 0.0))
+    column = COLUMNS[wanted.rank_by]
+    for row in made[(made["block"] == block) & made["signal"].isin(signals)].itertuples():
+        r = getattr(row, column) - getattr(row, CHANCE[column])
+        if r == r:
+            found[row.latent] = max(abs(r), found.get(row.latent, 0.0))
     return found
 
 
@@ -231,8 +233,10 @@ def test_step_matched_follow_the_step_as_closely_and_the_signal_hardly(
     best, order = expected(made, wanted)
     chosen, others = order[:count], order[count:]
     here = made[made["block"] == best]
-    step = here[here["signal"] == "step"].set_index("latent")["r_selection"].abs()
-    follows = here[here["signal"] == signal].set_index("latent")["r_partial_selection"].abs()
+    clock = here[here["signal"] == "step"].set_index("latent")
+    step = (clock["r_selection"] - clock["r_chance_selection"]).abs()
+    own = here[here["signal"] == signal].set_index("latent")
+    follows = (own["r_partial_selection"] - own["r_partial_chance_selection"]).abs()
     bound = max(0.1, follows.drop(chosen).quantile(1 / 3))
     allowed = [latent for latent in others if follows[latent] <= bound]
     if len(allowed) < count * (draw + 1):
@@ -275,6 +279,7 @@ def plain(rs: dict[tuple[int, int], float]) -> pd.DataFrame:
         [
             {"block": b, "latent": x, "signal": "td_error", "frequency": 0.5, "rms": 1.0}
             | dict.fromkeys(("r", "r_partial", *COLUMNS.values()), r)
+            | dict.fromkeys(CHANCE.values(), 0.0)
             for (b, x), r in rs.items()
         ]
     )
@@ -328,6 +333,15 @@ def test_nothing_can_be_matched_where_no_signal_of_a_learner_was_correlated() ->
     made = plain({(1, 0): 0.5, (1, 1): 0.4, (1, 2): 0.0}).assign(signal="step")
     with pytest.raises(UserError, match="to match"):
         choose(section(signal="step", control="matched"), made)
+
+
+def test_matched_controls_fire_where_the_highest_r_over_states_is_chance() -> None:
+    made = plain({(1, 0): 0.7, (1, 1): 0.45, (1, 2): 0.4, (1, 3): 0.03, (1, 4): 0.05})
+    for column in CHANCE.values():
+        made[column] = [0.4, 0.4, 0.4, 0.03, 0.03]
+    made.loc[made["latent"] > 2, "frequency"] = 0.002
+    found = choose(section(latents=1, control="matched"), made)
+    assert found.latents == (1,) and "at most 0.05" in found.description
 
 
 def test_a_latent_that_never_fires_is_never_chosen() -> None:
