@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -290,6 +292,21 @@ def test_a_negative_correlation_is_not_a_high_one_and_the_last_block_only_counts
     assert choose(section(), made) == Selection(1, (1,), "highest r_selection with td_error in block 1")
     assert choose(section(block=3), made).latents == (7,)
     assert choose(section(), made[made["block"] == 3]).latents == (7,)  # there is no other
+
+
+def test_after_the_lesions_of_the_grid_the_reference_model_has_a_block_left() -> None:
+    written = tomllib.loads((Path(__file__).parents[2] / "studies" / "grid_world.toml").read_text())["intervention"]
+    several = [one for one in map(InterventionSection.model_validate, written) if one.blocks > 1]
+    made = plain({(block, latent): block / 10 - latent / 100 for block in range(1, 5) for latent in range(3)})
+    assert len(several) > 5
+    for lesion in several:
+        edited = [
+            one.block
+            for one in select(
+                lesion.model_copy(update={"control": "none"}), made, n_blocks=4, q_signals=Q, rl_signals=RL
+            )
+        ]
+        assert edited == [2, 3]
 
 
 def test_ties_go_to_the_lower_latent() -> None:
