@@ -40,12 +40,17 @@ def import_published(
     $ tdlens sql "SELECT * FROM v_published_point WHERE figure = 'fig4_A_D_paction'"
     """
     from jobs.published.importing import import_published as insert
+    from tdlens.errors import UserError
     from tdlens.record import Record
     from tdlens.settings import Settings
 
     record = Record.open(Settings.from_environment())
     try:
         new = insert(record, publication)
+        if record.query("SELECT 1 FROM v_block_measure WHERE study = :study", {"study": publication}).empty:
+            raise UserError(
+                f"{publication} is being imported by another process.", "Run the command again when that one is done."
+            )
         messages().print(f"[bold]{publication}[/]: {'imported' if new else 'already there'}")
         _show(record)
     finally:

@@ -310,6 +310,14 @@ def test_import_published(fresh: Workplace, invoke: Invoke) -> None:
     assert refused.exit_code == 2 and "did you mean demircan2025" in refused.stderr
 
 
+def test_an_import_that_another_process_is_at_is_said(
+    fresh: Workplace, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tdlens.record.leases.claim", lambda *_, **__: None)
+    shown = invoke(fresh, "import-published", "demircan2025")
+    assert shown.exit_code == 2 and "being imported by another process" in shown.stderr
+
+
 def test_published_results_are_not_the_study_that_ran_last(copied: Workplace, invoke: Invoke) -> None:
     invoke(copied, "import-published", "demircan2025")
     assert "tiny" in invoke(copied, "show", "latents", "--signal", "td_error").stdout
