@@ -66,7 +66,8 @@ class TaskSection(Section):
     further_rollouts: int = Field(0, ge=0)
     """So many more of the first variant, for a finer curve of behaviour: they are neither captured nor analysed."""
     settings: dict[str, Any] = {}
-    """The task's own settings (two_step: episodes, random_episodes, change_episode)."""
+    """The task's own settings (two_step: episodes, random_episodes, change_episode; grid_world: steps, cap, size, start_x,
+    start_y, goal_x, goal_y, alpha, gamma, epsilon, epsilon_episodes; graph_walk: steps, words)."""
 
     @field_validator("settings")
     @classmethod
@@ -129,7 +130,7 @@ class ParallelSection(Section):
 
 
 class ModelSection(Section):
-    """The language model that plays."""
+    """The language model that plays or reads."""
 
     name: str = "reference"
     """``reference`` (shipped), a folder, or a Hugging Face hub id."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envs import TASKS
+from jobs.sections import TaskSection
 from jobs.study import Study, load, validate
 from tdlens.errors import UserError
 from tdlens.identity import digest
@@ -244,6 +247,15 @@ def of_task(name: str, **sections: Any) -> dict[str, Any]:
 )
 def test_what_does_not_fit_the_task_is_refused(data: dict[str, Any], said: str) -> None:
     assert said in refused(data)
+
+
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_the_help_names_every_setting_of_every_task(task: str) -> None:
+    shown = re.search(rf"{task}: ([a-z_, \n]+)", TaskSection.model_fields["settings"].description or "")
+    assert shown is not None
+    # a task that is read leaves no choice to the model: closed_loop has one value in a study
+    known = {field.name for field in fields(TASKS[task].config)} - {"variant", "closed_loop"}
+    assert set(re.split(r"\W+", shown[1].strip())) == known
 
 
 def test_settings_of_every_type_come_to_the_task() -> None:
