@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from jobs.report.lesions import Lesion
 from jobs.report.prediction import NO_LESION
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
-from jobs.report.verdicts import Interval
+from jobs.report.verdicts import Interval, Null
 from tdlens.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION
 
 STREAM, UNTRAINED, SAE = "stream", "untrained", "sae"
@@ -80,9 +80,13 @@ def block_of_highest(rows: pd.DataFrame, measure: str, signal: str, source: str 
     return None if curve.empty else int(curve.index.to_numpy()[curve["value"].to_numpy().argmax()])
 
 
-def threshold(rows: pd.DataFrame, measure: str, signal: str, source: str = SAE) -> float:
-    """What the null's highest value over blocks exceeds with the study's family-wise rate; NaN where unknown."""
-    return float(of(rows, measure, signal, source)["null_threshold"].max())
+def null_of_highest(rows: pd.DataFrame, measure: str, signal: str, source: str = SAE) -> Null | None:
+    """The null of the block where that is, at the study's family-wise rate over all blocks."""
+    curve = of(rows, measure, signal, source)
+    if curve.empty:
+        return None
+    best = curve.iloc[curve["value"].to_numpy().argmax()]
+    return Null(float(best["null_mean"]), float(best["null_threshold"]))
 
 
 def line(ax: Axes, curve: pd.DataFrame, facts: StudyFacts, label: str, colour: str, **style: Any) -> None:

@@ -29,10 +29,10 @@ class Cost:
         published: change under the paper's lesion.
         published_control: under its control, the lowest-correlation latents; None where it has none.
         lost: the change under a lesion against none.
-        more: the change under one lesion against another, paired by rollout; None where only the separate intervals
-            of both are recorded.
+        more: the change under one lesion against another, paired by rollout.
         later: the change under a lesion late in the rollout, in the probability of what comes: what an edit that has
             ended by then can be asked for.
+        later_from: the first decision that ``later`` is about; None where it isn't recorded.
     """
 
     text: str
@@ -41,8 +41,9 @@ class Cost:
     published: float
     published_control: float | None
     lost: Loss
-    more: Callable[[Lesion, Lesion], Interval | None] | None
+    more: Callable[[Lesion, Lesion], Interval | None]
     later: Loss
+    later_from: int | None
 
 
 def cost_claim(cost: Cost, lesion: Lesion | None, lesions: Sequence[Lesion]) -> Claim:
@@ -61,7 +62,7 @@ def cost_claim(cost: Cost, lesion: Lesion | None, lesions: Sequence[Lesion]) -> 
             no=f"Zeroing {cost.latents} does not cost what it cost in the paper.",
             maybe="Whether it costs anything can't be told from these rollouts.",
         ),
-        *(_against(cost, lesion, control, lowered) for control in others),
+        *(_against(cost, lesion, control) for control in others),
     ]
     if lesion is not None and lesion.target == "td_error":
         parts.append(_spared(cost, lesion, lesion.without_q(several)))
@@ -77,25 +78,18 @@ def cost_claim(cost: Cost, lesion: Lesion | None, lesions: Sequence[Lesion]) -> 
     )
 
 
-def _against(cost: Cost, lesion: Lesion | None, control: Lesion | None, lowered: Interval | None) -> Claim:
-    text = f"… more than the same edit on {control.label if control is not None else 'other latents'}"
+def _against(cost: Cost, lesion: Lesion | None, control: Lesion | None) -> Claim:
     lowest = control is not None and control.control == "lowest" and cost.published_control is not None
     published = f"{number(cost.published - cost.published_control, 3)}{cost.unit}" if lowest else NOT_PUBLISHED  # type: ignore[operator]
-    words = {
-        "yes": f"{cost.latents[0].upper()}{cost.latents[1:]} matter more than these.",
-        "no": "Zeroing these costs more, or as much as the interval can tell.",
-        "maybe": "The two lesions can't be told apart.",
-    }
-    if cost.more is not None:
-        more = cost.more(lesion, control) if lesion is not None and control is not None else None
-        return claim(text, published, shown(more, 3, cost.unit), verdicts.effect(more, None, expected=-1), **words)
-    other = cost.lost(control) if control is not None else None
+    more = cost.more(lesion, control) if lesion is not None and control is not None else None
     return claim(
-        text,
+        f"… more than the same edit on {control.label if control is not None else 'other latents'}",
         published,
-        f"{shown(lowered, 3)} against {shown(other, 3)}" if lowered and other else UNRECORDED,
-        verdicts.beyond(verdicts.negated(lowered), verdicts.negated(other), "the loss under the control"),
-        **words,
+        shown(more, 3, cost.unit),
+        verdicts.effect(more, None, expected=-1),
+        yes=f"{cost.latents[0].upper()}{cost.latents[1:]} matter more than these.",
+        no="Zeroing these costs more.",
+        maybe="The two lesions can't be told apart.",
     )
 
 
@@ -120,14 +114,23 @@ def _early(cost: Cost, lesion: Lesion, early: Lesion | None) -> Claim:
     """Whether an edit while learning takes place is felt later, when the latents are left alone again."""
     change, throughout = (cost.later(one) if one is not None else None for one in (early, lesion))
     last = early.asked["decisions"][1] if early is not None else 0
+    overlaps = cost.later_from is not None and last >= cost.later_from
+    if overlaps:
+        change = None
     return claim(
         f"… also late, if the edit ends with decision {last}: an update is carried forward",
         NOT_PUBLISHED,
-        f"{shown(change, 3)} in p; throughout {shown(throughout, 3)}" if change else UNRECORDED,
+        f"the edit reaches into what counts as late, from decision {cost.later_from} on"
+        if overlaps
+        else f"{shown(change, 3)} in p; throughout {shown(throughout, 3)}"
+        if change
+        else UNRECORDED,
         verdicts.effect(change, None, expected=-1),
         yes="What the latents carried early on is missed later: they take part in learning.",
         no="An early edit costs nothing later: the model reads the history anew at each decision.",
-        maybe="No later cost of an early edit can be shown: the latents may serve the moment only.",
+        maybe="Nothing is tested: the edit has not ended by then."
+        if overlaps
+        else "No later cost of an early edit can be shown: the latents may serve the moment only.",
     )
 
 
@@ -138,16 +141,21 @@ def later_claim(
     signals: tuple[str, ...],
     what: str,
     published: float,
+    among: str = "",
 ) -> Claim:
     """That blocks after the edited one follow a signal less, and more so than under the same edit of other latents.
 
     For texts that are the same with and without the edit: earlier blocks can't change, and need no comparison.
+
+    Args:
+        among: the edited blocks that the published change contains; ours leaves out all edited ones.
     """
+    theirs = f"{number(published)} in r" + (f", {among} among them" if among else "")
     later, _ = changes(reader, lesion, signals) if lesion is not None else (None, None)
     parts = [
         claim(
             "… at all",
-            f"{number(published)} in r",
+            theirs,
             shown(later, 2, " in r"),
             verdicts.effect(later, published, expected=-1),
             yes=f"Later blocks follow {what} less{verdicts.compared(later, published)}.",
@@ -171,7 +179,7 @@ def later_claim(
         )
     return together(
         f"The lesion lowers later blocks' correlation with {what}",
-        f"{number(published)} in r",
+        theirs,
         parts,
         yes=f"What later blocks know of {what} depends on the lesioned latents.",
         no=f"Later blocks' {what.removeprefix('the ')} does not depend on the lesioned latents as the paper says.",

@@ -75,10 +75,10 @@ def read_blocks(reader: Reader, lesion: Lesion, signals: tuple[str, ...]) -> lis
 
 
 def changes(reader: Reader, lesion: Lesion, signals: tuple[str, ...]) -> tuple[Interval | None, Interval | None]:
-    """Mean change of the highest r in the blocks after the first edited one, and in those before it."""
+    """Mean change of the highest r in unedited blocks: those after the first edited one, and those before it."""
     rows = read_blocks(reader, lesion, signals)
     return (
-        average([row.difference for row in rows if row.block > lesion.block]),
+        average([row.difference for row in rows if lesion.before(row.block)]),
         average([row.difference for row in rows if row.block < lesion.block]),
     )
 
@@ -122,7 +122,7 @@ def draw_later(
         several = "s" if len(lesion.blocks) > 1 else ""
         ax.set(title=f"{panel.panel} · {panel.label}", xlim=(-0.02, 1.02))
         ax.set_xlabel(f"relative depth (line{several}: the edited block{several})")
-        change = average([row.difference for row in rows if row.block > lesion.block])
+        change = average([row.difference for row in rows if lesion.before(row.block)])
         if change is not None:
             found.append(f"{panel.label} {change.text()}")
     axes[0, 0].set_ylabel("highest Pearson r over latents")

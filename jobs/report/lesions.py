@@ -61,6 +61,13 @@ class Lesion:
         """The edited blocks."""
         return tuple(sorted({block for block, _ in self.places})) or (self.block,)
 
+    def before(self, block: int) -> bool:
+        """Whether a block is one of those after the first edited one that were left alone themselves.
+
+        Where a latent that follows a signal is taken away, the highest r falls for that reason alone.
+        """
+        return block > self.block and block not in self.blocks
+
     @property
     def partial(self) -> bool:
         """Whether it was in force during a part of the rollout only."""

@@ -15,9 +15,9 @@ from jobs.report.verdicts import Interval, mean_interval
 NO_LESION = "none"
 BINS = 16
 """Parts of a rollout over which curves are averaged: 20 of 320 decisions each, as the published numbers are."""
-LATE = 5 / 8
+LATE_FROM = 5 / 8
 """Share of the rollout after which the paper's late means begin: decision 200 of 320."""
-LAST = 15 / 16
+LAST_FROM = 15 / 16
 """Share after which its last bin begins: decision 300 of 320."""
 
 
@@ -45,17 +45,29 @@ class Predictions:
         table = self._table(*first) - self._table(*second)
         return pd.DataFrame({"mean": table.mean(), "half": half_width(table), "n": table.count()})
 
-    def mean(self, variant: str, intervention: str = NO_LESION, share: float = LATE) -> Interval | None:
+    def mean(self, variant: str, intervention: str = NO_LESION, share: float = LATE_FROM) -> Interval | None:
         """Mean over rollouts of each one's mean after a share of its decisions."""
         return mean_interval(self._after(variant, intervention, share).tolist())
 
-    def change(self, first: tuple[str, str], second: tuple[str, str], share: float = LATE) -> Interval | None:
+    def change(self, first: tuple[str, str], second: tuple[str, str], share: float = LATE_FROM) -> Interval | None:
         """Mean of the paired difference after a share of the decisions."""
         return mean_interval((self._after(*first, share) - self._after(*second, share)).tolist())
 
     def has(self, variant: str, intervention: str = NO_LESION) -> bool:
         """Whether the model read this variant, under this intervention."""
         return bool(((self.rows["variant"] == variant) & (self.rows["intervention"] == intervention)).any())
+
+    @property
+    def late_from(self) -> int:
+        """The first decision that late means are about."""
+        firsts = self.rows["first"]
+        return int(firsts[firsts >= LATE_FROM * self.decisions].min())
+
+    def learned(self, variant: str) -> Interval | None:
+        """Mean over rollouts of the last part's mean minus the first part's."""
+        table = self._table(variant, NO_LESION)
+        last = table.columns.to_numpy() >= LAST_FROM * self.decisions
+        return mean_interval((table.loc[:, last].mean(axis=1) - table.iloc[:, 0]).tolist())
 
     def n_rollouts(self, variant: str) -> int:
         """Rollouts read of a variant."""

@@ -71,6 +71,37 @@ def exceeds(ours: Interval | None, bound: float, named: str) -> Ruling:
     return Ruling(Verdict.DIFFERS if ours.high < bound else Verdict.UNCLEAR, rule)
 
 
+@dataclass(frozen=True)
+class Null:
+    """What a permutation null gives in one block: its mean, and its threshold for a family of blocks."""
+
+    mean: float
+    threshold: float
+
+
+def above_null(ours: Interval | None, null: Null | None, permuted: str) -> Ruling:
+    """The highest of several blocks against the null of that block, whose threshold allows for the choice.
+
+    Args:
+        ours: the highest value with its interval, which knows nothing of the choice.
+        null: of the same block.
+        permuted: what the null permutes.
+    """
+    known = null is not None and math.isfinite(null.mean) and math.isfinite(null.threshold)
+    bound, mean = (
+        (f" ({number(null.threshold)})", f" ({number(null.mean)})") if null is not None and known else ("", "")
+    )
+    rule = (
+        f"Replicates if the value lies above the family-wise threshold of permuted {permuted} in its block{bound} and "
+        f"its 95 % interval above their mean{mean}; does not if the interval lies below the threshold; else can't tell."
+    )
+    if ours is None or not ours.known or null is None or not known:
+        return Ruling(Verdict.UNCLEAR, rule)
+    if ours.value > null.threshold and ours.low > null.mean:
+        return Ruling(Verdict.REPLICATES, rule)
+    return Ruling(Verdict.DIFFERS if ours.high < null.threshold else Verdict.UNCLEAR, rule)
+
+
 def remains(partial: Interval | None, heldout: float, bound: float, confidence: float) -> Ruling:
     """A partial correlation over all rollouts and on the held-out half against the largest that counts as none."""
     rule = (

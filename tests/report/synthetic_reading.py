@@ -45,12 +45,14 @@ class World:
         gain: what the true rewards add to the probability of the agent's action, late in a rollout.
         cost: what a lesion of the chosen latents takes from it, and from accuracy and later blocks' r.
         carried: what of that an edit of the first half alone takes from the second.
+        early: the share of a rollout during which that edit lasts.
         latents: how closely latents follow the signals, against everything else.
     """
 
     gain: float = 0.3
-    cost: float = 0.2
+    cost: float = 0.35
     carried: float = 0.05
+    early: float = 0.5
     latents: float = 1.0
 
 
@@ -58,6 +60,9 @@ def write_reading(record: Record, task: str, world: World) -> str:
     """A whole study of a task that is read; gives its name."""
     study = load(STUDIES / f"{task}.toml", [f"task.settings.steps={STEPS[task]}", f"task.rollouts={ROLLOUTS}"])
     config = json.loads(study.model_dump_json(exclude={"title"}))
+    for section in config["intervention"]:
+        if section["decisions"] is not None:
+            section["decisions"] = [0, round(world.early * STEPS[task]) - 1]
     with record.session() as session:
         row = current_study(session, name=task, title=f"A synthetic {task}", config=config)
         w = Writer(session, row, np.random.default_rng(3))
@@ -182,7 +187,11 @@ def _write_interventions(
             ("accuracy", None, -cost, 0.01),
             ("neighbour_mass", None, -cost, 0.01),
             ("choice_shift", None, cost + 0.01, 0.005),
-            *((f"max_r_{name}", block, -cost * (block > 3), 0.02) for block in BLOCKS for name in followed),
+            *(
+                (f"max_r_{name}", block, -cost * (block > 3) - 0.1 * (block in blocks), 0.02)
+                for block in BLOCKS
+                for name in followed
+            ),
         ]
         effects = [
             {

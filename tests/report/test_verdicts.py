@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from jobs.report import verdicts
-from jobs.report.verdicts import Interval, Verdict
+from jobs.report.verdicts import Interval, Null, Verdict
 
 YES, NO, UNCLEAR = Verdict.REPLICATES, Verdict.DIFFERS, Verdict.UNCLEAR
 UNKNOWN = Interval(0.4, math.nan, math.nan)
@@ -32,6 +32,23 @@ spans = st.floats(0.001, 3)
 )
 def test_exceeds(ours: Interval | None, verdict: Verdict) -> None:
     assert verdicts.exceeds(ours, 4.0, "chance").verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("ours", "null", "verdict"),
+    [
+        (Interval(0.6, 0.4, 0.8), Null(0.3, 0.5), YES),  # the threshold is for the value, not for its interval
+        (Interval(0.6, 0.2, 1.0), Null(0.3, 0.5), UNCLEAR),
+        (Interval(0.45, 0.4, 0.55), Null(0.3, 0.5), UNCLEAR),
+        (Interval(0.4, 0.35, 0.45), Null(0.3, 0.5), NO),
+        (Interval(0.6, 0.4, 0.8), Null(0.3, math.nan), UNCLEAR),
+        (Interval(0.6, 0.4, 0.8), None, UNCLEAR),
+        (None, Null(0.3, 0.5), UNCLEAR),
+        (UNKNOWN, Null(0.3, 0.5), UNCLEAR),
+    ],
+)
+def test_above_null(ours: Interval | None, null: Null | None, verdict: Verdict) -> None:
+    assert verdicts.above_null(ours, null, "walks").verdict is verdict
 
 
 @pytest.mark.parametrize(

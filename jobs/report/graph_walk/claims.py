@@ -10,18 +10,18 @@ import pandas as pd
 
 from jobs.published import headlines
 from jobs.report import verdicts
-from jobs.report.block_measures import SAE, STREAM, UNTRAINED, highest_of, read_measures, threshold
+from jobs.report.block_measures import SAE, STREAM, UNTRAINED, highest_of, null_of_highest, read_measures
 from jobs.report.claims import NOT_PUBLISHED, UNRECORDED, claim, or_none, shown, together
 from jobs.report.claims_lesions import Cost, cost_claim, later_claim
 from jobs.report.drawing import Claim
 from jobs.report.graph_walk import fig5c_decoding, fig5de_correlations, fig10_cka, similarities
-from jobs.report.graph_walk.accuracy import CHANCE, EARLY, overall, read_accuracy
+from jobs.report.graph_walk.accuracy import CHANCE, EARLY, overall, paired_difference, read_accuracy
 from jobs.report.graph_walk.fig6a_lesion import METRIC
 from jobs.report.graph_walk.groups import GROUPS, sr_lesion
 from jobs.report.lesions import read_effects, read_lesions
 from jobs.report.prediction import late_change, read_predictions
 from jobs.report.reader import Reader, StudyFacts
-from jobs.report.verdicts import Interval
+from jobs.report.verdicts import Interval, Null
 from tdlens.figures import number
 
 PAPER = {name: headline.value for name, headline in headlines("td_in_llms").items()}
@@ -36,11 +36,13 @@ SOURCES = (
 
 def claims(reader: Reader, facts: StudyFacts) -> list[Claim]:
     """Every claim with its verdict, in the order of the paper."""
+    alike = or_none(lambda: read_measures(reader, facts, ("contrast", "similarity"), similarities.SIGNALS))
     followed = or_none(lambda: read_measures(reader, facts, fig5de_correlations.MEASURES, fig5de_correlations.SIGNALS))
     aligned = or_none(lambda: read_measures(reader, facts, ("cka",), fig10_cka.SIGNALS))
     return [
         _foretells(reader, facts),
-        _communities(reader, facts),
+        _communities(alike),
+        _similarities(alike),
         _decoding(reader, facts),
         _follows(followed, "sr", "the successor representation", (LINKS, MIXING)),
         _follows(followed, "sr_error", "the SR-TD error", (("surprise", "surprise"),)),
@@ -103,39 +105,46 @@ def _beyond(
     )
 
 
-def _above(text: str, ours: Interval | None, bound: float, named: str) -> Claim:
-    known = ours is not None and bound == bound
+def _above(text: str, ours: Interval | None, null: Null | None, permuted: str = "walks") -> Claim:
+    known = ours is not None and null is not None and null.threshold == null.threshold
     return claim(
         text,
         NOT_PUBLISHED,
-        f"{shown(ours)} against {number(bound)}" if known else UNRECORDED,
-        verdicts.exceeds(ours, bound, named),
+        f"{shown(ours)} against {number(null.threshold)}" if known and null is not None else UNRECORDED,
+        verdicts.above_null(ours, null, permuted),
         yes="It is more than chance gives.",
         no="Chance gives more.",
         maybe="It can't be told from what chance gives.",
     )
 
 
-FAMILY = "the family-wise threshold of permuted walks"
-
-
-def _communities(reader: Reader, facts: StudyFacts) -> Claim:
-    rows = or_none(lambda: read_measures(reader, facts, ("contrast", "similarity"), similarities.SIGNALS))
+def _communities(rows: pd.DataFrame | None) -> Claim:
     if rows is None:
-        rows = pd.DataFrame(columns=["source", "measure", "signal", "intervention", "block", "value", "null_threshold"])
+        rows = pd.DataFrame(columns=["source", "measure", "signal", "intervention", "block", "value"])
     contrast, rival = (highest_of(rows, "contrast", "community", source) for source in (STREAM, UNTRAINED))
-    sr, links = (highest_of(rows, "similarity", signal, STREAM) for signal in ("sr", "transition"))
+    chance = null_of_highest(rows, "contrast", "community", STREAM)
     return together(
         "The representations of nodes come to show the communities",
         "maps of one walk",
         [
-            _above("… beyond permuted nodes", contrast, threshold(rows, "contrast", "community", STREAM), FAMILY),
+            _above("… beyond permuted nodes", contrast, chance, "nodes"),
             _beyond("… beyond an untrained model", contrast, rival, "an untrained model"),
-            _beyond("… and follow the successor representation more than the transition matrix", sr, links, LINKS[1]),
         ],
-        yes="Communities show, as the successor representation has them.",
-        no="An untrained model or the bare links between nodes show as much.",
+        yes="Communities show.",
+        no="Permuted nodes or an untrained model show as much.",
         maybe="Part of the evidence is missing or not clear.",
+    )
+
+
+def _similarities(rows: pd.DataFrame | None) -> Claim:
+    sr, links = (
+        highest_of(rows, "similarity", signal, STREAM) if rows is not None else None for signal in ("sr", LINKS[0])
+    )
+    return _beyond(
+        "Similarities of nodes follow the successor representation more closely than the transition matrix",
+        sr,
+        links,
+        LINKS[1],
     )
 
 
@@ -144,12 +153,12 @@ def _decoding(reader: Reader, facts: StudyFacts) -> Claim:
     rows = or_none(lambda: read_measures(reader, facts, name[:1], name[1:]))
     ours = highest_of(rows, *name, STREAM) if rows is not None else None
     other = highest_of(rows, *name, UNTRAINED) if rows is not None else None
-    bound = threshold(rows, *name, STREAM) if rows is not None else float("nan")
+    chance = null_of_highest(rows, *name, STREAM) if rows is not None else None
     return together(
         "Bottleneck nodes can be told from others in walks that the decoder has not seen",
         f"{number(PAPER['graph_decoding'])}, chance 0.50",
         [
-            _above("… in the best block, beyond permuted nodes", ours, bound, FAMILY),
+            _above("… in the best block, beyond permuted nodes", ours, chance, "nodes"),
             _beyond("… beyond an untrained model", ours, other, "an untrained model"),
         ],
         yes="Bottlenecks are represented.",
@@ -162,17 +171,17 @@ def _follows(rows: pd.DataFrame | None, signal: str, what: str, rivals: tuple[tu
     def highest(measure: str, name: str, source: str = SAE) -> Interval | None:
         return highest_of(rows, measure, name, source) if rows is not None else None
 
-    def bound(measure: str) -> float:
-        return threshold(rows, measure, signal) if rows is not None else float("nan")
+    def chance(measure: str) -> Null | None:
+        return null_of_highest(rows, measure, signal) if rows is not None else None
 
     ours, partial = highest("max_r", signal), highest("max_r_partial", signal)
     key = f"graph_max_r_{signal}"
     parts = [
-        _above("… beyond the largest of as many chance latents", ours, bound("max_r"), FAMILY),
-        _above("… given the step and its logarithm (partial r)", partial, bound("max_r_partial"), FAMILY),
+        _above("… beyond the largest of as many chance latents", ours, chance("max_r")),
+        _above("… given the step and its logarithm (partial r)", partial, chance("max_r_partial")),
     ]
     given = highest("max_r_given_states", signal)
-    parts.append(_above("… given the node and the one before, too", given, bound("max_r_given_states"), FAMILY))
+    parts.append(_above("… given the node and the one before, too", given, chance("max_r_given_states")))
     parts += [
         _beyond(
             f"… more closely than {named}",
@@ -203,8 +212,8 @@ def _aligned(rows: pd.DataFrame | None, signal: str, what: str, rivals: tuple[tu
         return highest_of(rows, "cka", name, source) if rows is not None else None
 
     ours, key = highest(signal), f"graph_cka_{signal}"
-    bound = threshold(rows, "cka", signal, STREAM) if rows is not None else float("nan")
-    parts = [_above("… beyond permuted walks", ours, bound, FAMILY)]
+    chance = null_of_highest(rows, "cka", signal, STREAM) if rows is not None else None
+    parts = [_above("… beyond permuted walks", ours, chance)]
     parts += [
         _beyond(
             f"… more than with {named}",
@@ -240,10 +249,14 @@ def _lesions(reader: Reader, facts: StudyFacts) -> list[Claim]:
         PAPER["graph_accuracy_lesion"] - PAPER["graph_accuracy"],
         None,
         lambda one: effects[one.name, METRIC].difference if (one.name, METRIC) in effects else None,
-        None,
+        lambda one, other: or_none(lambda: paired_difference(reader, facts, one.name, other.name)),
         lambda one: late_change(found, facts.variant, one.name) if found is not None else None,
+        found.late_from if found is not None else None,
     )
     return [
         cost_claim(cost, lesion, lesions),
-        later_claim(reader, lesion, lesions, GROUPS["sr"], "the successor representation", PAPER["graph_lesion_r_sr"]),
+        *(
+            later_claim(reader, lesion, lesions, GROUPS[group], what, PAPER[f"graph_lesion_r_{group}"])
+            for group, what in (("sr", "the successor representation"), ("sr_error", "the SR-TD error"))
+        ),
     ]

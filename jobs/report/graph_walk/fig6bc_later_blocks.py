@@ -28,7 +28,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     return Drawing(
         drawn.figure,
         sees=(
-            "Mean change of the largest r in the blocks after the first edited one: " + "; ".join(drawn.changes) + ". "
+            "Mean change of the largest r in the blocks after the edited one: " + "; ".join(drawn.changes) + ". "
             "Published, blocks from 65 on: successor representation −0.09, SR-TD error 0.00 (−0.08 in block 65)."
             if drawn.changes
             else "The edited block is the last one, so no later block could change."

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pandas as pd
+
 from envs.grid_world import Variant
 from jobs.published import curve, headlines
 from jobs.report import verdicts
@@ -17,9 +19,19 @@ from jobs.report.drawing import Claim
 from jobs.report.grid_world import clock
 from jobs.report.grid_world.fig4a_prediction import CHANCE
 from jobs.report.grid_world.fig4d_lesions import PUBLISHED_CHANGES
+from jobs.report.grid_world.fig4ef_later_blocks import AMONG
 from jobs.report.grid_world.groups import GROUPS, RIVALS
 from jobs.report.lesions import Lesion, read_lesions, td_lesion
-from jobs.report.prediction import LAST, LATE, NO_LESION, Predictions, late_change, read_predictions
+from jobs.report.prediction import (
+    BINS,
+    LAST_FROM,
+    LATE_FROM,
+    NO_LESION,
+    Predictions,
+    in_parts,
+    late_change,
+    read_predictions,
+)
 from jobs.report.reader import Reader, StudyFacts
 from jobs.report.verdicts import Interval
 from tdlens.figures import number
@@ -68,16 +80,42 @@ def claims(reader: Reader, facts: StudyFacts) -> list[Claim]:
 
 
 def _foretells(found: Predictions | None) -> Claim:
-    last = found.mean(Variant.TRUE, share=LAST) if found is not None else None
-    return claim(
+    last = found.mean(Variant.TRUE, share=LAST_FROM) if found is not None else None
+    learned = found.learned(Variant.TRUE) if found is not None else None
+    theirs = in_parts(*_published_truth(), STEPS // BINS)
+    at_end = f"{number(PAPER['grid_p_true'])} in the last {STEPS // BINS} decisions"
+    return together(
         "The model comes to foretell the agent's actions",
-        f"{number(PAPER['grid_p_true'])} in the last 20 decisions",
-        shown(last),
-        verdicts.exceeds(last, CHANCE, "chance"),
-        yes="At the end of a rollout it foretells the agent's actions better than chance.",
-        no="At the end of a rollout it foretells the agent's actions worse than chance.",
-        maybe="Its predictions can't be told from chance.",
+        at_end,
+        [
+            claim(
+                "… at the end of a rollout better than chance",
+                at_end,
+                shown(last),
+                verdicts.exceeds(last, CHANCE, "chance"),
+                yes="At the end of a rollout it foretells the agent's actions better than chance.",
+                no="At the end of a rollout it foretells the agent's actions worse than chance.",
+                maybe="Its predictions can't be told from chance.",
+            ),
+            claim(
+                "… and better than at its beginning",
+                number(theirs.iloc[-1] - theirs.iloc[0]),
+                shown(learned),
+                verdicts.effect(learned, None, expected=1),
+                yes="It foretells more at the end than at the beginning.",
+                no="It foretells less at the end than at the beginning.",
+                maybe="Whether it foretells more at the end can't be told.",
+            ),
+        ],
+        yes="It comes to foretell the agent's actions.",
+        no="It does not come to foretell the agent's actions as the paper's model did.",
+        maybe="Whether it comes to foretell the agent's actions can't be told.",
     )
+
+
+def _published_truth() -> tuple[pd.Series[int], pd.Series[float]]:
+    rows = curve("td_in_llms", "fig4_A_D_paction")
+    return rows["step"], rows["F4A_true"]
 
 
 def published_gap(variant: Variant) -> float:
@@ -88,7 +126,7 @@ def published_gap(variant: Variant) -> float:
     else:
         rows = curve("td_in_llms", "fig9_gridcontrol_delta_p")
         gap = rows["orig_minus_noreward" if variant is Variant.REMOVED else "orig_minus_swapped"]
-    return float(gap[rows["step"] >= LATE * STEPS].mean())
+    return float(gap[rows["step"] >= LATE_FROM * STEPS].mean())
 
 
 def _rewards_matter(found: Predictions | None) -> Claim:
@@ -156,12 +194,18 @@ def _lesions(reader: Reader, facts: StudyFacts, found: Predictions | None) -> li
             else None
         ),
         late,
+        found.late_from if found is not None else None,
     )
     return [
         _strong_latents(reader, lesion),
         cost_claim(cost, lesion, lesions),
-        later_claim(reader, lesion, lesions, GROUPS["q_values"], "Q-values", PAPER["grid_lesion_r_q_value"]),
-        later_claim(reader, lesion, lesions, GROUPS["td_error"], "the TD error", PAPER["grid_lesion_r_td_error"]),
+        *(
+            later_claim(reader, lesion, lesions, GROUPS[group], what, PAPER[key], AMONG)
+            for group, what, key in (
+                ("q_values", "Q-values", "grid_lesion_r_q_value"),
+                ("td_error", "the TD error", "grid_lesion_r_td_error"),
+            )
+        ),
     ]
 
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from envs.grid_world import ACTIONS, Variant
 from jobs.published import curve
 from jobs.report.drawing import Drawing
-from jobs.report.prediction import LATE, in_parts, read_predictions
+from jobs.report.prediction import LATE_FROM, in_parts, read_predictions
 from jobs.report.reader import Reader, StudyFacts
 from tdlens.figures import BLUE, ORANGE, band, canvas, level, number, published
 
@@ -58,11 +58,11 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     late = found.mean(Variant.TRUE)
     gap = found.change((Variant.TRUE, "none"), (Variant.RANDOM, "none")) if found.has(Variant.RANDOM) else None
     theirs = curve("td_in_llms", "fig4_A_D_paction")
-    theirs = theirs[theirs["step"] >= LATE * 320]
+    theirs = theirs[theirs["step"] >= LATE_FROM * 320]
     return Drawing(
         figure,
         sees=(
-            f"From decision {round(LATE * found.decisions)} on, {facts.model_label} gives the agent's action "
+            f"From decision {round(LATE_FROM * found.decisions)} on, {facts.model_label} gives the agent's action "
             f"{late.text() if late else '–'} [95 % interval over rollouts]; with random rewards in the prompt it loses "
             f"{gap.text() if gap else '–'} of that. Llama 3 70B: {number(theirs['F4A_true'].mean())} and "
             f"{number((theirs['F4A_true'] - theirs['F4A_random']).mean())}."

@@ -7,7 +7,7 @@ from jobs.report.drawing import Drawing
 from jobs.report.grid_world.fig4a_prediction import CHANCE, draw_part_means, draw_published
 from jobs.report.lesioned import changed
 from jobs.report.lesions import read_lesions, td_lesion
-from jobs.report.prediction import LATE, late_change, read_predictions
+from jobs.report.prediction import LATE_FROM, late_change, read_predictions
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
 from tdlens.figures import BLUE, VERMILION, canvas, level
 
@@ -59,7 +59,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         figure,
         sees=(
             f"Zeroing {len(lesion.places)} TD latents in {len(lesion.blocks)} blocks at every decision changes p from "
-            f"decision {round(LATE * found.decisions)} on by {change.text() if change else '–'} [95 %, paired by "
+            f"decision {round(LATE_FROM * found.decisions)} on by {change.text() if change else '–'} [95 %, paired by "
             f"rollout]; published: −0.40. {changed(reader, lesion)}"
         ),
         beside=(

@@ -13,6 +13,9 @@ NAME = "fig4ef_later_blocks"
 TITLE = "Figs 4E, 4F · Later blocks without the TD latents"
 OVERLAY = "Figs 4E and 4F of the paper, smoothed over blocks there (σ = 0.5); lesion from block 43 on"
 
+AMONG = "the edited blocks 53, 55 and 59"
+"""What the published mean changes contain, and ours do not."""
+
 PANELS = (
     Panel("4E", "q_values", "Q-values", "F4E_no", "F4E_TDlesion"),
     Panel("4F", "td_error", "TD error", "F4F_no", "F4F_TDlesion"),
@@ -29,16 +32,17 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     return Drawing(
         drawn.figure,
         sees=(
-            "Mean change of the highest r in the blocks after the first edited one: " + "; ".join(drawn.changes) + ". "
-            "Published, blocks from 43 on: Q-values −0.03, TD error −0.19."
+            "Mean change of the highest r in the blocks after the first edited one, edited ones left out: "
+            + "; ".join(drawn.changes)
+            + f". Published, blocks from 43 on: Q-values −0.03, TD error −0.19, {AMONG} among them."
             if drawn.changes
-            else "The edited block is the last one, so no later block could change."
+            else "No block after the first edited one was left alone."
         ),
         beside=(
             "The texts are the same with and without the lesion, so blocks before the first edited one can't change. "
             "The highest r is that of whichever latent is now the best: a loss says that no latent follows the signal "
-            "as closely any more. Thin lines: the same edit of control latents. The band is the 95 % interval of the "
-            "change over rollouts."
+            "as closely any more; in an edited block it comes by construction. Thin lines: the same edit of control "
+            "latents. The band is the 95 % interval of the change over rollouts."
         ),
         n=f"{drawn.n_rollouts} rollouts of the {facts.variant} variant",
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from envs.grid_world import Variant
 from jobs.report.grid_world.groups import GROUPS
 from jobs.report.lesions import read_lesions, td_lesion
-from jobs.report.prediction import LAST, NO_LESION, read_predictions
+from jobs.report.prediction import LAST_FROM, NO_LESION, read_predictions
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
 from jobs.report.strongest import best, selected
 from jobs.report.td_in_llms.row import Measured, Row
@@ -23,7 +23,7 @@ STRONG = "Several blocks have a latent that follows the TD error at r ≥ 0.75"
 
 def _last(variant: Variant) -> Callable[[Reader, StudyFacts], Measured]:
     def measure(reader: Reader, facts: StudyFacts) -> Measured:
-        return read_predictions(reader, facts).mean(variant, share=LAST)
+        return read_predictions(reader, facts).mean(variant, share=LAST_FROM)
 
     return measure
 
@@ -35,7 +35,7 @@ def _lesioned(control: str) -> Callable[[Reader, StudyFacts], Measured]:
         of = [one for one in (lesion, *lesion.controls(lesions)) if one.control == control]
         if not of or not found.has(Variant.TRUE, of[0].name):
             raise NotRecorded("predictions under the lesion")
-        return found.mean(Variant.TRUE, of[0].name, LAST)
+        return found.mean(Variant.TRUE, of[0].name, LAST_FROM)
 
     return measure
 

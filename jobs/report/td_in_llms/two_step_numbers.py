@@ -95,7 +95,7 @@ def _clamped(group: str, *, intact: bool) -> Callable[[Reader, StudyFacts], Meas
 
     def measure(reader: Reader, facts: StudyFacts) -> Measured:
         lesion = td_lesion(read_lesions(reader, facts), "clamp")
-        rows = [row for row in read_blocks(reader, lesion, GROUPS[group]) if row.block > lesion.block]
+        rows = [row for row in read_blocks(reader, lesion, GROUPS[group]) if lesion.before(row.block)]
         if not rows:
             raise NotRecorded("correlations after the clamped block")
         baseline = sum(row.baseline for row in rows) / len(rows)
