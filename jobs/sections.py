@@ -66,8 +66,8 @@ class TaskSection(Section):
     further_rollouts: int = Field(0, ge=0)
     """So many more of the first variant, for a finer curve of behaviour: they are neither captured nor analysed."""
     settings: dict[str, Any] = {}
-    """The task's own settings (two_step: episodes, random_episodes, change_episode; grid_world: steps, cap, size, start_x,
-    start_y, goal_x, goal_y, alpha, gamma, epsilon, epsilon_episodes; graph_walk: steps, words)."""
+    """The task's own settings (two_step: episodes, random_episodes, change_episode; grid_world: steps, cap, size,
+    start_x, start_y, goal_x, goal_y, alpha, gamma, epsilon, epsilon_episodes; graph_walk: steps, words)."""
 
     @field_validator("settings")
     @classmethod

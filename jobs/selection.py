@@ -23,6 +23,8 @@ CHANCE = {"r_selection": "r_chance_selection", "r_partial_selection": "r_partial
 so the more the latent fires: without taking it off, the latents that follow a signal least are those nearly dead."""
 STEP = "step"
 """The signal that ``step_matched`` controls follow as closely as their targets do."""
+STEP_TOLERANCE = 0.15
+"""Difference in |r| with the step up to which a control and its target follow it alike."""
 
 
 @dataclass(frozen=True)
@@ -180,10 +182,14 @@ class _Block:
         )
         latents = tuple(pair.control for pair in pairs)
         followed = [", ".join(f"{step[latent]:.2f}" for latent in which) for which in (latents, self.chosen)]
+        distance = max(pair.distance for pair in pairs)
+        alike, verdict = (
+            ("like", "") if distance <= STEP_TOLERANCE else ("unlike", f" by up to {distance:.2f}: no control for time")
+        )
         return Selection(
             self.index,
             latents,
-            f"|r| with the step {followed[0]}, like {followed[1]} of {list(self.chosen)}; "
+            f"|r| with the step {followed[0]}, {alike} {followed[1]} of {list(self.chosen)}{verdict}; "
             f"|r| with {self.section.signal} given the covariates at most {follows[list(latents)].max():.2f}",
         )
 

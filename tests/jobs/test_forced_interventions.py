@@ -255,7 +255,8 @@ def test_a_step_matched_control_says_what_it_was_matched_on(grid: Finished) -> N
     step = np.tile(np.arange(STEPS), half.sum()).astype(np.float64)
     r = [abs(pearson(z[:, latent], step)) for latent in (found, *grid.latents("best")[block])]
     text = grid.rows("SELECT description FROM v_intervention WHERE intervention = 'clock'").description.item()
-    assert f"|r| with the step {r[0]:.2f}, like {r[1]:.2f} of {grid.latents('best')[block]}" in text
+    alike = "like" if abs(r[0] - r[1]) <= 0.15 else "unlike"
+    assert f"|r| with the step {r[0]:.2f}, {alike} {r[1]:.2f} of {grid.latents('best')[block]}" in text
 
 
 # --- what they do

@@ -263,7 +263,18 @@ def test_step_matched_follow_the_step_as_closely_and_the_signal_hardly(
     if count == 1 or not draw:  # of two sets that fit equally well either may be the first
         assert distance(found.latents) == pytest.approx(distance(best_left))
     assert all(follows[latent] <= bound for latent in found.latents)
-    assert f"{', '.join(f'{step[x]:.2f}' for x in found.latents)}, like" in found.description
+    said = f"{', '.join(f'{step[x]:.2f}' for x in found.latents)}, "
+    assert f"{said}like" in found.description or f"{said}unlike" in found.description
+
+
+def test_a_step_matched_control_that_tells_the_time_worse_is_said_to_be_none() -> None:
+    signal, step = plain({(1, 0): 0.8, (1, 1): 0.0}), plain({(1, 0): 0.9, (1, 1): 0.8}).assign(signal="step")
+    fits = choose(section(control="step_matched"), pd.concat([signal, step]))
+    assert fits.latents == (1,) and "0.80, like 0.90 of [0]; " in fits.description
+    step.loc[step["latent"] == 1, "r_selection"] = 0.3
+    misfit = choose(section(control="step_matched"), pd.concat([signal, step]))
+    assert misfit.latents == (1,)
+    assert "0.30, unlike 0.90 of [0] by up to 0.60: no control for time; " in misfit.description
 
 
 def test_settings_that_came_later_leave_identities_alone_until_they_are_set() -> None:
