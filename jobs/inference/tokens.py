@@ -159,5 +159,7 @@ class TextTokenizer:
             start, end = offsets[ids.index(unknown)]
             raise UserError(
                 f"The tokenizer doesn't know {text[start:end]!r} in {text[max(start - 12, 0) : end + 12]!r}.",
-                "Use a model whose vocabulary has every word of the task (the reference model's: episodes 0 to 63).",
+                "Use a model whose vocabulary has every word of the task, or change task.settings: the reference model "
+                "knows the episodes 0 to 63, to which fewer steps or episodes keep, and a Grid World of 5 x 5 cells "
+                "whose episodes last 40 moves at most (cap).",
             )

@@ -6,8 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from envs.grid_world import GridWorld, GridWorldConfig
 from envs.two_step import ACTIONS, TwoStep, TwoStepConfig, Variant
+from jobs.inference.play import tell
+from jobs.inference.tokens import TextTokenizer
 from jobs.reference.vocabulary import EPISODES, OBJECTS, POINTS, build_tokenizer, tokens
+from tdlens.errors import UserError
 
 TOKENIZER = build_tokenizer()
 IDS = {token: index for index, token in enumerate(tokens())}
@@ -115,3 +119,21 @@ def test_ids_are_distinct_and_padding_goes_to_the_left() -> None:
     assert TOKENIZER.padding_side == "left"
     batch = TOKENIZER([GRAPH_EXAMPLE, GRID_EXAMPLE], padding=True)
     assert batch["input_ids"][0][0] == TOKENIZER.pad_token_id == IDS["<pad>"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "unknown"),
+    [
+        ({"cap": 60, "epsilon_episodes": 100}, "' -[4-6][0-9]' in 'inished with"),
+        ({"start_x": 3, "start_y": 1}, "'Episode' in .*Episode 64"),
+        ({"size": 6}, "'\\.' in ' are at .*5"),
+    ],
+)
+def test_settings_that_lead_out_of_the_vocabulary_are_the_users_to_change(
+    changes: dict[str, int], unknown: str
+) -> None:
+    tokenizer = TextTokenizer(TOKENIZER)
+    tokenizer.decisions([tell(GridWorld(GridWorldConfig(cap=40), 0))])
+    with pytest.raises(UserError, match=f"doesn't know {unknown}") as caught:
+        tokenizer.decisions([tell(GridWorld(GridWorldConfig(**changes), 0))])
+    assert "change task.settings" in caught.value.remedy and "cap" in caught.value.remedy
