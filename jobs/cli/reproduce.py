@@ -72,6 +72,13 @@ def reproduce(
     What the record holds already isn't computed again: stopped at any moment, the same command goes on where it was.
     **tdlens report td-in-llms** writes the page again without computing anything.
 
+    With --model these studies are run as they are, with the blocks and autoencoders of the shipped small model. For
+    Llama 3 70B itself run their siblings **two_step_llama3_70b**, **grid_world_llama3_70b** and
+    **graph_walk_llama3_70b** with **tdlens run**. Each then has a page of its own (**tdlens report
+    grid_world_llama3_70b**). The page of the whole paper reads the record's studies two_step_demo, grid_world and
+    graph_walk: to get there, run them under these names into a record of their own (TDLENS_HOME), as in the last
+    example, and then **tdlens report td-in-llms**.
+
     **Examples**
 
     $ tdlens reproduce td-in-llms --quick
@@ -80,7 +87,9 @@ def reproduce(
 
     $ tdlens reproduce td-in-llms --only graph_walk --set graph_walk:task.rollouts=40
 
-    $ tdlens reproduce td-in-llms --model meta-llama/Meta-Llama-3-70B --engine deepspeed --set model.dtype=bfloat16
+    $ tdlens reproduce td-in-llms --model meta-llama/Meta-Llama-3-8B --set model.dtype=bfloat16
+
+    $ TDLENS_HOME=.tdlens-70b tdlens run studies/grid_world_llama3_70b.toml --set name=grid_world
     """
     started = time.monotonic()
     short = overrides(None, model=model, revision=revision, engine=engine)

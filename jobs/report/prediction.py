@@ -83,8 +83,8 @@ class Predictions:
         return late
 
 
-def read_predictions(reader: Reader, facts: StudyFacts) -> Predictions:
-    """Everything that the model read, in parts of a sixteenth of a rollout.
+def read_predictions(reader: Reader, facts: StudyFacts, bins: int = BINS) -> Predictions:
+    """Everything that the model read, in so many parts of a rollout.
 
     Raises:
         NotRecorded: it has read nothing.
@@ -95,7 +95,7 @@ def read_predictions(reader: Reader, facts: StudyFacts) -> Predictions:
     if not longest or longest[0]["decisions"] is None:
         raise NotRecorded("predictions of the model")
     decisions = int(longest[0]["decisions"])
-    width = max(1, decisions // BINS)
+    width = max(1, decisions // bins)
     rows = reader.ask(
         """
         SELECT variant, intervention, rollout_index, step / :width * :width AS first, avg(p_chosen) AS p

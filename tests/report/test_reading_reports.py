@@ -22,7 +22,7 @@ from jobs.report.prediction import in_parts, read_predictions
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
 from jobs.report.td_in_llms.table import ROWS, lines_of
 from jobs.report.td_in_llms.traps import TRAPS
-from jobs.report.verdicts import Verdict, mean_interval
+from jobs.report.verdicts import Interval, Verdict, mean_interval
 from tdlens.errors import UserError
 from tdlens.record import Record
 from tdlens.record.views import VIEWS
@@ -250,3 +250,20 @@ def test_without_any_study_there_is_no_page(record: Record, tmp_path: Path) -> N
         td_in_llms.write_paper(record, tmp_path / "page")
     assert "tdlens reproduce td-in-llms" in caught.value.remedy
     assert not (tmp_path / "page").exists()
+
+
+def test_a_mean_gap_begins_at_the_published_decision(found: Record) -> None:
+    """150 of 320: between the beginnings of two sixteenths of a rollout."""
+    reader = Reader(found, GRID)
+    (row,) = [row for row in ROWS[GRID] if row.published == "grid_p_removed_gap"]
+    assert row.measure is not None
+    means = [
+        found.query(
+            "SELECT avg(p_chosen) AS p FROM v_step WHERE study = 'grid_world' AND variant = :variant "
+            "AND intervention = 'none' AND step >= :first",
+            {"variant": variant, "first": STEPS[GRID] * 150 // 320},
+        )["p"][0]
+        for variant in ("true", "removed")
+    ]
+    measured = row.measure(reader, StudyFacts(reader))
+    assert isinstance(measured, Interval) and measured.value == pytest.approx(means[0] - means[1])

@@ -18,7 +18,8 @@ METRICS = (
 )
 NOTE = (
     "Accuracy looks at the most probable node only; the probability of the four neighbours together tells whether the "
-    "model still knows the graph. The shift (total variation) can't be negative."
+    "model still knows the graph. All probabilities are those among the walk's fifteen words. The shift (total "
+    "variation) can't be negative."
 )
 
 

@@ -46,8 +46,8 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         ),
         beside=(
             "The walk is random, so nobody can do better than the ceiling in the long run. Accuracy looks at the most "
-            "probable of the walk's fifteen words only; it can't tell a model that knows all four neighbours from one "
-            "that knows one of them for sure."
+            "probable of the walk's fifteen words only, where the paper's looks at all tokens; it can't tell a model "
+            "that knows all four neighbours from one that knows one of them for sure."
         ),
         n=f"{len(table)} walks of {table.shape[1]} decisions",
     )

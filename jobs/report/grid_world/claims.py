@@ -20,6 +20,7 @@ from jobs.report.grid_world import clock
 from jobs.report.grid_world.fig4a_prediction import CHANCE
 from jobs.report.grid_world.fig4d_lesions import PUBLISHED_CHANGES
 from jobs.report.grid_world.fig4ef_later_blocks import AMONG
+from jobs.report.grid_world.fig9_reward_controls import PAPER_STEPS
 from jobs.report.grid_world.groups import GROUPS, RIVALS
 from jobs.report.lesions import Lesion, read_lesions, td_lesion
 from jobs.report.prediction import (
@@ -37,9 +38,6 @@ from jobs.report.verdicts import Interval
 from tdlens.figures import number
 
 PAPER = {name: headline.value for name, headline in headlines("td_in_llms").items()}
-STEPS = 320
-"""Decisions of a published run."""
-
 TRUE = (str(Variant.TRUE), NO_LESION)
 OTHERS = (
     (Variant.RANDOM, "random rewards"),
@@ -82,8 +80,8 @@ def claims(reader: Reader, facts: StudyFacts) -> list[Claim]:
 def _foretells(found: Predictions | None) -> Claim:
     last = found.mean(Variant.TRUE, share=LAST_FROM) if found is not None else None
     learned = found.learned(Variant.TRUE) if found is not None else None
-    theirs = in_parts(*_published_truth(), STEPS // BINS)
-    at_end = f"{number(PAPER['grid_p_true'])} in the last {STEPS // BINS} decisions"
+    theirs = in_parts(*_published_truth(), PAPER_STEPS // BINS)
+    at_end = f"{number(PAPER['grid_p_true'])} in the last {PAPER_STEPS // BINS} decisions"
     return together(
         "The model comes to foretell the agent's actions",
         at_end,
@@ -126,7 +124,7 @@ def published_gap(variant: Variant) -> float:
     else:
         rows = curve("td_in_llms", "fig9_gridcontrol_delta_p")
         gap = rows["orig_minus_noreward" if variant is Variant.REMOVED else "orig_minus_swapped"]
-    return float(gap[rows["step"] >= LATE_FROM * STEPS].mean())
+    return float(gap[rows["step"] >= LATE_FROM * PAPER_STEPS].mean())
 
 
 def _rewards_matter(found: Predictions | None) -> Claim:

@@ -6,13 +6,16 @@ from envs.grid_world import Variant
 from jobs.published import curve
 from jobs.report.drawing import Drawing
 from jobs.report.grid_world.fig4a_prediction import draw_part_means
-from jobs.report.prediction import NO_LESION, in_parts, read_predictions
+from jobs.report.prediction import LATE_FROM, NO_LESION, in_parts, read_predictions
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
-from tdlens.figures import BLUE, GREEN, GREY, ORANGE, canvas, published
+from tdlens.figures import BLUE, GREEN, GREY, ORANGE, canvas, number, published
 
 NAME = "fig9_reward_controls"
 TITLE = "Fig 9 · Prompts with other rewards"
 OVERLAY = "Fig 9 of the paper, Llama 3 70B, averaged over the same parts of a rollout; random rewards from Fig 4A"
+
+PAPER_STEPS = 320
+"""Decisions of a published run."""
 
 SHOWN = (
     (Variant.REMOVED, "rewards removed", GREEN),
@@ -44,13 +47,14 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         ax.set(title=f"true − {label}", xlabel="decision")
         ax.legend(fontsize=7.5, loc="upper left")
         change = found.change(*pair)
-        words.append(f"{label} {change.text() if change else '–'}")
+        late = parts[parts.index >= LATE_FROM * PAPER_STEPS].mean()
+        words.append(f"{label} {change.text() if change else '–'}, published {number(late)}")
     axes[0, 0].set_ylabel("difference in p(the agent's action)")
     return Drawing(
         figure,
         sees=(
-            "What the true rewards are worth late in a rollout, against: " + "; ".join(words) + " [95 %, paired by "
-            "rollout]. Published means of decisions 150 to 319: rewards removed 0.02, signs swapped 0.01."
+            f"What the true rewards are worth from decision {found.late_from} on [95 %, paired by rollout], and in the "
+            "published curves from the same share of a rollout on, against: " + "; ".join(words) + "."
         ),
         beside=(
             "The moves are the same in every prompt. A model that copies the agent's past moves shows no difference, "

@@ -42,7 +42,14 @@ def _highest(measure: str, signal: str, source: str) -> Callable[[Reader, StudyF
 
 
 ROWS: tuple[Row, ...] = (
-    Row("Nodes foretold", "graph_accuracy", _accuracy, "fig5b_accuracy", FORETELLS, 3),
+    Row(
+        "Nodes foretold, of a walk's words (published: of all tokens)",
+        "graph_accuracy",
+        _accuracy,
+        "fig5b_accuracy",
+        FORETELLS,
+        3,
+    ),
     Row("… SR-TD latent zeroed", "graph_accuracy_lesion", _lesioned, "fig6a_lesion", COSTS, 3),
     Row("… ceiling", "graph_accuracy_ceiling", lambda reader, facts: CEILING, "fig5b_accuracy", "", 3),
     Row("… chance", "graph_accuracy_chance", lambda reader, facts: CHANCE, "fig5b_accuracy", "", 3),

@@ -50,7 +50,8 @@ TRAPS: tuple[Trap, ...] = (
         "The learner that generated the actions, one replayed on them, and one fitted to them give different r.",
         "Learning rate, discount and window stand in each study's settings and with every recorded signal; they are "
         "the paper's. The learner is replayed on the same experience in all variants, and one that sees random rewards "
-        "beside it.",
+        "beside it. The generating learner's own values, and a learner fitted to the actions, are not correlated: no "
+        "control answers that here.",
         ("grid_world-fig4bc_correlations",),
     ),
     Trap(
@@ -95,15 +96,18 @@ TRAPS: tuple[Trap, ...] = (
         "Value latents under another name",
         "Values and TD errors are correlated, and a lesion of TD latents may be one of value latents.",
         "The lesion is run again without latents that follow a Q-value more closely, and in the first half only: a TD "
-        "update would be missed later. Lesions of Q-value latents stand beside them.",
+        "update would be missed later. Lesions of Q-value latents stand beside them. Latents are not regressed on the "
+        "next state's value and the last action's separately, so that no figure shows whether their weights on the two "
+        "have opposed signs, as an error's have.",
         ("grid_world-controls", "two_step-controls"),
     ),
     Trap(
         "Controls that are too weak",
         "A latent that hardly fires is easy to beat; controls of like firing rate may still change less.",
         "Matched latents of like firing rate and size, with their distance in the table; random directions that move "
-        "the residual stream exactly as far; several draws of each. What else an edit spoils is shown as the shift of "
-        "all probabilities and, on the graph, the mass on neighbours.",
+        "the residual stream exactly as far, in as many draws as the study asks for; of matched latents there "
+        "is one draw only. What else an edit spoils is shown as the shift of all probabilities and, on the graph, the "
+        "mass on neighbours.",
         ("grid_world-controls", "graph_walk-controls", "two_step-controls"),
     ),
     Trap(

@@ -74,12 +74,12 @@ def _lesioned_nll(role: str) -> Callable[[Reader, StudyFacts], Measured]:
     return measure
 
 
-def _highest_r(group: str) -> Callable[[Reader, StudyFacts], Measured]:
-    """The latent chosen on one half of the rollouts, scored on the other; the mean over a group's columns."""
+def highest_r(signals: tuple[str, ...]) -> Callable[[Reader, StudyFacts], Measured]:
+    """The latent chosen on one half of the rollouts, scored on the other; the mean over signals."""
 
     def measure(reader: Reader, facts: StudyFacts) -> Measured:
-        chosen = selected(reader, facts, GROUPS[group])
-        features = [best(chosen, "sae", signal, facts.sae) for signal in GROUPS[group]]
+        chosen = selected(reader, facts, signals)
+        features = [best(chosen, "sae", signal, facts.sae) for signal in signals]
         return average([feature.heldout for feature in features if feature is not None])
 
     return measure
@@ -144,10 +144,12 @@ ROWS: tuple[Row, ...] = (
         0,
         "nats",
     ),
-    Row("Best TD latent: r", "max_r_td_error", _highest_r("td_error"), "fig2cd_correlations", FINDS_TD),
+    Row("Best TD latent: r", "max_r_td_error", highest_r(GROUPS["td_error"]), "fig2cd_correlations", FINDS_TD),
     Row("… where", "block 34 of 80", _place, "fig2cd_correlations"),
-    Row("Highest r with Q-values", "max_r_q_value", _highest_r("q_values"), "fig2cd_correlations", FINDS_Q),
-    Row("… with myopic values", "max_r_myopic_value", _highest_r("myopic_values"), "fig2cd_correlations", MYOPIC),
+    Row("Highest r with Q-values", "max_r_q_value", highest_r(GROUPS["q_values"]), "fig2cd_correlations", FINDS_Q),
+    Row(
+        "… with myopic values", "max_r_myopic_value", highest_r(GROUPS["myopic_values"]), "fig2cd_correlations", MYOPIC
+    ),
     *(
         row
         for group, key, name in (
