@@ -184,6 +184,12 @@ class Moments:
             zy=self.zy + dz[:, None] * (y1 + n * dy)[:, None] + z1[:, :, None] * dy,
         )
 
+    def live(self) -> Self:
+        """Without the latents that never change, which have no r: of a sparse autoencoder most."""
+        changes = self.z[1].any(0)
+        z, y = self.means
+        return replace(self, means=(z[changes], y), z=self.z[:, :, changes], zy=self.zy[:, changes])
+
     def highest_r(self, weights: Array) -> Array:
         """Highest signed r over latents for each signal in each resample, [B, S]; weights [B, R]."""
         n = weights @ self.n
@@ -195,12 +201,12 @@ class Moments:
         # what is left of a constant is rounding, small beside its own variance over all rollouts
         varies_z, varies_y = (var > 1e-12 * m[1].sum(0) / self.n.sum() for m, var in ((self.z, var_z), (self.y, var_y)))
         shape = self.zy.shape
-        product = (weights @ self.zy.reshape(shape[0], -1)).reshape(-1, *shape[1:]) / n[:, None, None]
+        product = (weights @ self.zy.reshape(shape[0], -1)).reshape(len(weights), *shape[1:]) / n[:, None, None]
         covariance = product - mean_z[:, :, None] * mean_y[:, None, :]
         with np.errstate(divide="ignore", invalid="ignore"):
             r = covariance / np.sqrt(var_z[:, :, None] * var_y[:, None, :])
         r = np.where(varies_z[:, :, None] & varies_y[:, None, :], r, -np.inf)
-        highest: Array = r.max(1)
+        highest: Array = r.max(1, initial=-np.inf)
         return np.where(np.isfinite(highest), highest, np.nan)
 
 

@@ -99,7 +99,7 @@ class Signals:
         for trained in self._unit.parents_of("train_sae") if self._names else ():
             intact = self._context.keep(partial(self._intact, trained), "moments", trained.identity, self._names)
             block = trained.config["block"]
-            lesioned = effects.Moments.joined(self._parts[block])
+            lesioned = effects.Moments.joined(self._parts[block]).live()
             found += effects.correlation_effects(self._names, lesioned, intact, weights, block)
         return found
 
@@ -109,7 +109,7 @@ class Signals:
         with self._context.record.session(read_only=True) as session:
             y = read_signals(session, self._context.job_id(replays[0]), step_ids, self._names)
         x = activations_of(self._context, plays, trained.config["block"])
-        return moments(_autoencoder(self._context, trained), x.reshape(*step_ids.shape, -1), y)
+        return moments(_autoencoder(self._context, trained), x.reshape(*step_ids.shape, -1), y).live()
 
 
 class States:

@@ -175,6 +175,17 @@ def test_joined_moments_are_those_of_all_rollouts_together(seed: int, sizes: lis
         np.testing.assert_allclose(mean, same, rtol=1e-12, atol=1e-12 * abs(mean).max())
 
 
+@pytest.mark.parametrize("dead", [[1, 3], [0, 1, 2, 3]])
+def test_latents_that_never_change_take_no_room_and_change_nothing(dead: list[int]) -> None:
+    rng = np.random.default_rng(4)
+    z, y = rng.random((6, 9, 4)), rng.random((6, 9, 2))
+    z[..., dead] = 0.0
+    weights, _ = resampled(rng, 6, 20)
+    found = joined(z, y, [4, 2])
+    assert found.live().zy.shape == (6, 4 - len(dead), 2)
+    np.testing.assert_allclose(found.live().highest_r(weights), found.highest_r(weights), rtol=1e-12)
+
+
 def test_without_a_live_latent_there_is_no_correlation() -> None:
     rng = np.random.default_rng(0)
     y = activity(rng)[1]
