@@ -14,13 +14,16 @@ from rich.text import Text
 from jobs.cli.console import output
 
 
+QUICK = ("quick.KEY", "", "What --quick sets another key to: smaller numbers, for a first look.")
+
+
 def show_keys(wanted: bool) -> None:
     """Print them and stop."""
     if wanted:
         from jobs.study import Study
 
         console = output()
-        for key, default, meaning in _keys(Study, ""):
+        for key, default, meaning in (*_keys(Study, ""), QUICK):
             console.print(Text(key, "bold").append(f" = {default}" if default else "", "default"))
             console.print(Text(f"    {meaning}"))
         raise typer.Exit

@@ -84,6 +84,7 @@ def test_run_keys_lists_every_key_of_the_demo_study() -> None:
     shown = CliRunner().invoke(app, ["run", "--keys"], env={"COLUMNS": "200"}).stdout
     keys = {line.split(" = ")[0].strip() for line in shown.splitlines() if not line.startswith(" ")}
     study = tomllib.loads(Path("studies/two_step_demo.toml").read_text())
+    assert study.pop("quick") and "quick.KEY" in keys
     for section, value in study.items():
         inner = value[0] if isinstance(value, list) else value
         name = ".NAME" if isinstance(value, list) else ""

@@ -45,7 +45,7 @@ def test_sigterm_puts_the_unit_of_a_run_back_in_line(fresh: Workplace, preloaded
 
 
 def test_an_interrupt_that_a_library_complains_of_is_one(fresh: Workplace, invoke: Invoke) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         try:
             raise KeyboardInterrupt
         finally:

@@ -105,7 +105,7 @@ REFUSED: list[tuple[tuple[str, ...], str, str]] = [
     (("--gpu", "h100", "--engine", "hf"), "141.1 GB of weights doesn't fit on 1 of 1 GPUs", "3 such GPUs with ZeRO-3"),
     ((*EIGHT[:4], "--engine", "hf"), "141.1 GB of weights doesn't fit on 1 of 8 GPUs", "--engine deepspeed"),
     ((*EIGHT, "--disk-free", "120"), "the whole study needs 139.", "--set capture.dtype=bfloat16"),
-    ((*EIGHT, "--host-memory", "20"), "main memory: correlate needs", "--set task.rollouts="),
+    ((*EIGHT, "--host-memory", "10"), "main memory: intervene needs", "a larger node"),
     (("--gpus", "0", "--host-memory", "100"), "doesn't fit in 100.0 GB of main memory", "a smaller model"),
     (("--gpu", "voodoo"), "The speed of a GPU called 'voodoo' isn't known", "h100"),
     (

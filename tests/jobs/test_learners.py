@@ -42,6 +42,7 @@ def test_learners_have_the_settings_of_the_study(window: int | str, recorded: in
         for source in sources(section(task, **settings), TASKS[task])
         for name, info in source.describe().items()
     }
-    for signal in ("td_error", "q_max", "random_error", "random_q_up", "sr_self"):
+    for signal in ("td_error", "q_max", "random_error", "random_q_up"):
         assert described[signal] == expected, signal
+    assert described["sr_self"] == expected | {"initial": 0.0}
     assert described["myopic_error"] == expected | {"gamma": 0.0}
