@@ -13,7 +13,6 @@ from rich.text import Text
 
 from jobs.cli.console import output
 
-
 QUICK = ("quick.KEY", "", "What --quick sets another key to: smaller numbers, for a first look.")
 
 
