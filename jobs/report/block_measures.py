@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from jobs.report.lesions import Lesion
 from jobs.report.prediction import NO_LESION
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
 from jobs.report.verdicts import Interval, Null
@@ -121,8 +120,3 @@ def draw_beside_rivals(ax: Axes, rows: pd.DataFrame, signal: str, facts: StudyFa
     for measure, given, dashes in (("max_r_partial", facts.covariates, "-"), ("max_r_given_states", [NODES], ":")):
         label = f"SAE, given {', '.join(given)}".replace("_", " ")
         line(ax, of(rows, measure, signal), facts, label, BLUE, linewidth=1, markerfacecolor="white", linestyle=dashes)
-
-
-def lesioned_curve(rows: pd.DataFrame, measure: str, signal: str, lesion: Lesion) -> pd.DataFrame:
-    """The same curve under an intervention."""
-    return of(rows, measure, signal, intervention=lesion.name)
