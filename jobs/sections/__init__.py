@@ -1,0 +1,24 @@
+"""The sections of a study: every setting that decides its results, validated, with unknown keys refused."""
+
+from jobs.sections.base import Section, hint, registered
+from jobs.sections.correlate import CorrelateSection
+from jobs.sections.intervention import InterventionSection
+from jobs.sections.model import CaptureSection, ModelSection, ParallelSection
+from jobs.sections.sae import SAESection
+from jobs.sections.signals import SignalsSection
+from jobs.sections.task import FEWEST_ROLLOUTS, TaskSection
+
+__all__ = [
+    "FEWEST_ROLLOUTS",
+    "CaptureSection",
+    "CorrelateSection",
+    "InterventionSection",
+    "ModelSection",
+    "ParallelSection",
+    "SAESection",
+    "Section",
+    "SignalsSection",
+    "TaskSection",
+    "hint",
+    "registered",
+]
