@@ -1,0 +1,1 @@
+"""Deep Q networks: the agents of tasks that are seen as numbers, not read as text."""
