@@ -30,7 +30,10 @@ from tests.jobs.small_study import context_of
 ARCHIVES = Path(__file__).parent / "old_databases"
 EARLIER = revisions()[:-1]
 STUDIES = ("first", "second", "third")
-LATER = {"v_submission", "v_worker", "v_intervention_latent", "v_block_measure", "v_map_point", "v_published_point"}
+LATER = {
+    *("v_submission", "v_worker", "v_intervention_latent", "v_block_measure", "v_map_point", "v_published_point"),
+    *("v_model_metric", "v_latent_measure", "v_latent_predicate", "v_latent_example"),
+}
 """Views of what no earlier revision recorded."""
 Rows = dict[str, set[str]]
 

@@ -18,6 +18,7 @@ from tdlens.record.bulk import insert_columns, insert_rows, new_ids
 from tdlens.record.correlations import Analysis, Coverage, LatentCorrelation
 from tdlens.record.engine import make_engine, open_session
 from tdlens.record.experience import Episode, Model, Rollout, Step, Task
+from tdlens.record.features import LatentExample, LatentMeasure, LatentPredicate, ModelMetric
 from tdlens.record.interventions import Intervention, InterventionEffect, InterventionLatent
 from tdlens.record.ledger import Artifact, Blob, Job, JobParent, Study, StudyJob, Submission, Worker
 from tdlens.record.migrate import check, current_revision, upgrade
@@ -48,9 +49,13 @@ __all__ = [
     "JobParent",
     "LatentActivation",
     "LatentCorrelation",
+    "LatentExample",
+    "LatentMeasure",
+    "LatentPredicate",
     "LearningSignal",
     "MapPoint",
     "Model",
+    "ModelMetric",
     "PublishedPoint",
     "Record",
     "Rollout",

@@ -22,7 +22,7 @@ class Task(Base):
 
 
 class Model(Base):
-    """A language model, by the fingerprint of its weights and the precision it ran in."""
+    """A language model or another network, by the fingerprint of its weights and the precision it ran in."""
 
     __tablename__ = "model"
     __table_args__ = (UniqueConstraint("name", "fingerprint", "dtype"),)
@@ -88,6 +88,8 @@ class Episode(Base):
     """Sum of the episode's rewards."""
     forced: Mapped[bool]
     """Whether exploration was forced: actions drawn at random, whatever the model said."""
+    outcome: Mapped[str | None] = mapped_column(default=None)
+    """How it ended, where the rewards don't tell; None for tasks whose episodes all end alike."""
 
 
 class Step(Base):

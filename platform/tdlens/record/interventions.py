@@ -7,7 +7,7 @@ from tdlens.record.base import Base, BigInt, JsonList
 
 
 class Intervention(Base):
-    """An edit of one block's output at the decision tokens, or of several blocks', or one of its controls."""
+    """An edit of one block's output at the decisions, or of several blocks', or one of its controls."""
 
     __tablename__ = "intervention"
     __table_args__ = (UniqueConstraint("job_id", "name"), Index(None, "sae_id"))
@@ -21,7 +21,7 @@ class Intervention(Base):
     """The first block edited."""
     latents: Mapped[JsonList]
     operation: Mapped[str]
-    """zero, clamp, multiply, mean, …"""
+    """zero, clamp, multiply, mean, splice, …"""
     value: Mapped[float | None] = mapped_column(default=None)
     """The value clamped to, or the factor."""
     target_signal: Mapped[str]

@@ -49,7 +49,8 @@ class BlockMeasure(Base):
 
 
 class MapPoint(Base):
-    """A state's place on a plane that shows how similar the states' representations are."""
+    """A state's place on a plane that shows how similar the states' representations are; or a latent's, by its
+    direction."""
 
     __tablename__ = "map_point"
     __table_args__ = (Index(None, "job_id"), Index(None, "intervention_id"))
@@ -59,25 +60,25 @@ class MapPoint(Base):
     block: Mapped[int | None]
     """None where a signal is mapped, not a block."""
     method: Mapped[str]
-    """How the plane was found: mds."""
+    """How the plane was found: mds of states, pca of directions."""
     source: Mapped[str]
-    """stream, untrained, or the name of the signal mapped."""
+    """stream, untrained, the name of the signal mapped, or of the autoencoder whose directions are."""
     rollout_index: Mapped[int]
     intervention_id: Mapped[BigInt | None] = mapped_column(
         ForeignKey("intervention.id", ondelete="CASCADE"), default=None
     )
     item: Mapped[int]
-    """The state."""
+    """The state, or the latent."""
     label: Mapped[str]
-    """The word that the rollout calls it by."""
+    """The word that the rollout calls it by, or what the latent stands for; empty where there is none."""
     grp: Mapped[int]
-    """The community that the state belongs to."""
+    """The community that the state belongs to; of a latent 1 if it is alive."""
     x: Mapped[float]
     y: Mapped[float]
 
 
 class PublishedPoint(Base):
-    """A point of a published curve, as the publication shows it."""
+    """A point of a published curve, as the publication shows it or as others found it in what was published."""
 
     __tablename__ = "published_point"
     __table_args__ = ({"sqlite_with_rowid": False},)

@@ -11,7 +11,9 @@ VIEWS: dict[str, tuple[str, ...]] = {
         "v_submission": "submission study revision executor settings scheduler_id submitted",
         "v_worker": ("worker owner submission study state stage key activity progress published started seen"),
         "v_model": "study model source fingerprint architecture n_blocks d_model n_parameters dtype",
-        "v_episode": ("study task variant model policy intervention rollout rollout_index seed episode forced return"),
+        "v_episode": (
+            "study task variant model policy intervention rollout rollout_index seed episode forced return outcome"
+        ),
         "v_step": (
             "study task variant model policy intervention rollout rollout_index episode step state action "
             "reward next_state done forced p_chosen action_probabilities token_position"
@@ -59,6 +61,14 @@ VIEWS: dict[str, tuple[str, ...]] = {
         ),
         "v_map_point": "study block method source rollout_index intervention item label grp x y",
         "v_published_point": "study source figure series x y low high",
+        "v_model_metric": "study model metric value ci_low ci_high n",
+        "v_latent_measure": "study model sae block latent measure value",
+        "v_latent_predicate": (
+            "study model source sae block latent predicate family f1 precision recall f1_heldout ci_low ci_high "
+            "null_mean null_threshold z p_familywise n_true n_fired matched_pairs matched_share matched_low "
+            "matched_high decoder_f1"
+        ),
+        "v_latent_example": "study model sae block latent rank state value q_effect",
     }.items()
 }
 """Each view's columns, in order. All but v_submission and v_worker show each study's current revision, and 'none' as

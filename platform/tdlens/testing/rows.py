@@ -23,9 +23,13 @@ from tdlens.record import (
     Job,
     JobParent,
     LatentActivation,
+    LatentExample,
+    LatentMeasure,
+    LatentPredicate,
     LearningSignal,
     MapPoint,
     Model,
+    ModelMetric,
     PublishedPoint,
     Rollout,
     SaeCheckpoint,
@@ -104,6 +108,15 @@ def fill(session: Session) -> None:
                 intervention_id=lesion.id, item=2, label="cake", grp=0, x=0.5, y=-0.5,
             ),
             PublishedPoint(job_id=analyse.id, source="paper", figure="2A", series="model", x=0.0, y=4.0),
+            ModelMetric(job_id=play.id, model_id=model.id, name="mean_return", value=8.0, n=1),
+            LatentMeasure(job_id=analyse.id, sae_id=sae.id, latent=3, name="frequency", value=0.5),
+            LatentPredicate(
+                job_id=analyse.id, model_id=model.id, source="sae", block=1, sae_id=sae.id, latent=3,
+                predicate="at_2", family="at", f1=0.8, precision=1.0, recall=2 / 3, n_true=3, n_fired=2,
+            ),
+            LatentExample(
+                job_id=analyse.id, sae_id=sae.id, latent=3, rank=0, state=2, value=1.5, q_effect=[0.25, -0.5]
+            ),
         ]
     )  # fmt: skip
     steps = [
@@ -159,7 +172,7 @@ def _play(session: Session, job: Job, task: Task, model: Model, intervention: In
     )  # fmt: skip
     session.add(rollout)
     session.flush()
-    episode = Episode(rollout_id=rollout.id, index=0, return_=8.0, forced=True)
+    episode = Episode(rollout_id=rollout.id, index=0, return_=8.0, forced=True, outcome="won")
     session.add(episode)
     session.flush()
     first = Step(
