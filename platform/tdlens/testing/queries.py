@@ -4,6 +4,7 @@ import json
 import time
 from datetime import UTC
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -11,7 +12,7 @@ from sqlalchemy import func, inspect, select
 from sqlalchemy.exc import IntegrityError
 
 from tdlens.errors import BadQuery
-from tdlens.record import Episode, LatentPredicate, Record, Rollout, Step, insert_rows
+from tdlens.record import Episode, LatentPredicate, Record, Rollout, Step
 from tdlens.record.views import VIEWS
 from tdlens.testing.backend import Backend
 from tdlens.testing.rows import make_job
@@ -97,18 +98,22 @@ class QueryTests(Backend):
         with filled.session() as session:
             known = session.scalars(select(Rollout)).first()
             assert known is not None
-            shared = {"job_id": known.job_id, "task_id": known.task_id, "seed": 1, "n_steps": 1, "transcript": ""}
+            job_id, task_id = known.job_id, known.task_id
             for policy in ("optimal", "random"):
-                rollout = Rollout(**shared, policy=policy, index=0)
+                rollout = Rollout(
+                    job_id=job_id, task_id=task_id, policy=policy, seed=1, index=0, n_steps=1, transcript=""
+                )
                 session.add(rollout)
                 session.flush()
                 episode = Episode(rollout_id=rollout.id, index=0, return_=-1.0, forced=False)
                 session.add(episode)
                 session.flush()
-                columns = {"state": 0, "action": 0, "reward": -1.0, "next_state": -1, "done": True, "forced": False}
-                insert_rows(
-                    session, Step, [{"episode_id": episode.id, "rollout_id": rollout.id, "index": 0, **columns}]
-                )
+                session.add(
+                    Step(
+                        episode_id=episode.id, rollout_id=rollout.id, index=0, state=0, action=0, reward=-1.0,
+                        next_state=-1, done=True, forced=False,
+                    )
+                )  # fmt: skip
         for view, last in (("v_episode", "outcome"), ("v_step", "token_position")):
             shown = filled.query(f"SELECT policy, model, {last} AS last FROM {view} WHERE policy <> 'model' ORDER BY 1")  # noqa: S608
             assert shown.policy.to_list() == ["optimal", "random"]
@@ -121,14 +126,16 @@ class QueryTests(Backend):
         assert example.to_list()[:3] == ["reference", "topk", 1] and json.loads(example.q_effect) == [0.25, -0.5]
         with filled.session() as session:
             known = session.scalars(select(LatentPredicate)).one()
-            shared = {"job_id": known.job_id, "model_id": known.model_id, "block": 1, "latent": 0, "predicate": "at_2"}
-            scores = {"family": "at", "f1": 0.1, "precision": 0.1, "recall": 0.1, "n_true": 3, "n_fired": 2}
-            session.add(LatentPredicate(**shared, **scores, source="raw"))
+            columns: dict[str, Any] = {
+                **{"job_id": known.job_id, "model_id": known.model_id, "block": 1, "latent": 0, "predicate": "at_2"},
+                **{"family": "at", "f1": 0.1, "precision": 0.1, "recall": 0.1, "n_true": 3, "n_fired": 2},
+            }
+            session.add(LatentPredicate(**columns, source="raw"))
         shown = filled.query("SELECT source, sae FROM v_latent_predicate ORDER BY source")
         assert shown.source.to_list() == ["raw", "sae"]
         assert shown.sae.isna().to_list() == [True, False] and shown.sae[1] == "topk"
         with pytest.raises(IntegrityError, match="ck_latent_predicate_source"), filled.session() as session:
-            session.add(LatentPredicate(**shared, **scores, source="stream"))  # type: ignore[arg-type]
+            session.add(LatentPredicate(**columns | {"source": "stream"}))
 
     def test_metrics_become_columns(self, filled: Record) -> None:
         sae = filled.query("SELECT * FROM v_sae").iloc[0]
