@@ -144,6 +144,15 @@ SERIES: dict[str, tuple[tuple[str, str], ...]] = {
             " GROUP BY variant, episode ORDER BY label, step",
         ),
     ),
+    "games": (
+        (
+            "",
+            "SELECT model.name || '/' || model_metric.name AS label, 0 AS step, value, ci_low, ci_high"
+            " FROM model_metric JOIN model ON model.id = model_metric.model_id"
+            " JOIN v_job ON v_job.job = model_metric.job_id AND v_job.study = :study"
+            " WHERE v_job.stage = 'games' ORDER BY label",
+        ),
+    ),
     "behaviour": (
         (
             "",

@@ -38,6 +38,19 @@ def test_latents_of_a_block_and_not_the_weak_ones(filled: Record) -> None:
         assert filled.query(query).empty
 
 
+def test_what_a_latent_stands_for_is_beside_what_it_does(filled: Record) -> None:
+    stand, do = ((QUERIES[0].parent / f"what_latents_{verb}.sql").read_text() for verb in ("stand_for", "do"))
+    (row,) = filled.query(stand).to_dict("records")
+    assert (row["latent"], row["predicate"], row["f1_heldout"], row["flip_rate"]) == (3, "at_2", 0.75, 0.0)
+    (row,) = filled.query(do).to_dict("records")
+    assert (row["latent"], row["frequency"], row["flip_rate"]) == (3, 0.5, 0.0)
+    with filled.session() as session:
+        session.execute(text("UPDATE latent_predicate SET p_familywise = 0.05"))
+        session.execute(text("DELETE FROM latent_measure WHERE name = 'flip_rate'"))
+    assert filled.query(stand).empty
+    assert filled.query(do).flip_rate.isna().all()
+
+
 def test_a_file_may_end_with_a_semicolon_or_not_be_there(filled: Record, tmp_path: Path) -> None:
     (tmp_path / "q.sql").write_text("SELECT study FROM v_study;\n")
     environment = filled.settings.environment

@@ -110,9 +110,11 @@ def fill(session: Session) -> None:
             PublishedPoint(job_id=analyse.id, source="paper", figure="2A", series="model", x=0.0, y=4.0),
             ModelMetric(job_id=play.id, model_id=model.id, name="mean_return", value=8.0, n=1),
             LatentMeasure(job_id=analyse.id, sae_id=sae.id, latent=3, name="frequency", value=0.5),
+            LatentMeasure(job_id=analyse.id, sae_id=sae.id, latent=3, name="flip_rate", value=0.0),
             LatentPredicate(
                 job_id=analyse.id, model_id=model.id, source="sae", block=1, sae_id=sae.id, latent=3,
-                predicate="at_2", family="at", f1=0.8, precision=1.0, recall=2 / 3, n_true=3, n_fired=2,
+                predicate="at_2", family="at", f1=0.8, precision=1.0, recall=2 / 3, f1_heldout=0.75, ci_low=0.5,
+                ci_high=0.875, null_threshold=0.25, p_familywise=0.01, n_true=3, n_fired=2,
             ),
             LatentExample(
                 job_id=analyse.id, sae_id=sae.id, latent=3, rank=0, state=2, value=1.5, q_effect=[0.25, -0.5]
