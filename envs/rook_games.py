@@ -6,7 +6,7 @@ so nothing lies beyond it to look ahead to, although the clock isn't part of wha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium
@@ -84,12 +84,14 @@ class RookGames:
     Args:
         config: opponent and length.
         seed: with the number of the game, decides its starting board and Black's choices (:func:`deal`).
+        games: end after so many games, however few moves they took; ``n_decisions`` is then an upper bound.
     """
 
     actions = tuple(f" {name}" for name in ACTIONS)
 
-    def __init__(self, config: RookEndgameConfig, seed: int) -> None:
+    def __init__(self, config: RookEndgameConfig, seed: int, games: int | None = None) -> None:
         self.config = config
+        self.games = games
         self.steps: list[Step] = []
         self.n_decisions = config.moves
         self._seed = seed
@@ -105,7 +107,12 @@ class RookGames:
 
     @property
     def done(self) -> bool:
-        return len(self.steps) == self.n_decisions
+        return len(self.steps) == self.n_decisions or len(self.outcomes) == self.games
+
+    @property
+    def observation(self) -> NDArray[np.float32]:
+        """What a network sees of the board now [75]."""
+        return observations(self.state)
 
     @property
     def forced_action(self) -> int | None:
@@ -117,7 +124,7 @@ class RookGames:
 
     def act(self, action: int) -> None:
         if self.done:
-            raise ValueError(f"the rollout is over: all {self.n_decisions} moves have been made")
+            raise ValueError(f"the rollout is over: all {len(self.steps)} moves have been made")
         if action not in range(N_ACTIONS):
             raise ValueError(f"there is no action {action}: they are 0 to {N_ACTIONS - 1}")
         luck = self._luck.item(self._moved)
@@ -149,6 +156,11 @@ class RookGames:
     def _write(self, text: str) -> None:
         self._pieces.append(text)
         self._length += len(text)
+
+
+def whole_game(config: RookEndgameConfig, seed: int) -> RookGames:
+    """One game from its start to its end: the first of a rollout with this seed."""
+    return RookGames(replace(config, moves=MAX_MOVES), seed, games=1)
 
 
 def _chosen_board(state: Any) -> NDArray[np.int64]:
