@@ -29,109 +29,10 @@ from envs.rook_endgame import (
     draw,
     encode,
     observations,
-    square_name,
     starting_boards,
     tables,
 )
-
-Square = tuple[int, int]
-COMPASS = {
-    "E": (1, 0),
-    "NE": (1, 1),
-    "N": (0, 1),
-    "NW": (-1, 1),
-    "W": (-1, 0),
-    "SW": (-1, -1),
-    "S": (0, -1),
-    "SE": (1, -1),
-}
-ALL_SQUARES = [(x, y) for y in range(5) for x in range(5)]
-
-
-def board(rook: str, king: str, black: str) -> int:
-    """A board from squares as a chess player writes them."""
-    return int(
-        encode(
-            *(
-                "abcde".index(name[0]) + 5 * (int(name[1]) - 1)
-                for name in (rook, king, black)
-            )
-        )
-    )
-
-
-def named(board: int) -> tuple[str, str, str]:
-    rook, king, black = (square_name(int(square)) for square in decode(board))
-    return rook, king, black
-
-
-def move(action: str) -> int:
-    return ACTIONS.index(action)
-
-
-# A plain reading of the rules: coordinates, loops, one board at a time.
-
-
-def beside(a: Square, b: Square) -> bool:
-    return abs(a[0] - b[0]) <= 1 and abs(a[1] - b[1]) <= 1
-
-
-def attacks(rook: Square, target: Square, king: Square) -> bool:
-    """Walks from the rook in each direction until it meets a piece or the edge."""
-    for dx, dy in ((1, 0), (0, 1), (-1, 0), (0, -1)):
-        at = (rook[0] + dx, rook[1] + dy)
-        while at in ALL_SQUARES:
-            if at == target:
-                return True
-            if at == king:
-                break
-            at = (at[0] + dx, at[1] + dy)
-    return False
-
-
-def made(
-    rook: Square, king: Square, black: Square, action: str
-) -> tuple[Square, Square] | None:
-    """Rook and white king after a move; None if it isn't allowed."""
-    piece, way = action.split()
-    dx, dy = COMPASS[way.rstrip("1234")]
-    at = king if piece == "K" else rook
-    for _ in range(int(way[-1]) if piece == "R" else 1):
-        at = (at[0] + dx, at[1] + dy)
-        if at not in ALL_SQUARES or at in (rook, king, black):
-            return None
-    return (rook, at) if piece == "K" else (at, king)
-
-
-def answers(rook: Square, king: Square, black: Square) -> list[Square]:
-    near = [
-        square for square in ALL_SQUARES if square != black and beside(square, black)
-    ]
-    return [
-        to
-        for to in near
-        if to != rook and not beside(to, king) and not attacks(rook, to, king)
-    ]
-
-
-def smart(squares: list[Square], rook: Square) -> list[Square]:
-    def far(to: Square, centre: Square) -> int:
-        return (to[0] - centre[0]) ** 2 + (to[1] - centre[1]) ** 2
-
-    nearest = [
-        to
-        for to in squares
-        if far(to, rook) == min(far(other, rook) for other in squares)
-    ]
-    return [
-        to
-        for to in nearest
-        if far(to, (2, 2)) == min(far(other, (2, 2)) for other in nearest)
-    ]
-
-
-def number(*pieces: Square) -> int:
-    return sum((x + 5 * y) * 25**i for i, (x, y) in enumerate(pieces))
+from tests.envs.plain_rook import ALL_SQUARES, Square, answers, attacks, beside, board, made, move, named, number, smart
 
 
 def test_tables_are_the_rules_on_every_board() -> None:
@@ -144,21 +45,13 @@ def test_tables_are_the_rules_on_every_board() -> None:
             replies: list[Square] = []
             if after is None:
                 outcome = Outcome.ILLEGAL
-            elif beside(after[1], black) or (
-                beside(after[0], black) and not beside(after[0], after[1])
-            ):
+            elif beside(after[1], black) or (beside(after[0], black) and not beside(after[0], after[1])):
                 outcome = Outcome.BLUNDER
             elif replies := answers(*after, black):
                 outcome = Outcome.ORDINARY
             else:
-                outcome = (
-                    Outcome.CHECKMATE
-                    if attacks(after[0], black, after[1])
-                    else Outcome.STALEMATE
-                )
-            assert boards_after()[state, index] == (
-                -1 if after is None else number(*after, black)
-            )
+                outcome = Outcome.CHECKMATE if attacks(after[0], black, after[1]) else Outcome.STALEMATE
+            assert boards_after()[state, index] == (-1 if after is None else number(*after, black))
             for name, chosen in (
                 ("smart", smart(replies, after[0]) if after else []),
                 ("uniform", replies),
@@ -178,9 +71,7 @@ def test_boards_and_starts_are_counted() -> None:
     shares: list[Fraction] = []
     for rook, king in itertools.permutations(ALL_SQUARES, 2):
         free = [to for to in ALL_SQUARES if to not in (rook, king)]
-        safe = [
-            to for to in free if not beside(to, king) and not attacks(rook, to, king)
-        ]
+        safe = [to for to in free if not beside(to, king) and not attacks(rook, to, king)]
         placed += len(free)
         for to in safe:
             odds[number(rook, king, to)] = 1 / (25 * 24 * len(safe))
@@ -188,17 +79,11 @@ def test_boards_and_starts_are_counted() -> None:
     assert placed == LEGAL.sum() == 13_800
     assert len(shares) == STARTS.sum() == 7_040 and sum(shares) == 1
     assert pytest.approx(odds, abs=1e-15) == START_PROBABILITIES
-    assert (
-        ((odds > 0) == STARTS).all()
-        and not (STARTS & ~LEGAL).any()
-        and not (STARTS & CHECK).any()
-    )
+    assert ((odds > 0) == STARTS).all() and not (STARTS & ~LEGAL).any() and not (STARTS & CHECK).any()
 
 
 def test_starts_are_drawn_with_their_probabilities() -> None:
-    drawn = np.bincount(
-        starting_boards(np.random.default_rng(0).random(400_000)), minlength=N_STATES
-    )
+    drawn = np.bincount(starting_boards(np.random.default_rng(0).random(400_000)), minlength=N_STATES)
     assert not drawn[~STARTS].any()
     expected = 400_000 * START_PROBABILITIES[STARTS]
     statistic = ((drawn[STARTS] - expected) ** 2 / expected).sum()
@@ -245,9 +130,7 @@ def test_no_game_leaves_the_boards_it_can_start_with() -> None:
         (("b4", "c3", "a1"), "R S2", Outcome.STALEMATE),  # guarded from c3
     ],
 )
-def test_every_outcome_has_its_case(
-    start: tuple[str, str, str], action: str, outcome: Outcome
-) -> None:
+def test_every_outcome_has_its_case(start: tuple[str, str, str], action: str, outcome: Outcome) -> None:
     assert STARTS[board(*start)]
     for opponent in ("smart", "uniform"):
         found, after = advance_one(opponent, board(*start), move(action), 0, 0.0)
@@ -258,23 +141,12 @@ def test_every_outcome_has_its_case(
 
 def test_the_clock_ends_what_goes_on_and_nothing_else() -> None:
     start = board("a1", "c1", "e5")
-    assert (
-        advance_one("smart", start, move("R N1"), MAX_MOVES - 2, 0.0)[0]
-        is Outcome.ORDINARY
-    )
+    assert advance_one("smart", start, move("R N1"), MAX_MOVES - 2, 0.0)[0] is Outcome.ORDINARY
     late, after = advance_one("smart", start, move("R N1"), MAX_MOVES - 1, 0.0)
     assert late is Outcome.TIME_OUT
     assert named(after) == ("a2", "c1", "d4")  # Black has answered
-    assert (
-        advance_one("smart", board("a2", "c3", "c5"), move("R N3"), MAX_MOVES - 1, 0.0)[
-            0
-        ]
-        is Outcome.CHECKMATE
-    )
-    assert (
-        advance_one("smart", start, move("R W1"), MAX_MOVES - 1, 0.0)[0]
-        is Outcome.ILLEGAL
-    )
+    assert advance_one("smart", board("a2", "c3", "c5"), move("R N3"), MAX_MOVES - 1, 0.0)[0] is Outcome.CHECKMATE
+    assert advance_one("smart", start, move("R W1"), MAX_MOVES - 1, 0.0)[0] is Outcome.ILLEGAL
 
 
 def test_rewards_are_those_of_the_rules() -> None:
@@ -290,38 +162,24 @@ def test_rewards_are_those_of_the_rules() -> None:
 
 def test_black_comes_nearest_to_the_rook_then_to_the_centre_then_by_chance() -> None:
     def replies(start: tuple[str, str, str], action: str) -> list[str]:
-        picked = {
-            advance_one("smart", board(*start), move(action), 0, luck)[1]
-            for luck in (0.0, 0.499, 0.5, 0.999)
-        }
+        picked = {advance_one("smart", board(*start), move(action), 0, luck)[1] for luck in (0.0, 0.499, 0.5, 0.999)}
         return sorted(named(board)[2] for board in picked)
 
     assert replies(("a4", "a1", "e3"), "R S2") == ["d3"]  # d3 is 10 from a2, d4 13
-    assert replies(("a3", "e1", "b1"), "R E1") == [
-        "c2"
-    ]  # a2 is as near to b3, and farther from c3
+    assert replies(("a3", "e1", "b1"), "R E1") == ["c2"]  # a2 is as near to b3, and farther from c3
     assert replies(("c5", "a1", "e3"), "R S2") == ["d2", "d4"]  # mirror images
 
 
 @given(data=st.data())
 def test_one_game_and_many_follow_the_same_rules(data: st.DataObject) -> None:
-    states = data.draw(
-        st.lists(
-            st.sampled_from(np.flatnonzero(LEGAL).tolist()), min_size=1, max_size=8
-        )
-    )
+    states = data.draw(st.lists(st.sampled_from(np.flatnonzero(LEGAL).tolist()), min_size=1, max_size=8))
     n = len(states)
     actions = data.draw(st.lists(st.integers(0, N_ACTIONS - 1), min_size=n, max_size=n))
     moved = data.draw(st.lists(st.integers(0, MAX_MOVES - 1), min_size=n, max_size=n))
-    luck = data.draw(
-        st.lists(st.floats(0, 1, exclude_max=True), min_size=n, max_size=n)
-    )
+    luck = data.draw(st.lists(st.floats(0, 1, exclude_max=True), min_size=n, max_size=n))
     opponent = data.draw(st.sampled_from(["smart", "uniform"]))
     outcomes, boards = advance(opponent, *map(np.array, (states, actions, moved, luck)))
-    one = [
-        advance_one(opponent, *each)
-        for each in zip(states, actions, moved, luck, strict=True)
-    ]
+    one = [advance_one(opponent, *each) for each in zip(states, actions, moved, luck, strict=True)]
     assert list(zip(outcomes.tolist(), boards.tolist(), strict=True)) == one
 
 
@@ -331,27 +189,19 @@ def test_numbers_observations_and_destinations() -> None:
     assert board("c1", "a2", "e5") == 2 + 25 * 5 + 625 * 24
     seen = observations(np.array([board("c1", "a2", "e5"), 0]))
     assert seen.shape == (2, 75) and seen.dtype == np.float32
-    assert np.flatnonzero(seen[0]).tolist() == [2, 25 + 5, 50 + 24] and np.flatnonzero(
-        seen[1]
-    ).tolist() == [0, 25, 50]
+    assert np.flatnonzero(seen[0]).tolist() == [2, 25 + 5, 50 + 24] and np.flatnonzero(seen[1]).tolist() == [0, 25, 50]
     assert observations(0).shape == (75,)
-    to = [
-        int(destination(board("c1", "a2", "e5"), move(name)))
-        for name in ("R N3", "R E3", "K NE", "K W")
-    ]
+    to = [int(destination(board("c1", "a2", "e5"), move(name))) for name in ("R N3", "R E3", "K NE", "K W")]
     assert to == [17, -1, 11, -1]
     assert (
-        draw(board("c1", "a2", "e5"))
-        == "5 . . . . k\n4 . . . . .\n3 . . . . .\n2 K . . . .\n1 . . R . .\n  a b c d e"
+        draw(board("c1", "a2", "e5")) == "5 . . . . k\n4 . . . . .\n3 . . . . .\n2 K . . . .\n1 . . R . .\n  a b c d e"
     )
 
 
 def test_actions_are_the_kings_eight_then_the_rooks_sixteen() -> None:
     assert ACTIONS[:8] == ("K E", "K NE", "K N", "K NW", "K W", "K SW", "K S", "K SE")
     assert ACTIONS[8:12] == ("R E1", "R E2", "R E3", "R E4")
-    assert [name[:3] for name in ACTIONS[12::4]] == ["R N", "R W", "R S"] and len(
-        ACTIONS
-    ) == N_ACTIONS == 24
+    assert [name[:3] for name in ACTIONS[12::4]] == ["R N", "R W", "R S"] and len(ACTIONS) == N_ACTIONS == 24
 
 
 def test_an_unknown_opponent_and_tables_that_nobody_changes() -> None:
