@@ -35,16 +35,19 @@ def matrices_of(context: Context, unit: Unit, names: Sequence[str]) -> NDArray[n
     plays, replays = unit.parents_of("play"), unit.parents_of("signals")
 
     def read() -> NDArray[np.float32]:
-        parts = []
-        for play, replay in zip(plays, replays, strict=True):
-            step_ids = rollouts_of(context, play).step_ids
+        step_ids = [rollouts_of(context, play).step_ids for play in plays]
+        n_rollouts, (_, n_decisions) = sum(map(len, step_ids)), step_ids[0].shape
+        found = np.empty((n_rollouts, n_decisions, len(names), context.task.n_states), np.float32)
+        first = 0
+        for ids, replay in zip(step_ids, replays, strict=True):
             with context.record.session(read_only=True) as session:
                 query = select(Artifact.name, Artifact.blob).where(Artifact.job_id == context.job_id(replay))
                 blobs = {name: blob for name, blob in session.execute(query)}
-            tables = [context.record.blobs.load_table(blobs[name]).set_index("step_id") for name in names]
-            values = [table.loc[step_ids.ravel()].to_numpy(np.float32) for table in tables]
-            parts.append(np.stack(values, axis=1).reshape(*step_ids.shape, len(names), -1))
-        return np.concatenate(parts)
+            for index, name in enumerate(names):
+                table = context.record.blobs.load_table(blobs[name]).set_index("step_id").loc[ids.ravel()]
+                found[first : first + len(ids), :, index] = table.to_numpy().reshape(*ids.shape, -1)
+            first += len(ids)
+        return found
 
     return context.keep(read, "matrices", tuple(names), *(replay.identity for replay in replays))
 

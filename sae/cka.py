@@ -2,52 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sae.correlation import ROUNDING, Array
-from sae.permutation_null import stratum_indices
 
 Floats = NDArray[np.float64]
 
 
-def paired_cka(x: Array, y: Array, *, strata: ArrayLike | None = None) -> Floats:
-    """Linear CKA of every rollout's activations with every rollout's signals, columns centred, in float64.
+CHUNK = 2**19
+"""Numbers in the largest temporary array."""
+
+
+class PairedCka:
+    """Linear CKA of the activations of single rollouts with the signals of n rollouts, columns centred, in float64.
 
     CKA = |Y'X|^2 / (|X'X| |Y'Y|) with Frobenius norms, rows = decisions (Demircan et al. 2025, Fig 10). It is 1
-    where one is a rotation and scaling of the other; it doesn't see the order of columns. One rollout's activations
-    are held at a time.
+    where one is a rotation and scaling of the other; it doesn't see the order of columns.
 
     Args:
-        x: activations [R, T, d].
-        y: K signals with S columns each [R, T, K, S].
-        strata: [R]; only rollouts of one stratum are paired.
-
-    Returns:
-        pairs [R, R, K], the diagonal is each rollout's own; NaN across strata and where nothing varies.
+        y: K signals with S columns each, of every rollout, n times [T, K, S].
     """
-    activations, signals = torch.as_tensor(x), torch.as_tensor(y)
-    n_rollouts, _, n_signals, n_states = signals.shape
-    pairs = np.full((n_rollouts, n_rollouts, n_signals), np.nan)
-    for rollouts in stratum_indices(strata, n_rollouts):
-        others = _centred(signals[rollouts].to(activations.device))
-        norms = torch.linalg.matrix_norm(torch.einsum("rtks,rtkz->rksz", others, others))  # [n, K]
-        columns = others.transpose(0, 1).flatten(1)  # [T, n K S]
-        for rollout in rollouts.tolist():
-            own = _centred(activations[rollout : rollout + 1])[0]
-            shared = (own.T @ columns).square().sum(0).view(len(rollouts), n_signals, n_states).sum(2)
-            cka = shared / (_gram_norm(own) * norms)
-            pairs[rollout, rollouts] = torch.where(cka.isfinite(), cka, torch.nan).cpu().numpy()
-    return pairs
+
+    def __init__(self, y: Sequence[Array]) -> None:
+        signals = [_centred(torch.as_tensor(one)) for one in y]
+        self._shape = (len(signals), *signals[0].shape[1:])
+        grams = [torch.einsum("tks,tkz->ksz", one, one) for one in signals]
+        self._norms = torch.stack([torch.linalg.matrix_norm(gram) for gram in grams])  # [n, K]
+        self._columns = torch.cat([one.flatten(1) for one in signals], 1)  # [T, n K S]
+
+    def of(self, x: Array) -> Floats:
+        """With the activations of one rollout [T, d]: [n, K]; NaN where nothing varies."""
+        own = _centred(torch.as_tensor(x))
+        parts = self._columns.split(max(1, CHUNK // own.shape[1]), dim=1)
+        shared = torch.cat([(own.T @ part).square().sum(0) for part in parts]).view(self._shape).sum(2)
+        cka = shared / (_gram_norm(own) * self._norms)
+        found: Floats = torch.where(cka.isfinite(), cka, torch.nan).cpu().numpy()
+        return found
 
 
 def _centred(values: Tensor) -> Tensor:
-    """Values [R, T, …] less their mean over decisions; what doesn't vary is exactly 0."""
-    mean = values.mean(1, keepdim=True, dtype=torch.float64)
+    """Values [T, …] less their mean over decisions; what doesn't vary is exactly 0."""
+    mean = values.mean(0, dtype=torch.float64)
     left = values - mean
-    varies = left.square().mean(1, keepdim=True) > (ROUNDING * mean).square()
+    varies = left.square().mean(0) > (ROUNDING * mean).square()
     return left * varies
 
 

@@ -2,40 +2,71 @@
 
 The protocol of Demircan et al. 2025 for graph learning (Fig 5D and E): in each rollout every live latent is correlated
 with every state's column, the largest signed r over latents stands for the state, and the mean over states for the
-rollout. States have other names in each rollout, so each rollout may have other latents.
+rollout. States have other names in each rollout, so each rollout may have other latents. Features are taken one rollout
+after the other: none needs more than its own in memory.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sae.correlation import RESIDUAL_SHARE, ROUNDING, Array
-from sae.permutation_null import stratum_indices
 
 Floats = NDArray[np.float64]
 
-CHUNK = 2**22
-"""Numbers in the largest temporary array."""
+CHUNK = 2**19
+"""Numbers in the largest temporary array of a pairing."""
 
 
-def state_correlation(x: Array, y: Array, covariates: Array | None = None) -> Floats:
-    """Signed Pearson r of each rollout [R, L, S].
+class Left(NamedTuple):
+    """What is left of values when a rollout's covariates are held constant, in float64."""
 
-    Args:
-        x: features [R, T, L].
-        y: one signal, a column a state [R, T, S].
-        covariates: held constant within each rollout [R, T, C]; r is then the partial correlation.
+    values: Tensor
+    """Centred and of length 1, [T, F]; 0 where they don't vary."""
+    varies: Tensor
+    """[F]"""
 
-    Returns:
-        NaN where feature or column doesn't vary in the rollout, or is a linear function of the covariates there.
+
+class Held:
+    """What is held constant within one rollout: covariates [T, C], or nothing but the mean."""
+
+    def __init__(self, covariates: Array | None = None) -> None:
+        self.nothing = covariates is None
+        if covariates is not None:
+            given, varies = Held().leaves(covariates)
+            self._given = given * varies
+            self._inverse = torch.linalg.pinv(self._given, rtol=1e-7)
+
+    def leaves(self, values: Array) -> Left:
+        """Of values [T, F] what least squares on the covariates leaves."""
+        raw = torch.as_tensor(values).double()
+        mean = raw.mean(0)
+        left = raw - mean
+        square = left.square().sum(0)
+        varies = square > len(raw) * (ROUNDING * mean).square()
+        if not self.nothing:
+            # twice: what is left of a nearly collinear column must be orthogonal to the covariates, not to rounding
+            for _ in range(2):
+                left = left - self._given @ (self._inverse @ left)
+            varies &= left.square().sum(0) > RESIDUAL_SHARE * square
+            square = left.square().sum(0)
+        scale = torch.where(varies, square.clamp_min(torch.finfo(square.dtype).tiny).rsqrt(), 0.0)
+        return Left(left * scale, varies)
+
+
+def state_correlation(x: Left, y: Left) -> Floats:
+    """Signed r of features [T, L] with states [T, S] of one rollout, [L, S]; NaN where either doesn't vary.
+
+    Both are what the same rollout's :class:`Held` leaves: with covariates r is the partial correlation.
     """
-    u, u_varies = within_rollouts(x, covariates)
-    v, v_varies = within_rollouts(y, covariates)
-    r = torch.bmm(u.transpose(1, 2), v).clamp(-1, 1)
-    r[~(u_varies[:, :, None] & v_varies[:, None, :])] = torch.nan
+    r = (x.values.T @ y.values).clamp(-1, 1)
+    r[~(x.varies[:, None] & y.varies)] = torch.nan
     found: Floats = r.cpu().numpy()
     return found
 
@@ -58,76 +89,67 @@ def best_states(r: Floats) -> Floats:
     return np.where(np.isfinite(best), best, np.nan)
 
 
-def latent_scores(best: Floats) -> Floats:
-    """How closely each latent follows the signal, for choosing some: the mean of ``best_states`` [R, L] over rollouts.
+class LatentScores:
+    """How closely each latent follows the signals, for choosing some: the mean of ``best_states`` over rollouts.
 
     A rollout in which a latent doesn't vary counts 0 for it; NaN where it varies in none.
     """
-    known = np.isfinite(best)
-    return np.where(known.any(0), np.where(known, best, 0.0).mean(0), np.nan)
+
+    def __init__(self, *shape: int) -> None:
+        self._total = np.zeros(shape)
+        self._known = np.zeros(shape, dtype=np.bool_)
+        self._n = 0
+
+    def add(self, best: Floats) -> None:
+        """Take in the next rollout, of the shape given."""
+        known = np.isfinite(best)
+        self._total += np.where(known, best, 0.0)
+        self._known |= known
+        self._n += 1
+
+    @property
+    def mean(self) -> Floats:
+        """Over the rollouts so far."""
+        return np.where(self._known, self._total / max(self._n, 1), np.nan)
 
 
-def paired_largest(x: Array, y: Array, covariates: Array | None = None, *, strata: ArrayLike | None = None) -> Floats:
-    """``largest`` of every rollout's features with every rollout's signals: all that permuting rollouts can give.
+class PairedSignals:
+    """The signals of n rollouts, as the features of each are paired with them: all that permuting rollouts can give.
+
+    Each rollout's features and signals are freed of its own covariates, and what is left of the signals then of the
+    features' rollout's, too. Without that a rollout's own signals would lie in the fewer dimensions that its covariates
+    leave to its features, those of others in all, and chance alone would correlate the former more highly.
 
     Args:
-        x: features [R, T, L].
-        y: K signals with a column for each of S states [R, T, K, S].
-        covariates: [R, T, C]; each rollout's features and signals are freed of its own, and what is left of the
-            signals then of the features' rollout's, too. Without that a rollout's own signals would lie in the fewer
-            dimensions that its covariates leave to its features, those of others in all, and chance alone would
-            correlate the former more highly.
-        strata: [R]; only rollouts of one stratum are paired, one stratum after the other. Time grows with the
-            squares of their sizes, memory with the largest.
-
-    Returns:
-        pairs [R, R, K]; pairs[i, j] has the features of i and the signals of j, the diagonal is ``largest`` of
-        ``state_correlation``. NaN across strata and where nothing varies.
+        y: K signals with a column for each of S states of each rollout, n times [T, K, S].
+        held: what is held constant in each.
     """
-    x, y = torch.as_tensor(x), torch.as_tensor(y)
-    n_rollouts, _, n_signals, n_states = y.shape
-    pairs = np.full((n_rollouts, n_rollouts, n_signals), np.nan)
-    for rollouts in stratum_indices(strata, n_rollouts):
-        given = None if covariates is None else torch.as_tensor(covariates)[rollouts]
-        v, v_varies = within_rollouts(y[rollouts].flatten(2), given)
-        signals, varies = v.transpose(0, 1).flatten(1), v_varies.flatten()  # [T, n K S], [n K S]
-        size = max(1, CHUNK // len(varies))
-        for place, rollout in enumerate(rollouts.tolist()):
-            own = None if given is None else given[place : place + 1]
-            u, u_varies = within_rollouts(x[rollout : rollout + 1], own)
-            features = u[0].T[u_varies[0]]
-            if len(features) == 0:
-                continue
-            others, known = signals, varies
-            if own is not None:
-                freed, left = within_rollouts(signals[None], own)
-                others, known = freed[0], varies & left[0]
-            best = torch.full((len(known),), -torch.inf, dtype=u.dtype, device=u.device)
-            for first in range(0, len(features), size):
-                best = torch.maximum(best, (features[first : first + size] @ others).amax(0))
-            of_state = best.clamp(-1, 1).where(known, torch.nan).view(len(rollouts), n_signals, n_states)
-            pairs[rollout, rollouts] = of_state.nanmean(2).cpu().numpy()
-    return pairs
 
+    def __init__(self, y: Sequence[Array], held: Sequence[Held]) -> None:
+        n_signals, n_states = torch.as_tensor(y[0]).shape[1:]
+        self._shape = (len(y), n_signals, n_states)
+        parts = [own.leaves(torch.as_tensor(one).flatten(1)) for one, own in zip(y, held, strict=True)]
+        self._signals = Left(torch.cat([part.values for part in parts], 1), torch.cat([part.varies for part in parts]))
 
-def within_rollouts(values: Array, covariates: Array | None = None) -> tuple[Tensor, Tensor]:
-    """Values [R, T, F] centred and of length 1 in each rollout, in float64, and which vary [R, F].
+    def largest(self, x: Left, held: Held) -> Floats:
+        """``largest`` of one rollout's features with the signals of each rollout, [n, K].
 
-    With covariates [R, T, C]: what least squares on them, rollout by rollout, leaves. What doesn't vary is 0.
-    """
-    raw = torch.as_tensor(values).double()
-    mean = raw.mean(1, keepdim=True)
-    left = raw - mean
-    square = left.square().sum(1)
-    varies = square > raw.shape[1] * (ROUNDING * mean[:, 0]).square()
-    if covariates is not None:
-        given, given_varies = within_rollouts(torch.as_tensor(covariates).to(left.device))
-        given = given * given_varies[:, None, :]
-        # twice: what is left of a nearly collinear column must be orthogonal to the covariates, not to rounding
-        inverse = torch.linalg.pinv(given, rtol=1e-7)
-        for _ in range(2):
-            left = left - given @ (inverse @ left)
-        varies &= left.square().sum(1) > RESIDUAL_SHARE * square
-        square = left.square().sum(1)
-    scale = torch.where(varies, square.clamp_min(torch.finfo(square.dtype).tiny).rsqrt(), 0.0)
-    return left * scale[:, None, :], varies
+        Args:
+            x: features [T, L], as ``held`` leaves them.
+            held: what is held constant in the features' rollout.
+
+        Returns:
+            NaN where nothing varies. With its own signals: ``largest`` of ``state_correlation``.
+        """
+        features = x.values.T[x.varies]
+        signals, varies = self._signals
+        best = torch.full((len(varies),), torch.nan, dtype=signals.dtype, device=signals.device)
+        size = max(1, CHUNK // max(1, *features.shape))
+        for columns in (slice(first, first + size) for first in range(0, len(varies) if len(features) else 0, size)):
+            others = Left(signals[:, columns], varies[columns])
+            if not held.nothing:
+                freed = held.leaves(others.values)
+                others = Left(freed.values, others.varies & freed.varies)
+            best[columns] = (features @ others.values).amax(0).clamp(-1, 1).where(others.varies, torch.nan)
+        found: Floats = best.view(self._shape).nanmean(2).cpu().numpy()
+        return found

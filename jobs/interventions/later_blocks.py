@@ -33,7 +33,7 @@ from jobs.stages.signals import replayed_matrices, rollouts_of
 from jobs.stages.train_sae import activations_of
 from sae.autoencoder import Autoencoder
 from sae.rollout_means import mean_interval
-from sae.state_correlation import largest, state_correlation
+from sae.state_correlation import Held, largest, state_correlation
 
 Stream = Mapping[int, torch.Tensor]
 """The residual stream of some rollouts at their decisions by block, [b, T, d]."""
@@ -178,8 +178,9 @@ class States:
         """From the residual stream [R, T, d] and signals [R, T, K, S]; one rollout's latents are held at a time."""
         sae, found = _autoencoder(self._context, trained), []
         for one, signals in zip(x, y, strict=True):
-            r = state_correlation(sae.encode(one.float())[None], signals.reshape(1, len(signals), -1))
-            found.append([float(largest(of_signal)) for of_signal in np.split(r[0], len(self._names), axis=1)])
+            columns = Held().leaves(signals.reshape(len(signals), -1))
+            r = state_correlation(Held().leaves(sae.encode(one.float())), columns)
+            found.append([float(largest(of_signal)) for of_signal in np.split(r, len(self._names), axis=1)])
         return np.array(found)
 
 

@@ -20,7 +20,7 @@ from jobs.planning.speed import (
     training_seconds,
 )
 from jobs.planning.work import Flops, Passes, sae_parameters, sae_pass_flops, sae_step_flops
-from jobs.stages.represent import MEASURES, PAIRED
+from jobs.state_measures import LARGEST, PAIRED
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def _representing(scope: Scope, machine: Machine) -> Stage:
     paired = min(PAIRED, scope.rollouts) * scope.state_columns
     sources = {name: features for name, features in scope.features.items() if name != "shuffled"}
     # of all features and, as a whole, of the residual stream and the untrained model's
-    compared = MEASURES * sum(sources.values()) + d * (1 + scope.untrained)
+    compared = len(LARGEST) * sum(sources.values()) + d * (1 + scope.untrained)
     flops64 = 2.0 * rows * compared * paired + (4.0 * rows * d**2 + 9.0 * d**3) * ("pca" in sources)
     flops32 = sum(2 * sae_pass_flops(config, rows) for config in scope.autoencoders)
     blocks = len(scope.blocks)

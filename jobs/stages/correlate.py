@@ -82,7 +82,8 @@ def run(context: Context, unit: Unit) -> Publish:
     plays = unit.parents_of("play")
     strata = np.repeat(np.arange(len(plays)), study.task.rollouts)
     sae = autoencoder_of(context, unit.parents_of("train_sae")[0]) if unit.config["sae"] is not None else None
-    read = partial(_read, context, unit, sae)
+    captures = unit.parents_of("harvest" if unit.config["source"] == "untrained" else "play")
+    read = partial(activation_rows, context, captures, block, sae)
     table, encode = features_of(read, unit.config["source"], sae)
     signals = signals_of(context, unit, study.correlate.signals)
     covariates = signals_of(context, unit, study.correlate.covariates)
@@ -115,26 +116,16 @@ def run(context: Context, unit: Unit) -> Publish:
     return publish
 
 
-def _read(context: Context, unit: Unit, sae: Autoencoder | None) -> Iterator[torch.Tensor]:
-    """Activations of the unit's block, some rows after the other."""
-    captures = unit.parents_of("harvest" if unit.config["source"] == "untrained" else "play")
-    for shard in shards_of(context, captures, unit.config["block"]):
-        yield from rows_at_once(shard, _width(shard, sae))
-
-
-def _width(x: torch.Tensor, sae: Autoencoder | None) -> int:
-    return x.shape[1] if sae is None else sae.config.d_latents
+def activation_rows(
+    context: Context, captures: Iterable[Unit], block: int, sae: Autoencoder | None
+) -> Iterator[torch.Tensor]:
+    """Activations of a block [n, d], as many rows after the other as an autoencoder takes at once."""
+    for shard in shards_of(context, captures, block):
+        yield from rows_at_once(shard, shard.shape[1] if sae is None else sae.config.d_latents)
 
 
 Encode = Callable[[torch.Tensor], torch.Tensor]
 """From activations [n, d] to features [n, F], float32."""
-
-
-def features(x: torch.Tensor, source: str, sae: Autoencoder | None) -> tuple[torch.Tensor, pd.DataFrame]:
-    """Features of activations [N, d] that vary, float32 [N, F], and the table of `features_of`."""
-    parts = rows_at_once(x, _width(x, sae))
-    table, encode = features_of(lambda: parts, source, sae)
-    return torch.cat([encode(rows) for rows in parts]), table
 
 
 def features_of(

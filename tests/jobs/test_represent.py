@@ -24,7 +24,7 @@ from envs.game import Step
 from envs.graph_walk import BOTTLENECKS, GraphWalk, GraphWalkConfig
 from jobs.learners import matrix_sources
 from jobs.pipeline import plan_study
-from jobs.stages import represent
+from jobs.state_measures import LARGEST, Design, Followed, Structure
 from sae.checkpoint import from_bytes
 from sae.permutation_null import rollout_permutations
 from sae.rollout_statistics import split_halves
@@ -153,7 +153,7 @@ def test_every_source_block_and_signal_is_measured_once(done: Finished) -> None:
     assert not found.index.duplicated().any()
     sources = {"sae", "shuffled", "raw", "untrained"}
     largest = {(s, m, k, b) for s in sources for m in MEASURES for k in SIGNALS for b in BLOCKS}
-    assert len(MEASURES) == represent.MEASURES  # which plans count
+    assert MEASURES == LARGEST
     structure = [("cka", name) for name in SIGNALS] + [("similarity", name) for name in ("sr", "transition")]
     structure += [("decoding", "bottleneck"), ("contrast", "community")]
     assert set(found.index) == largest | {
@@ -306,13 +306,35 @@ def test_each_latents_correlation_is_kept_for_choosing_some(done: Finished) -> N
     np.testing.assert_allclose(table.loc[3, "sr"].frequency, (x[..., live] > 0).mean((0, 1)))
 
 
-def test_what_is_held_constant_is_made_once_for_all_blocks(done: Finished) -> None:
+def test_rollouts_that_the_null_pairs_come_in_groups(done: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.state_measures.PAIRED", 4)
     context = context_of(study(done.base, WALK), done.record)
     jobs = done.rows("SELECT identity, id FROM job")
     context.remember(dict(zip(jobs.identity, jobs.id.tolist(), strict=True)))
-    design = represent.Design(context, plan_study(context).of("represent")[0])
-    first, again = design.given["max_r_given_states"], design.given["max_r_given_states"]
-    assert again is first is not None and first.shape == (ROLLOUTS, STEPS, len(COVARIATES) + 2 * N)
+    design = Design(context, plan_study(context).of("represent")[0])
+    assert [design.group_from(rollout) for rollout in range(ROLLOUTS)] == [
+        slice(0, 4), None, None, None, slice(4, 6), None
+    ]  # fmt: skip
+    x = torch.from_numpy(done.features("sae", 3)).float()
+    followed = Followed(design, pd.DataFrame({"latent": range(x.shape[2])}), scored=True)
+    structure = Structure(design)
+    for rollout, features in enumerate(x):
+        followed.add(rollout, features)
+        structure.add(rollout, done.stream(3)[rollout])
+    within = (np.arange(ROLLOUTS) < 4) == (np.arange(ROLLOUTS) < 4)[:, None]
+    one = next(m for m in followed.measurements() if (m.measure, m.signal) == ("max_r_partial", "sr_error"))
+    y, covariates = done.signals["sr_error"], done.covariates
+    pairs = np.full((ROLLOUTS, ROLLOUTS), np.nan)
+    for i, j in np.argwhere(within):
+        r = correlations(x[i].double().numpy(), y[j], (covariates[i], covariates[j]))
+        pairs[i, j] = mean_of_largest(r)
+    np.testing.assert_allclose(one.values, pairs.diagonal(), atol=1e-5)
+    np.fill_diagonal(pairs, np.nan)
+    assert one.shuffled is not None
+    np.testing.assert_allclose(one.shuffled, np.nanmean(pairs, axis=1), atol=1e-5)
+    whole = done.measures.loc["stream", "cka", "sr", 3]
+    cka = next(m for m in structure.measurements() if (m.measure, m.signal) == ("cka", "sr"))
+    assert cka.values.mean() == pytest.approx(whole["value"], abs=1e-6)  # of a rollout with itself: groups don't matter
 
 
 def test_a_task_without_such_signals_has_no_such_stage(done: Finished) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import ortho_group
 
-from sae.cka import paired_cka
+from sae.cka import PairedCka
 
 Floats = NDArray[np.float64]
 
@@ -17,6 +17,12 @@ def by_kernels(x: Floats, y: Floats) -> float:
     centring = np.eye(len(x)) - 1 / len(x)
     k, m = (centring @ z @ z.T @ centring for z in (x, y))
     return float((k * m).sum() / np.sqrt((k * k).sum() * (m * m).sum()))
+
+
+def paired_cka(x: Floats, y: Floats) -> Floats:
+    """Of every rollout's activations [R, T, d] with every rollout's signals [R, T, K, S], [R, R, K]."""
+    signals = PairedCka(list(y))
+    return np.stack([signals.of(one) for one in x])
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([3, 30]))
@@ -39,12 +45,19 @@ def test_rotation_scale_and_offset_do_not_matter(seed: int, scale: float, offset
     np.testing.assert_allclose(own, 1)
 
 
-def test_what_does_not_vary_has_none_and_strata_stay_apart() -> None:
+def test_what_does_not_vary_has_none() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((3, 8, 4)), rng.standard_normal((3, 8, 2, 3))
     x[0], y[1, :, 1] = 0.1, 0.3
-    pairs = paired_cka(x, y, strata=[0, 0, 1])
-    defined = np.zeros((3, 3, 2), dtype=bool)
-    defined[1, :2], defined[2, 2] = True, True
+    defined = np.ones((3, 3, 2), dtype=bool)
+    defined[0] = False
     defined[:, 1, 1] = False
-    np.testing.assert_array_equal(np.isfinite(pairs), defined)
+    np.testing.assert_array_equal(np.isfinite(paired_cka(x, y)), defined)
+
+
+def test_how_many_columns_are_taken_at_once_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((3, 8, 4)), rng.standard_normal((3, 8, 2, 3))
+    at_once = paired_cka(x, y)
+    monkeypatch.setattr("sae.cka.CHUNK", 1)
+    np.testing.assert_allclose(paired_cka(x, y), at_once)

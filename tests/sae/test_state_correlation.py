@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sae.permutation_null import rollout_permutations
-from sae.state_correlation import best_states, largest, latent_scores, paired_largest, state_correlation
+from sae.state_correlation import (
+    Held,
+    LatentScores,
+    PairedSignals,
+    best_states,
+    largest,
+    state_correlation,
+)
 
 Floats = NDArray[np.float64]
 
@@ -30,6 +37,24 @@ def plain(x: Floats, y: Floats, covariates: Floats | None = None) -> Floats:
     return r
 
 
+def by_rollout(x: Floats, y: Floats, covariates: Floats | None = None) -> Floats:
+    """r of each rollout, [R, L, S]."""
+    held = constant(len(x), covariates)
+    return np.stack([state_correlation(own.leaves(u), own.leaves(v)) for u, v, own in zip(x, y, held, strict=True)])
+
+
+def paired_largest(x: Floats, y: Floats, covariates: Floats | None = None) -> Floats:
+    """Every rollout's features [R, T, L] with every rollout's signals [R, T, K, S], [R, R, K]."""
+    held = constant(len(x), covariates)
+    signals = PairedSignals(list(y), held)
+    return np.stack([signals.largest(own.leaves(one), own) for one, own in zip(x, held, strict=True)])
+
+
+def constant(n: int, covariates: Floats | None) -> list[Held]:
+    """What is held constant in each rollout."""
+    return [Held()] * n if covariates is None else [Held(one) for one in covariates]
+
+
 def freed(values: Floats, covariates: Floats) -> Floats:
     """What least squares on one rollout's covariates [T, C] leaves of values [T, F]."""
     design = np.column_stack([np.ones(len(values)), covariates])
@@ -43,7 +68,7 @@ def test_each_rollout_against_numpy(seed: int, n_rollouts: int, n_covariates: in
     x[0, :, 1] = 7.0
     y[-1, :, 2] = 0.0
     covariates = walk(rng, n_rollouts, 12, n_covariates) if n_covariates else None
-    np.testing.assert_allclose(state_correlation(x, y, covariates), plain(x, y, covariates), atol=1e-9)
+    np.testing.assert_allclose(by_rollout(x, y, covariates), plain(x, y, covariates), atol=1e-9)
 
 
 def test_a_latent_that_is_a_clock_has_no_r_given_the_clock() -> None:
@@ -52,8 +77,8 @@ def test_a_latent_that_is_a_clock_has_no_r_given_the_clock() -> None:
     x = np.stack([1e4 + 3 * step, np.log1p(step)], axis=1)[None]
     y = (step[:, None] + rng.standard_normal((30, 2)))[None]
     covariates = np.stack([step, 2 * step, np.ones(30)], axis=1)[None]  # collinear, and one constant
-    assert (state_correlation(x, y) > 0.8).all()
-    r = state_correlation(x, y, covariates)
+    assert (by_rollout(x, y) > 0.8).all()
+    r = by_rollout(x, y, covariates)
     assert np.isnan(r[0, 0]).all()
     np.testing.assert_allclose(r[0, 1], plain(x, y, step[None, :, None])[0, 1], atol=1e-9)
 
@@ -74,22 +99,25 @@ def test_latents_are_scored_by_the_state_that_they_follow_in_each_rollout() -> N
     )
     best = best_states(r)
     np.testing.assert_allclose(best, [[0.6, -0.1, np.nan], [0.8, np.nan, np.nan], [-1.0, 1.0, np.nan]])
-    np.testing.assert_allclose(latent_scores(best), [0.4 / 3, 0.9 / 3, np.nan])
+    scores = LatentScores(3)
+    assert np.isnan(scores.mean).all()
+    for one in best:
+        scores.add(one)
+    np.testing.assert_allclose(scores.mean, [0.4 / 3, 0.9 / 3, np.nan])
 
 
 @pytest.mark.parametrize("chunk", [1, 2**22])
-def test_all_pairs_of_rollouts_of_a_stratum(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_pairs_of_rollouts(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sae.state_correlation.CHUNK", chunk)
     rng = np.random.default_rng(1)
     x, y, covariates = walk(rng, 5, 20, 6), walk(rng, 5, 20, 2, 3), walk(rng, 5, 20, 1)
     x[2, :, :] = 1.0  # no latent is live in this rollout
     x[3, :, 4] = 0.0
     y[4, :, 1, 0] = 0.0
-    strata = [0, 1, 1, 0, 0]
     for given_ in (None, covariates):
-        pairs = paired_largest(x, y, given_, strata=strata)
+        pairs = paired_largest(x, y, given_)
         for i, j, k in np.ndindex(pairs.shape):
-            if strata[i] != strata[j] or i == 2:
+            if i == 2:
                 assert np.isnan(pairs[i, j, k])
                 continue
             if given_ is None:
