@@ -5,7 +5,7 @@ Usable alone: arrays and text in, arrays and text out. A task is one module and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,40 @@ from numpy.typing import NDArray
 
 from envs import graph_walk, grid_world, two_step
 from envs.game import Game
+
+
+@dataclass(frozen=True, eq=False)
+class States:
+    """All states of a task that has few enough of them to be listed.
+
+    Attributes:
+        legal: which of the numbers from 0 on are states that can occur [n_states].
+        observe: from states [n] to what a network sees of them [n, d], float32.
+        predicates: properties by name, each [n_states].
+        family: of a property: those that say the same of other squares have one.
+        best: an action for every state [n_states], that none beats by much.
+        play_out: what comes of playing the action that is given for every state, ``play_out(actions, variant)``.
+    """
+
+    legal: NDArray[np.bool_]
+    observe: Callable[[Any], NDArray[np.float32]]
+    predicates: Callable[[], Mapping[str, NDArray[np.bool_]]]
+    family: Callable[[str], str]
+    best: Callable[[str], NDArray[np.int64]]
+    play_out: Callable[[NDArray[np.int64], str], Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A task that networks see as numbers: its games have an ``observation``.
+
+    Attributes:
+        whole_game: ``whole_game(config, seed)`` gives one game from its start to its end.
+        states: all of its states, if they can be listed.
+    """
+
+    whole_game: Callable[[Any, int], Game]
+    states: States | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +66,8 @@ class Task:
         links: which actions are possible in each state [n_states, n_actions], where not all of them are.
         words: what the task names things by, where every rollout draws its own; the model must know them as single
             tokens, and its choice of them is the setting ``words``.
+        seen: what there is for networks that see the task as numbers; None where it is told as text, and a language
+            model plays or reads.
     """
 
     config: type[Any]
@@ -44,6 +80,7 @@ class Task:
     teacher_forced: bool = False
     links: NDArray[np.bool_] | None = None
     words: tuple[str, ...] = ()
+    seen: Seen | None = None
 
 
 TASKS: dict[str, Task] = {

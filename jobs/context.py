@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from envs import TASKS, Task
 from envs.game import Game
-from jobs.inference.base import Engine
+from jobs.inference.base import Engine, Network
 from jobs.inference.files import ModelFiles, find_model
 from jobs.inference.layout import Job
 from jobs.inference.models import find_device, load_engine
 from jobs.inference.progress import ProgressBars, shown_on
 from jobs.names import with_names
+from jobs.networks.player import Player, load_player
+from jobs.networks.playing import SeenGame
 from jobs.sections import SAESection
 from jobs.stage import Unit
 from jobs.study import Study
@@ -51,12 +53,18 @@ class Context:
     def task_settings(self) -> dict[str, Any]:
         """The study's settings of the task, and the names in it if they depend on the model's tokenizer."""
         model = self.study.model.name
+        if not self.task.words:
+            return self.study.task.settings
         return with_names(self.task, self.study.task.settings, self.engine.tokenizer, model)
 
     def games(self, variant: str, seeds: Sequence[int] | None = None) -> list[Game]:
         """Fresh rollouts of a variant, one for each seed; of the study's if None."""
         config = self.task.config(variant=variant, **self.task_settings)
         return [self.task.make(config, seed) for seed in (self.rollout_seeds if seeds is None else seeds)]
+
+    def seen_games(self, variant: str, seeds: Sequence[int] | None = None) -> list[SeenGame]:
+        """The same, of a task that is seen as numbers."""
+        return cast(list[SeenGame], self.games(variant, seeds))
 
     @cached_property
     def rollout_seeds(self) -> list[int]:
@@ -77,14 +85,39 @@ class Context:
         """The files of the study's model, downloaded if need be."""
         return find_model(self.study.model.name, self.study.model.revision, progress=self.progress)
 
+    @property
+    def network(self) -> Network:
+        """Whatever chooses the study's actions: the language model or, where the task is seen as numbers, the agent."""
+        return self.engine if self.task.seen is None else self.player
+
+    @property
+    def untrained_network(self) -> Network:
+        """The same architecture with fresh weights: what its wiring alone can represent."""
+        return self.untrained_engine if self.task.seen is None else self.untrained_player
+
+    @property
+    def model_source(self) -> str:
+        """Where the model's weights come from, as the record keeps it."""
+        return self.model_files.source if self.task.seen is None else self.player.source
+
+    @cached_property
+    def player(self) -> Player:
+        """The study's agent."""
+        return load_player(self.study.model, self.study.task.name, self.task)
+
+    @cached_property
+    def untrained_player(self) -> Player:
+        """A network like it with fresh weights."""
+        return self.player.untrained(self.study.seed)
+
     @cached_property
     def engine(self) -> Engine:
-        """The study's model."""
+        """The study's language model."""
         return self._load("read" if self.task.teacher_forced else "play", None)
 
     @cached_property
     def untrained_engine(self) -> Engine:
-        """The same architecture with fresh weights: what its wiring alone can represent."""
+        """The same language model with fresh weights."""
         return self._load("read", self.study.seed)
 
     def _load(self, job: Job, untrained_seed: int | None) -> Engine:
@@ -131,7 +164,7 @@ class Context:
     def blocks(self) -> tuple[int, ...]:
         """The captured blocks."""
         wanted = self.study.capture.blocks
-        return tuple(range(1, self.engine.n_blocks + 1)) if wanted == "all" else wanted
+        return tuple(range(1, self.network.n_blocks + 1)) if wanted == "all" else wanted
 
     def remember(self, job_ids: Mapping[str, int]) -> None:
         """Note which job holds the rows of each unit, by its identity."""

@@ -30,6 +30,16 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "covariates": ("step", "log_step"),
         },
     },
+    "rook_endgame": {
+        "model": {"name": "rook_128"},
+        "correlate": {
+            "signals": (
+                *("td_error", "td_error_ahead", "q_max", "q_mean", "q_gap", "advantage"),
+                *("optimal_value", "episode_step", "step"),
+            ),
+            "covariates": ("episode_step", "previous_reward"),
+        },
+    },
 }
 """By task and section: what isn't as in the sections themselves, whose defaults are those of two_step."""
 
@@ -49,7 +59,7 @@ def completed(study: Mapping[str, Any]) -> dict[str, Any]:
         **study,
         "task": {"variants": (str(task.variants[0]),), **section},
         "signals": _filled(study, "signals", {"agents": task.agents, **own.get("signals", {})}),
-        "correlate": _filled(study, "correlate", own.get("correlate", {})),
+        **{section: _filled(study, section, own[section]) for section in ("model", "correlate") if section in own},
     }
 
 

@@ -21,7 +21,7 @@ from jobs.sections import SignalsSection
 
 
 def sources(section: SignalsSection, task: Task) -> list[SignalSource]:
-    """The agents named in the study, with its learning rate, discount and window."""
+    """The agents named in the study that learn from what they see, with its learning rate, discount and window."""
     named: dict[str, SignalSource] = {
         **signal_sources(task.actions, task.n_states),
         QLearning.name: q_learner(section, task.actions),
@@ -30,7 +30,7 @@ def sources(section: SignalsSection, task: Task) -> list[SignalSource]:
         Successor.name: successor(section, task.n_states),
         TransitionModel.name: TransitionModel(task.n_states, section.surprise_clip),
     }
-    return [named[name] for name in section.agents]
+    return [named[name] for name in section.agents if name in named]
 
 
 def matrix_sources(section: SignalsSection, task: Task) -> list[MatrixSource]:

@@ -106,7 +106,7 @@ class Work:
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """Columns of the jobs that this process claims."""
-        return asdict(provenance(self.context.engine.place))
+        return asdict(provenance(self.context.network.place))
 
     def progress(self) -> dict[str, Progress]:
         """Units by stage and state, of the stages that have any."""

@@ -41,7 +41,7 @@ class Rollouts:
     transcripts: list[str]
     """Text of each rollout."""
     probabilities: NDArray[np.float64]
-    """The policy's probability of each action, [R, T, A]."""
+    """The policy's probability of each action, [R, T, A]; NaN, [R, T, 1], where it gives none."""
 
     @classmethod
     def of_games(cls, games: Sequence[Game], played: Played) -> Self:
@@ -93,7 +93,7 @@ def read_rollouts(session: Session, job_id: int) -> Rollouts:
         transitions=[Transitions.from_steps(steps[i * per_rollout : (i + 1) * per_rollout]) for i in range(n)],
         forced=np.array([step.forced for step in steps]).reshape(n, -1),
         transcripts=list(texts),
-        probabilities=np.array([row[9] for row in rows]).reshape(n, per_rollout, -1),
+        probabilities=np.array([row[9] or [np.nan] for row in rows]).reshape(n, per_rollout, -1),
     )
 
 

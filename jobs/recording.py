@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from envs.agents import Transitions
-from envs.agents.agent import SignalSource
+from envs.agents.agent import Described, SignalSource
 from envs.game import Step as GameStep
-from jobs.inference.base import Engine
+from jobs.inference.base import Network
 from jobs.inference.play import Played
 from tdlens.identity import digest
 from tdlens.record import (
@@ -34,9 +34,9 @@ INDEX_BITS = 16
 """A step's (and an episode's) key is its rollout's key shifted by these bits, plus its index in the rollout."""
 
 
-def record_model(session: Session, name: str, source: str, engine: Engine) -> int:
+def record_model(session: Session, name: str, source: str, network: Network) -> int:
     """The model's row."""
-    about = asdict(engine.describe())
+    about = asdict(network.describe())
     key = {"name": name, "fingerprint": about.pop("fingerprint"), "dtype": about.pop("dtype")}
     return find_or_create(session, Model, key, source=source, **about).id
 
@@ -53,6 +53,8 @@ def record_rollouts(
     seeds: Sequence[int],
     played: Played | None = None,
     *,
+    texts: Sequence[str] = (),
+    outcomes: Sequence[Sequence[str]] = (),
     first: int = 0,
     **common: Any,
 ) -> NDArray[np.int64]:
@@ -61,7 +63,9 @@ def record_rollouts(
     Args:
         histories: the steps of each rollout.
         seeds: the seed of each.
-        played: how a model came to them; None for rollouts that no model of ours played.
+        played: how a language model came to them; None for rollouts that none of ours played.
+        texts: the text of each rollout, where it isn't part of what was played.
+        outcomes: how each rollout's finished episodes ended, if their task gives that a name.
         first: the index of the first of them.
         common: the columns that all rollouts share: job_id, task_id, model_id, policy, intervention_id.
     """
@@ -69,15 +73,16 @@ def record_rollouts(
     rollouts, episodes, steps = [], [], []
     if max(map(len, histories)) >= 1 << INDEX_BITS:
         raise ValueError(f"a rollout of more than {(1 << INDEX_BITS) - 1} decisions has no room for its steps' keys")
+    if played is not None:
+        texts = [transcript.text for transcript in played.transcripts]
     for index, (rollout_id, history, seed) in enumerate(zip(rollout_ids, histories, seeds, strict=True)):
-        transcript = played.transcripts[index].text if played else ""
         rollouts.append(
             {
                 "index": first + index,
                 "id": rollout_id,
                 "seed": seed,
                 "n_steps": len(history),
-                "transcript": transcript,
+                "transcript": texts[index] if texts else "",
             }
             | common
         )
@@ -101,6 +106,7 @@ def record_rollouts(
                 "index": e,
                 "return_": returns[e],
                 "forced": forced[e],
+                **({"outcome": _outcome(outcomes[index], e)} if outcomes else {}),
             }
             for e in returns
         ]
@@ -109,6 +115,10 @@ def record_rollouts(
     insert_rows(session, Step, steps)
     keys = np.array(rollout_ids, dtype=np.int64)[:, None] << INDEX_BITS
     return np.asarray(keys + np.arange(len(histories[0])))
+
+
+def _outcome(ended: Sequence[str], episode: int) -> str | None:
+    return ended[episode] if episode < len(ended) else None
 
 
 def _policy_columns(played: Played | None, rollout: int, t: int, action: int) -> dict[str, Any]:
@@ -126,7 +136,7 @@ def _policy_columns(played: Played | None, rollout: int, t: int, action: int) ->
 class Replayed:
     """What one source computed on R rollouts of T decisions."""
 
-    source: SignalSource
+    source: Described
     values: dict[str, NDArray[np.float64]]
     """Each signal, [R, T]."""
 

@@ -107,7 +107,7 @@ def record_capture(
                 blob=shard.blob.sha256,
                 first_row=shard.first_row,
                 n_rows=shard.n_rows,
-                d=context.engine.d_model,
+                d=context.network.d_model,
                 dtype=dtype,
             )
         )

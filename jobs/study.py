@@ -15,8 +15,11 @@ from jobs.defaults import completed
 from jobs.sections import (
     CaptureSection,
     CorrelateSection,
+    GamesSection,
     InterventionSection,
     ModelSection,
+    PopulationSection,
+    ProbeSection,
     SAESection,
     Section,
     SignalsSection,
@@ -43,6 +46,9 @@ class Study(Section):
     sae: tuple[SAESection, ...] = ()
     correlate: CorrelateSection = Field(default_factory=CorrelateSection)
     intervention: tuple[InterventionSection, ...] = ()
+    games: GamesSection = Field(default_factory=GamesSection)
+    probe: ProbeSection = Field(default_factory=ProbeSection)
+    population: PopulationSection = Field(default_factory=PopulationSection)
     bootstrap: int = Field(1000, ge=100)
     """Resamples of whole rollouts behind each bootstrap interval."""
 
@@ -70,6 +76,26 @@ class Study(Section):
             signals = [*self.correlate.signals, *self.signals.matrices(TASKS[self.task.name])]
             registered(intervention.signal, signals, "signal in [correlate] signals")
             self._control_exists(intervention)
+        for name in (*(self.probe.saes or ()), *([self.population.sae] if self.population.sae else [])):
+            registered(name, [s.name for s in self.sae], "[[sae]]")
+        return self
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Study:
+        """What a language model alone can do isn't asked of an agent, nor the other way round."""
+        if TASKS[self.task.name].seen is None:
+            if self.population.agents:
+                raise ValueError(f"population.agents: {self.task.name} is told as text; no agents are trained for it")
+            return self
+        for setting, given in (
+            ("intervention", self.intervention),
+            ("task.controls", self.task.controls),
+            ("task.further_rollouts", self.task.further_rollouts),
+        ):
+            if given:
+                raise ValueError(f"{setting} is for tasks told as text; {self.task.name} is seen as numbers")
+        if self.population.agents and not self.sae:
+            raise ValueError("population.agents needs an autoencoder: add a section [[sae]]")
         return self
 
     def _control_exists(self, intervention: InterventionSection) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from envs.agents.agent import Agent, MatrixSource, SignalInfo, SignalSource
+from envs.agents.agent import Agent, Described, MatrixSource, SignalInfo, SignalSource, ValueSource
 from envs.agents.best_episode import BestEpisode
 from envs.agents.clock import Clock
 from envs.agents.context import Context
@@ -15,6 +15,7 @@ from envs.agents.myopic import Myopic
 from envs.agents.neighbour_mixing import NeighbourMixing
 from envs.agents.place import Place
 from envs.agents.q_learning import QLearning, QLearningConfig
+from envs.agents.q_network import QNetworkSignals
 from envs.agents.random_rewards import RandomRewards
 from envs.agents.repetition import Repetition
 from envs.agents.successor import Successor
@@ -37,6 +38,9 @@ STATE_LEARNERS: dict[str, type[Successor] | type[TransitionModel] | type[Neighbo
 }
 """What learns where states lead, by name, each made with ``n_states=``; they give matrices, too."""
 
+VALUE_SOURCES: dict[str, type[QNetworkSignals]] = {QNetworkSignals.name: QNetworkSignals}
+"""What tells of the player's own values, by name."""
+
 
 def signal_sources(actions: Sequence[str] = ("left", "right"), n_states: int = 3) -> dict[str, SignalSource]:
     """Every agent at its published settings, and the covariates, by name; which apply is the task's to say.
@@ -56,19 +60,27 @@ def signal_sources(actions: Sequence[str] = ("left", "right"), n_states: int = 3
     return {source.name: source for source in sources}
 
 
+def described(actions: Sequence[str], n_states: int) -> dict[str, Described]:
+    """Whatever gives signals, by name: the sources of :func:`signal_sources`, and ``VALUE_SOURCES``."""
+    return {**signal_sources(actions, n_states), **{name: source() for name, source in VALUE_SOURCES.items()}}
+
+
 __all__ = [
     "AGENTS",
     "STATE_LEARNERS",
+    "VALUE_SOURCES",
     "Agent",
     "BestEpisode",
     "Clock",
     "Context",
+    "Described",
     "MatrixSource",
     "Myopic",
     "NeighbourMixing",
     "Place",
     "QLearning",
     "QLearningConfig",
+    "QNetworkSignals",
     "RandomRewards",
     "Repetition",
     "SignalInfo",
@@ -76,5 +88,7 @@ __all__ = [
     "Successor",
     "TransitionModel",
     "Transitions",
+    "ValueSource",
+    "described",
     "signal_sources",
 ]

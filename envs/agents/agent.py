@@ -21,15 +21,36 @@ class SignalInfo:
     """The settings on which its values depend."""
 
 
-class SignalSource(Protocol):
-    """Computes scalars for every decision of a rollout from what was known before that decision."""
+class Described(Protocol):
+    """Whatever gives named signals."""
 
     @property
     def name(self) -> str:
         """Key in the registry."""
 
     def describe(self) -> dict[str, SignalInfo]:
-        """What each signal is; the keys are those of :meth:`replay`."""
+        """What each signal is, by its name."""
+
+
+@runtime_checkable
+class ValueSource(Described, Protocol):
+    """Computes scalars for every decision from what the player itself held each action to be worth there."""
+
+    def replay_values(self, t: Transitions, q: FloatArray) -> dict[str, FloatArray]:
+        """All signals of one rollout, each [N], by the names of :meth:`describe`.
+
+        Args:
+            t: what was played.
+            q: the player's Q-values at its decisions, [N, actions].
+
+        Raises:
+            ValueError: the Q-values aren't of these decisions.
+        """
+
+
+@runtime_checkable
+class SignalSource(Described, Protocol):
+    """Computes scalars for every decision of a rollout from what was known before that decision."""
 
     def replay(self, t: Transitions) -> dict[str, FloatArray]:
         """All signals of one rollout, each [N].

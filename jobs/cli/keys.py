@@ -46,4 +46,6 @@ def _section(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
 
 
 def _default(field: FieldInfo) -> str:
+    if field.default_factory is dict:
+        return "{}"
     return "" if field.is_required() or field.default_factory else json.dumps(field.default)

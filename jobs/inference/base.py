@@ -108,9 +108,9 @@ class ModelDescription:
     architecture: str
     """Class name of the model, e.g. ``LlamaForCausalLM``."""
     n_blocks: int
-    """Number of decoder blocks."""
+    """Number of decoder blocks, or of a plain network's hidden layers."""
     d_model: int
-    """Width of the residual stream."""
+    """Width of the residual stream, or of the hidden layers."""
     n_parameters: int
     """Number of parameters, tied ones counted once."""
     dtype: str
@@ -119,18 +119,29 @@ class ModelDescription:
     """sha256 over configuration and weights."""
 
 
-class Engine(Protocol):
-    """A language model that can be read and edited at chosen tokens; see the module's contract."""
+class Network(Protocol):
+    """Whatever chooses the actions of a study, and has activations at numbered places: a language model or another."""
 
-    tokenizer: Any
-    """The model's own fast Hugging Face tokenizer."""
     n_blocks: int
     d_model: int
-    dtype: torch.dtype
     device: torch.device
     """Where tensors handed out lie."""
     place: str
     """What computes, as the record keeps it: ``cpu``, ``cuda:0``, ``8 x cuda, tensor parallel``."""
+
+    def describe(self) -> ModelDescription:
+        """What the record keeps of the model."""
+
+    def close(self) -> None:
+        """Let go of what is held beyond memory: processes, scratch files. Harmless to repeat."""
+
+
+class Engine(Network, Protocol):
+    """A language model that can be read and edited at chosen tokens; see the module's contract."""
+
+    tokenizer: Any
+    """The model's own fast Hugging Face tokenizer."""
+    dtype: torch.dtype
     readers: int
     """How many processes read different rows of a batch: each holds so much less of it."""
 
@@ -167,9 +178,3 @@ class Engine(Protocol):
         Raises:
             UserError: a block or head that isn't there, or more tokens than the model's context holds.
         """
-
-    def describe(self) -> ModelDescription:
-        """What the record keeps of the model."""
-
-    def close(self) -> None:
-        """Let go of what the engine holds beyond its memory: processes, scratch files. Harmless to repeat."""

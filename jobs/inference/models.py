@@ -102,7 +102,7 @@ def _in_process(order: Order) -> Engine:
         fingerprint = hash_files(order.files.folder, order.progress)
     else:
         loaded = untrained_model(order.config, order.untrained_seed)
-        fingerprint = hash_weights(loaded)
+        fingerprint = hash_weights(loaded.config.to_json_string(), loaded)
         cast_parameters(loaded, order.dtype)
     refuse_foreign_tokenizer(order, loaded.get_input_embeddings().num_embeddings)
     return HuggingFaceEngine(loaded.to(order.device), order.tokenizer, fingerprint)

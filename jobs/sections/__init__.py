@@ -4,6 +4,7 @@ from jobs.sections.base import Section, hint, registered
 from jobs.sections.correlate import CorrelateSection
 from jobs.sections.intervention import InterventionSection
 from jobs.sections.model import CaptureSection, ModelSection, ParallelSection
+from jobs.sections.networks import GamesSection, PopulationSection, ProbeSection
 from jobs.sections.sae import SAESection
 from jobs.sections.signals import SignalsSection
 from jobs.sections.task import FEWEST_ROLLOUTS, TaskSection
@@ -12,9 +13,12 @@ __all__ = [
     "FEWEST_ROLLOUTS",
     "CaptureSection",
     "CorrelateSection",
+    "GamesSection",
     "InterventionSection",
     "ModelSection",
     "ParallelSection",
+    "PopulationSection",
+    "ProbeSection",
     "SAESection",
     "Section",
     "SignalsSection",

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from envs import Task
-from envs.agents import MatrixSource, signal_sources
+from envs.agents import MatrixSource, described
 from jobs.sections.base import Distinct, Section, at_default, registered
 
 
@@ -30,7 +30,7 @@ class SignalsSection(Section):
     @model_validator(mode="after")
     def _known(self) -> SignalsSection:
         for agent in self.agents:
-            registered(agent, signal_sources(), "agent")
+            registered(agent, described((), 1), "agent")
         return self
 
     def config(self) -> dict[str, Any]:
@@ -39,10 +39,10 @@ class SignalsSection(Section):
 
     def names(self, task: Task) -> list[str]:
         """The signals that the agents give in a task."""
-        sources = signal_sources(task.actions, task.n_states)
+        sources = described(task.actions, task.n_states)
         return [name for agent in self.agents for name in sources[agent].describe()]
 
     def matrices(self, task: Task) -> list[str]:
         """Those of their signals that have a value for every state."""
-        sources = [signal_sources(task.actions, task.n_states)[agent] for agent in self.agents]
+        sources = [described(task.actions, task.n_states)[agent] for agent in self.agents]
         return [name for source in sources if isinstance(source, MatrixSource) for name in source.describe_matrices()]

@@ -38,7 +38,7 @@ def run(context: Context, unit: Unit) -> Publish:
 
     def publish(session: Session, job_id: int) -> None:
         model = context.study.model.name
-        model_id = record_model(session, model, context.model_files.source, context.engine)
+        model_id = record_model(session, model, context.model_source, context.network)
         for fit in fits:
             session.add(behaviour_row(fit, job_id, context.study.task.name, model_id, len(rollouts.transitions)))
 

@@ -102,7 +102,7 @@ def run(context: Context, unit: Unit) -> Publish:
 
     def publish(session: Session, job_id: int) -> None:
         study = context.study
-        model_id = record_model(session, study.model.name, context.model_files.source, context.engine)
+        model_id = record_model(session, study.model.name, context.model_source, context.network)
         task = {key: value for key, value in unit.config["play"]["task"].items() if key != "name"}
         checkpoints = {each.block: _checkpoint(session, context, trained_of(unit, each.block)) for each in selections}
         first = selections[0]

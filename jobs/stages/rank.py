@@ -208,8 +208,8 @@ def model_of(session: Session, context: Context, source: str) -> int:
     """The row of the model whose activations a source is made of."""
     name = context.study.model.name
     if source == "untrained":
-        return record_model(session, f"{name}-untrained", "", context.untrained_engine)
-    return record_model(session, name, context.model_files.source, context.engine)
+        return record_model(session, f"{name}-untrained", "", context.untrained_network)
+    return record_model(session, name, context.model_source, context.network)
 
 
 def _checkpoints(session: Session, context: Context, unit: Unit) -> dict[int, int]:
@@ -220,4 +220,4 @@ def _checkpoints(session: Session, context: Context, unit: Unit) -> dict[int, in
 
 def _width(context: Context, unit: Unit) -> int:
     trained = unit.parents_of("train_sae")
-    return int(trained[0].config["autoencoder"]["d_latents"]) if trained else context.engine.d_model
+    return int(trained[0].config["autoencoder"]["d_latents"]) if trained else context.network.d_model

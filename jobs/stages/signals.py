@@ -7,15 +7,17 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from envs.agents import MatrixSource, Transitions
+from envs.agents import MatrixSource, QNetworkSignals, Transitions, ValueSource
 from jobs.context import Context
 from jobs.learners import matrix_sources, sources
 from jobs.reading import Rollouts, read_rollouts
-from jobs.recording import record_signals, replay_sources
+from jobs.recording import Replayed, record_signals, replay_sources
 from jobs.stage import Plan, Publish, Unit
-from tdlens.record import record_artifact
+from jobs.stages.play import Q_VALUES
+from tdlens.record import Artifact, record_artifact
 
 NAME = "signals"
 DESCRIPTION = "agents replay the play: TD errors, Q-values, their rivals and covariates"
@@ -31,6 +33,10 @@ def run(context: Context, unit: Unit) -> Publish:
     rollouts = rollouts_of(context, unit.parents[0])
     section, task = context.study.signals, context.task
     replayed = replay_sources(rollouts.transitions, sources(section, task))
+    for source in value_sources(context):
+        q = q_values_of(context, unit.parents[0])
+        found = [source.replay_values(t, values) for t, values in zip(rollouts.transitions, q, strict=True)]
+        replayed.append(Replayed(source, {name: np.stack([one[name] for one in found]) for name in source.describe()}))
     blobs = {
         name: context.record.blobs.put_table(matrix_table(rollouts.step_ids, values))
         for source in matrix_sources(section, task)
@@ -43,6 +49,21 @@ def run(context: Context, unit: Unit) -> Publish:
             record_artifact(session, job_id, name, blob)
 
     return publish
+
+
+def value_sources(context: Context) -> list[ValueSource]:
+    """The study's sources that tell of the agent's own values, in the agent's units."""
+    named = {QNetworkSignals.name: QNetworkSignals}
+    wanted = [named[name] for name in context.study.signals.agents if name in named]
+    return [source(context.player.gamma, context.player.reward_scale) for source in wanted]
+
+
+def q_values_of(context: Context, play: Unit) -> NDArray[np.float64]:
+    """What an agent held each action to be worth at the decisions of a unit of ``play``, [R, T, actions]."""
+    with context.record.session(read_only=True) as session:
+        query = select(Artifact.blob).where(Artifact.job_id == context.job_id(play), Artifact.name == Q_VALUES)
+        blob = session.scalars(query).one()
+    return context.record.blobs.load_tensors(blob)[Q_VALUES].double().numpy()
 
 
 def replayed_matrices(rollouts: Sequence[Transitions], source: MatrixSource) -> dict[str, NDArray[np.float64]]:

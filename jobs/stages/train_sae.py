@@ -29,7 +29,7 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
             config = {
                 "name": section.name,
                 "block": block,
-                "autoencoder": asdict(section.autoencoder(context.engine.d_model)),
+                "autoencoder": asdict(section.autoencoder(context.network.d_model)),
                 "training": asdict(section.training()),
             }
             seed = context.study.seed * 10_000 + block
@@ -40,7 +40,7 @@ def run(context: Context, unit: Unit) -> Publish:
     section = section_of(context, unit)
     block = unit.config["block"]
     x = activations_of(context, unit.parents, block)
-    config = section.autoencoder(context.engine.d_model)
+    config = section.autoencoder(context.network.d_model)
     n_steps = section.epochs * -(-len(x) // section.batch_size)
     trainer = context.trainer(section)
     with context.progress(f"train {unit.key}", n_steps) as advance:
@@ -53,7 +53,7 @@ def run(context: Context, unit: Unit) -> Publish:
         model = context.study.model.name
         checkpoint = SaeCheckpoint(
             job_id=job_id,
-            model_id=record_model(session, model, context.model_files.source, context.engine),
+            model_id=record_model(session, model, context.model_source, context.network),
             name=section.name,
             block=block,
             architecture=config.architecture,

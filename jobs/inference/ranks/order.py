@@ -90,7 +90,7 @@ def _weights(order: Order, shape: ModelShape) -> tuple[Path, str, Scratch | None
     try:
         # drawn here and read by the ranks: the same weights as with any other engine
         model = untrained_model(order.config, order.untrained_seed)
-        fingerprint = hash_weights(model)
+        fingerprint = hash_weights(model.config.to_json_string(), model)
         cast_parameters(model, order.dtype).save_pretrained(scratch.folder)
     except BaseException:
         scratch.remove()
