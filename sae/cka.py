@@ -38,7 +38,8 @@ class PairedCka:
     def of(self, x: Array) -> Floats:
         """With the activations of one rollout [T, d]: [n, K]; NaN where nothing varies."""
         own = _centred(torch.as_tensor(x))
-        parts = self._columns.split(max(1, CHUNK // own.shape[1]), dim=1)
+        size = max(1, CHUNK // own.shape[1])
+        parts = [self._columns[:, first : first + size] for first in range(0, self._columns.shape[1], size)]
         shared = torch.cat([(own.T @ part).square().sum(0) for part in parts]).view(self._shape).sum(2)
         cka = shared / (_gram_norm(own) * self._norms)
         found: Floats = torch.where(cka.isfinite(), cka, torch.nan).cpu().numpy()
