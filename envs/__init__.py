@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envs import graph_walk, grid_world, two_step
+from envs import graph_walk, grid_world, rook_endgame, rook_games, rook_predicates, rook_values, two_step
 from envs.game import Game
 
 
@@ -24,17 +24,19 @@ class States:
         legal: which of the numbers from 0 on are states that can occur [n_states].
         observe: from states [n] to what a network sees of them [n, d], float32.
         predicates: properties by name, each [n_states].
-        family: of a property: those that say the same of other squares have one.
-        best: an action for every state [n_states], that none beats by much.
-        play_out: what comes of playing the action that is given for every state, ``play_out(actions, variant)``.
+        family: of a property: those that say the same of other places have one.
+        best_values: Q-values of best play against a variant [n_states, actions], in the task's points.
+        ceiling: the expected return of a game that no player exceeds, against a variant.
+        play_out: what exactly comes of taking given actions [n_states], against a variant.
     """
 
     legal: NDArray[np.bool_]
     observe: Callable[[Any], NDArray[np.float32]]
     predicates: Callable[[], Mapping[str, NDArray[np.bool_]]]
     family: Callable[[str], str]
-    best: Callable[[str], NDArray[np.int64]]
-    play_out: Callable[[NDArray[np.int64], str], Any]
+    best_values: Callable[[str], NDArray[np.float64]]
+    ceiling: Callable[[str], float]
+    play_out: Callable[[NDArray[np.int64], str], rook_values.Exact]
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,5 +116,26 @@ TASKS: dict[str, Task] = {
         teacher_forced=True,
         links=graph_walk.ADJACENCY,
         words=graph_walk.WORDS,
+    ),
+    "rook_endgame": Task(
+        config=rook_games.RookEndgameConfig,
+        variants=tuple(rook_endgame.Variant),
+        make=rook_games.RookGames,
+        actions=rook_endgame.ACTIONS,
+        n_states=rook_endgame.N_STATES,
+        decision_word=rook_games.DECISION_WORD,
+        agents=("q_network", "optimal", "clock", "place"),
+        seen=Seen(
+            whole_game=rook_games.whole_game,
+            states=States(
+                legal=rook_endgame.LEGAL,
+                observe=rook_endgame.observations,
+                predicates=rook_predicates.predicates,
+                family=rook_predicates.family,
+                best_values=rook_values.best_values,
+                ceiling=rook_values.ceiling,
+                play_out=rook_values.play_out,
+            ),
+        ),
     ),
 }

@@ -7,6 +7,7 @@ illegal, and worth -100.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,20 @@ def value_iteration(gamma: float, opponent: str = Variant.SMART) -> NDArray[np.f
         if np.abs(improved - values).max() <= enough:
             return q
         values = improved
+
+
+@cache
+def best_values(opponent: str = Variant.SMART) -> NDArray[np.float64]:
+    """Q-values of best play without clock or discount [N_STATES, N_ACTIONS]; computed once."""
+    values = value_iteration(1.0, opponent)
+    values.flags.writeable = False
+    return values
+
+
+@cache
+def ceiling(opponent: str = Variant.SMART) -> float:
+    """The highest expected return of a game, over its starts; computed once."""
+    return float(best_returns(opponent=opponent).returns[0] @ START_PROBABILITIES)
 
 
 @dataclass(frozen=True, eq=False)

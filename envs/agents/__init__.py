@@ -13,6 +13,7 @@ from envs.agents.clock import Clock
 from envs.agents.context import Context
 from envs.agents.myopic import Myopic
 from envs.agents.neighbour_mixing import NeighbourMixing
+from envs.agents.optimal import OptimalSignals
 from envs.agents.place import Place
 from envs.agents.q_learning import QLearning, QLearningConfig
 from envs.agents.q_network import QNetworkSignals
@@ -38,8 +39,11 @@ STATE_LEARNERS: dict[str, type[Successor] | type[TransitionModel] | type[Neighbo
 }
 """What learns where states lead, by name, each made with ``n_states=``; they give matrices, too."""
 
-VALUE_SOURCES: dict[str, type[QNetworkSignals]] = {QNetworkSignals.name: QNetworkSignals}
-"""What tells of the player's own values, by name."""
+VALUE_SOURCES: dict[str, type[QNetworkSignals] | type[OptimalSignals]] = {
+    QNetworkSignals.name: QNetworkSignals,
+    OptimalSignals.name: OptimalSignals,
+}
+"""What tells of the values that a player holds actions to have, its own or the best one, by name."""
 
 
 def signal_sources(actions: Sequence[str] = ("left", "right"), n_states: int = 3) -> dict[str, SignalSource]:
@@ -77,6 +81,7 @@ __all__ = [
     "MatrixSource",
     "Myopic",
     "NeighbourMixing",
+    "OptimalSignals",
     "Place",
     "QLearning",
     "QLearningConfig",

@@ -34,14 +34,14 @@ class Described(Protocol):
 
 @runtime_checkable
 class ValueSource(Described, Protocol):
-    """Computes scalars for every decision from what the player itself held each action to be worth there."""
+    """Computes scalars for every decision from what a player holds each action to be worth there."""
 
     def replay_values(self, t: Transitions, q: FloatArray) -> dict[str, FloatArray]:
         """All signals of one rollout, each [N], by the names of :meth:`describe`.
 
         Args:
             t: what was played.
-            q: the player's Q-values at its decisions, [N, actions].
+            q: Q-values at its decisions, [N, actions].
 
         Raises:
             ValueError: the Q-values aren't of these decisions.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from envs.agents import MatrixSource, QNetworkSignals, Transitions, ValueSource
+from envs.agents import MatrixSource, OptimalSignals, QNetworkSignals, Transitions, ValueSource
 from jobs.context import Context
 from jobs.learners import matrix_sources, sources
 from jobs.reading import Rollouts, read_rollouts
@@ -33,8 +33,7 @@ def run(context: Context, unit: Unit) -> Publish:
     rollouts = rollouts_of(context, unit.parents[0])
     section, task = context.study.signals, context.task
     replayed = replay_sources(rollouts.transitions, sources(section, task))
-    for source in value_sources(context):
-        q = q_values_of(context, unit.parents[0])
+    for source, q in value_sources(context, unit.parents[0], rollouts):
         found = [source.replay_values(t, values) for t, values in zip(rollouts.transitions, q, strict=True)]
         replayed.append(Replayed(source, {name: np.stack([one[name] for one in found]) for name in source.describe()}))
     blobs = {
@@ -51,11 +50,16 @@ def run(context: Context, unit: Unit) -> Publish:
     return publish
 
 
-def value_sources(context: Context) -> list[ValueSource]:
-    """The study's sources that tell of the agent's own values, in the agent's units."""
-    named = {QNetworkSignals.name: QNetworkSignals}
-    wanted = [named[name] for name in context.study.signals.agents if name in named]
-    return [source(context.player.gamma, context.player.reward_scale) for source in wanted]
+def value_sources(
+    context: Context, play: Unit, rollouts: Rollouts
+) -> Iterator[tuple[ValueSource, NDArray[np.float64]]]:
+    """The study's sources that tell of the values of actions, with these values at every decision, [R, T, actions]."""
+    agents, task = context.study.signals.agents, context.task
+    if QNetworkSignals.name in agents:
+        yield QNetworkSignals(context.player.gamma, context.player.reward_scale), q_values_of(context, play)
+    if OptimalSignals.name in agents and task.seen is not None and task.seen.states is not None:
+        states = np.array([transitions.state for transitions in rollouts.transitions])
+        yield OptimalSignals(), task.seen.states.best_values(play.config["task"]["variant"])[states]
 
 
 def q_values_of(context: Context, play: Unit) -> NDArray[np.float64]:
