@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from jobs.cli import (
+    agents,
     backup,
     database,
     doctor,
@@ -97,7 +98,7 @@ app = typer.Typer(
 )
 for module in (
     *(run, reproduce, plan, worker, status, sql, latents, projection),
-    *(import_published, database, doctor, fsck, backup, reference),
+    *(import_published, database, doctor, fsck, backup, reference, agents),
 ):
     register: Callable[[typer.Typer], None] = module.add_to
     register(app)

@@ -1,0 +1,243 @@
+"""Train an agent of the rook endgame with stable-baselines3's DQN, after DuPlessie (2024).
+
+The source plays one game at a time and learns after each: ten updates of 32 transitions an episode, 400,000 episodes,
+four million updates. Here many games are played side by side and the updates come in proportion to the moves, of which
+far fewer are needed; ``AgentConfig`` says of every setting what the source has, and the card of the shipped agent what
+the differences do.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3 import DQN
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.utils import LinearSchedule
+
+from envs.rook_endgame import N_ACTIONS, Variant
+from envs.rook_games import RookEndgameVector
+from envs.rook_values import play_out
+from jobs.networks.evaluate import N_INPUTS, TASK, greedy_policy
+from jobs.networks.files import About, save
+from jobs.networks.q_network import QNetwork
+from jobs.networks.vec_env import VectorGames
+
+REWARD_SCALE = 0.01
+"""Rewards are divided by 100, as in the source."""
+TRAINING = "training.json"
+"""File beside the weights that says how they came to be: configuration, cost and curve."""
+PACKAGES = ("stable-baselines3", "gymnasium", "torch", "numpy")
+"""Whose versions decide the weights."""
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """Everything that decides an agent; the defaults made the shipped one.
+
+    Raises:
+        ValueError: a setting that makes no sense.
+    """
+
+    hidden: tuple[int, ...] = (128, 128)
+    """Units of each hidden layer. Source: 128-128, and 512-512 and 512."""
+    variant: Variant = Variant.SMART
+    """How Black answers. Source: smart."""
+    moves: int = 500_000
+    """Moves in all games together. Source: 400,000 episodes."""
+    games: int = 64
+    """Games side by side. Source: 1."""
+    updates: int = 8
+    """Gradient steps after each move of all games. Source: 10 an episode."""
+    batch: int = 128
+    """Transitions of an update. Source: 32."""
+    learning_rate: float = 5e-4
+    """Adam's, at first; it falls linearly. Source: 5e-4."""
+    final_learning_rate: float = 1e-5
+    """Adam's, at the end. Source: 5e-4."""
+    gamma: float = 0.98
+    """Discount. Source: the same."""
+    buffer: int = 50_000
+    """Transitions in the replay memory. Source: the same."""
+    learning_starts: int = 2_000
+    """Moves before the first update, made at random. Source: the same number, made by the untrained network."""
+    target_interval: int = 8_192
+    """Moves between copies to the target network. Source: 20 episodes."""
+    exploration: float = 0.08
+    """Share of random moves, at first; it falls linearly. Source: the same."""
+    final_exploration: float = 0.01
+    """Share of random moves after that. Source: the same."""
+    exploration_moves: int = 28_000
+    """Moves over which it falls. Source: 1,400 episodes; at 20 moves each these are as many."""
+    seed: int = 0
+    """Seeds weights, games, exploration and replay."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "variant", Variant(self.variant))
+        counts = ("moves", "games", "updates", "batch", "buffer", "target_interval", "exploration_moves")
+        for name in counts:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        if not self.hidden or min(self.hidden) < 1:
+            raise ValueError("hidden must name the units of at least one layer")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError("seed must be from 0 to 4294967295")
+
+
+POPULATION = AgentConfig(moves=150_000)
+"""A short training: other seeds give agents that play well or badly."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is."""
+
+    moves: int
+    updates: int
+    """Gradient steps."""
+    mean_return: float
+    """Expected return of the greedy policy, exact."""
+    outcomes: dict[str, float]
+    """And how likely its games end in each way."""
+
+
+def train_agent(
+    config: AgentConfig, on_progress: Callable[[Progress], None] | None = None, reports: int = 25
+) -> QNetwork:
+    """Train a network; the same configuration gives the same weights, to the bit, on the same machine.
+
+    One thread does it: the layers are too small for more, and the number of threads would change the weights.
+
+    Args:
+        config: everything that decides the result.
+        on_progress: called about ``reports`` times, and at the end.
+        reports: how often.
+    """
+    games = VectorGames(RookEndgameVector(config.games, config.variant), REWARD_SCALE)
+    callback = None if on_progress is None else _Reports(config, on_progress, reports)
+    with _one_thread(), _generators_put_back():
+        dqn = DQN(
+            "MlpPolicy",
+            games,
+            learning_rate=LinearSchedule(config.learning_rate, config.final_learning_rate, end_fraction=1.0),
+            buffer_size=config.buffer,
+            learning_starts=config.learning_starts,
+            batch_size=config.batch,
+            gamma=config.gamma,
+            train_freq=1,
+            gradient_steps=config.updates,
+            target_update_interval=config.target_interval,
+            exploration_fraction=min(1.0, config.exploration_moves / config.moves),
+            exploration_initial_eps=config.exploration,
+            exploration_final_eps=config.final_exploration,
+            max_grad_norm=float("inf"),
+            policy_kwargs={"net_arch": list(config.hidden), "optimizer_kwargs": {"fused": True}},
+            seed=config.seed,
+            device="cpu",
+        )
+        dqn.learn(config.moves, callback=callback, log_interval=None)  # type: ignore[arg-type]
+        return _network_of(dqn, config)
+
+
+def train_into(
+    folder: Path, config: AgentConfig, on_progress: Callable[[Progress], None] = lambda progress: None
+) -> QNetwork:
+    """Train a network and write it with its configuration, cost and curve into a folder, made if missing."""
+    curve: list[Progress] = []
+
+    def keep(progress: Progress) -> None:
+        curve.append(progress)
+        on_progress(progress)
+
+    started, cpu_started = time.perf_counter(), time.process_time()
+    network = train_agent(config, keep)
+    cost = {
+        "moves": curve[-1].moves,
+        "updates": curve[-1].updates,
+        "seconds": round(time.perf_counter() - started),
+        "cpu_seconds": round(time.process_time() - cpu_started),
+    }
+    save(network, folder, about(config))
+    record = {"config": asdict(config), "cost": cost, "curve": [asdict(point) for point in curve]}
+    (folder / TRAINING).write_text(json.dumps(record, indent=2) + "\n")
+    return network
+
+
+def about(config: AgentConfig) -> About:
+    """What the folder of an agent with this configuration says of it."""
+    return About(
+        task=TASK,
+        variant=config.variant.value,
+        n_inputs=N_INPUTS,
+        hidden=list(config.hidden),
+        n_actions=N_ACTIONS,
+        gamma=config.gamma,
+        reward_scale=REWARD_SCALE,
+        training=json.loads(json.dumps(asdict(config))),
+        versions={package: version(package) for package in PACKAGES},
+    )
+
+
+class _Reports(BaseCallback):
+    """Judges the network from time to time."""
+
+    def __init__(self, config: AgentConfig, on_progress: Callable[[Progress], None], reports: int) -> None:
+        super().__init__()
+        self.config, self.on_progress = config, on_progress
+        self.every = max(1, config.moves // reports)
+        self.reported = 0
+
+    def _on_step(self) -> bool:
+        due = self.num_timesteps // self.every > self.reported // self.every
+        if due and self.num_timesteps < self.config.moves:  # updates follow the last move
+            self._report()
+        return True
+
+    def _on_training_end(self) -> None:
+        self._report()
+
+    def _report(self) -> None:
+        self.reported = self.num_timesteps
+        played = play_out(greedy_policy(_network_of(self.model, self.config)), self.config.variant)
+        outcomes = {outcome.name.lower(): share for outcome, share in played.shares.items()}
+        self.on_progress(Progress(self.num_timesteps, self.model._n_updates, played.mean_return, outcomes))
+
+
+def _network_of(dqn: Any, config: AgentConfig) -> QNetwork:
+    """A copy of the network that a DQN trains."""
+    network = QNetwork(N_INPUTS, config.hidden, N_ACTIONS)
+    linear = [layer for layer in dqn.q_net.q_net if isinstance(layer, torch.nn.Linear)]
+    for ours, theirs in zip(network.layers, linear, strict=True):
+        ours.load_state_dict(theirs.state_dict())
+    return network.eval().requires_grad_(False)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def _generators_put_back() -> Iterator[None]:
+    """stable-baselines3 seeds and uses the global generators: lend them, and put everything back."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002
