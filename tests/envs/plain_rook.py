@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from envs.rook_endgame import ACTIONS, decode, encode, square_name
+from functools import cache
+
+from envs.rook_endgame import ACTIONS, Outcome, decode, encode, square_name
 
 Square = tuple[int, int]
 COMPASS = {
@@ -36,6 +38,7 @@ def beside(a: Square, b: Square) -> bool:
     return abs(a[0] - b[0]) <= 1 and abs(a[1] - b[1]) <= 1
 
 
+@cache
 def attacks(rook: Square, target: Square, king: Square) -> bool:
     """Walks from the rook in each direction until it meets a piece or the edge."""
     for dx, dy in ((1, 0), (0, 1), (-1, 0), (0, -1)):
@@ -49,6 +52,7 @@ def attacks(rook: Square, target: Square, king: Square) -> bool:
     return False
 
 
+@cache
 def made(rook: Square, king: Square, black: Square, action: str) -> tuple[Square, Square] | None:
     """Rook and white king after a move; None if it isn't allowed."""
     piece, way = action.split()
@@ -61,6 +65,7 @@ def made(rook: Square, king: Square, black: Square, action: str) -> tuple[Square
     return (rook, at) if piece == "K" else (at, king)
 
 
+@cache
 def answers(rook: Square, king: Square, black: Square) -> list[Square]:
     near = [square for square in ALL_SQUARES if square != black and beside(square, black)]
     return [to for to in near if to != rook and not beside(to, king) and not attacks(rook, to, king)]
@@ -76,3 +81,17 @@ def smart(squares: list[Square], rook: Square) -> list[Square]:
 
 def number(*pieces: Square) -> int:
     return sum((x + 5 * y) * 25**i for i, (x, y) in enumerate(pieces))
+
+
+@cache
+def result(rook: Square, king: Square, black: Square, action: str) -> tuple[Outcome, list[Square]]:
+    """What a move leads to, the clock aside, and Black's answers where the game goes on."""
+    after = made(rook, king, black, action)
+    if after is None:
+        return Outcome.ILLEGAL, []
+    if beside(after[1], black) or (beside(after[0], black) and not beside(after[0], after[1])):
+        return Outcome.BLUNDER, []
+    replies = answers(*after, black)
+    if replies:
+        return Outcome.ORDINARY, replies
+    return (Outcome.CHECKMATE if attacks(after[0], black, after[1]) else Outcome.STALEMATE), []

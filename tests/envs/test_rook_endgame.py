@@ -32,25 +32,17 @@ from envs.rook_endgame import (
     starting_boards,
     tables,
 )
-from tests.envs.plain_rook import ALL_SQUARES, Square, answers, attacks, beside, board, made, move, named, number, smart
+from tests.envs.plain_rook import ALL_SQUARES, attacks, beside, board, made, move, named, number, result, smart
 
 
-def test_tables_are_the_rules_on_every_board() -> None:
+def test_tables_are_the_rules_on_boards_drawn_at_random() -> None:
     table = {name: tables(name) for name in ("smart", "uniform")}
     states = np.flatnonzero(LEGAL)
     for state in np.random.default_rng(0).choice(states, 1500, replace=False):
         rook, king, black = (ALL_SQUARES[int(square)] for square in decode(state))
         for index, action in enumerate(ACTIONS):
             after = made(rook, king, black, action)
-            replies: list[Square] = []
-            if after is None:
-                outcome = Outcome.ILLEGAL
-            elif beside(after[1], black) or (beside(after[0], black) and not beside(after[0], after[1])):
-                outcome = Outcome.BLUNDER
-            elif replies := answers(*after, black):
-                outcome = Outcome.ORDINARY
-            else:
-                outcome = Outcome.CHECKMATE if attacks(after[0], black, after[1]) else Outcome.STALEMATE
+            outcome, replies = result(rook, king, black, action)
             assert boards_after()[state, index] == (-1 if after is None else number(*after, black))
             for name, chosen in (
                 ("smart", smart(replies, after[0]) if after else []),
