@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -12,21 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from envs import Task
-from jobs.inference.base import ModelDescription
+from jobs.inference.base import ModelDescription, StreamEdit
 from jobs.inference.fingerprint import hash_weights
 from jobs.networks.files import find_agent, fingerprint, load_network
 from jobs.networks.q_network import QNetwork, untrained
 from jobs.sections import ModelSection
 from tdlens.errors import UserError
-
-
-@dataclass(frozen=True, eq=False)
-class LayerEdit:
-    """A change of one block's output, before its ReLU."""
-
-    block: int
-    change: Callable[[Tensor], Tensor]
-    """From activations [n, d] to others of the same shape; must not write into them."""
 
 
 class Look(NamedTuple):
@@ -56,15 +46,18 @@ class Player:
 
     @torch.no_grad()
     def look(
-        self, observations: NDArray[np.float32], capture: Sequence[int] = (), edit: LayerEdit | None = None
+        self, observations: NDArray[np.float32], capture: Sequence[int] = (), edit: StreamEdit | None = None
     ) -> Look:
-        """Q-values of observations [n, …], with the activations of the blocks captured and one block edited."""
+        """Q-values of observations [n, …], with the activations of the blocks captured and one block edited.
+
+        An edit is given a block's output before its ReLU, [n, d].
+        """
         x = torch.from_numpy(observations)
         activations = {block: self.network.hidden(x, block) for block in capture}
         if edit is None:
             return Look(self.network.q_values(x), activations)
         hidden = self.network.hidden(x, edit.block)
-        return Look(self.network.from_block(edit.change(hidden), edit.block), activations)
+        return Look(self.network.from_block(edit(hidden), edit.block), activations)
 
     def untrained(self, seed: int) -> Self:
         """A network of the same sizes with fresh weights."""

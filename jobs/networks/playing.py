@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from envs.game import Game
-from jobs.networks.player import LayerEdit, Player
+from jobs.inference.base import StreamEdit
+from jobs.networks.player import Player
 
 Progress = Callable[[int], None]
 """Told how many more decisions have been made."""
@@ -24,12 +25,16 @@ class SeenGame(Game, Protocol):
     """A game that is seen as numbers, not told as text."""
 
     @property
+    def state(self) -> int:
+        """The state now, if the task's states can be listed."""
+
+    @property
     def observation(self) -> NDArray[np.float32]:
         """What its player sees before the next decision."""
 
     @property
     def outcomes(self) -> Sequence[Enum]:
-        """How each finished game ended, where the task has names for that; else empty."""
+        """How each finished game ended, where the task has names for that, else empty; 0 is for a game that goes on."""
 
 
 def play_games(
@@ -38,7 +43,7 @@ def play_games(
     *,
     capture: Sequence[int] = (),
     take: Take | None = None,
-    edit: LayerEdit | None = None,
+    edit: StreamEdit | None = None,
     batch_size: int = 256,
     progress: Progress | None = None,
 ) -> list[NDArray[np.float32]]:
@@ -70,7 +75,7 @@ def _play(
     player: Player,
     games: Sequence[SeenGame],
     capture: Sequence[int],
-    edit: LayerEdit | None,
+    edit: StreamEdit | None,
     progress: Progress | None,
 ) -> tuple[list[NDArray[np.float32]], dict[int, Tensor]]:
     thought: list[list[NDArray[np.float32]]] = [[] for _ in games]
