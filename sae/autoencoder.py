@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -39,6 +40,8 @@ class Autoencoder(nn.Module, ABC):
 
     mean: Tensor
     scale: Tensor
+    rows_since_fired: Tensor
+    """While it is trained: rows since each latent last fired [d_latents]."""
 
     def __init__(self, config: SAEConfig, generator: torch.Generator) -> None:
         """Draw the initial weights from `generator` (on the CPU) and from nothing else."""
@@ -47,6 +50,7 @@ class Autoencoder(nn.Module, ABC):
         self.config = config
         self.register_buffer("mean", torch.zeros(config.d_in))
         self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("rows_since_fired", torch.zeros(config.d_latents, dtype=torch.int64), persistent=False)
 
     @classmethod
     @abstractmethod
@@ -67,6 +71,13 @@ class Autoencoder(nn.Module, ABC):
         """Decoder rows in scaled units [d_latents, d_in]."""
 
     @abstractmethod
+    def by_latent(self, of: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each latent the encoder row [d_latents, d_in], its bias [d_latents] and the decoder row [d_latents, d_in].
+
+        Views of what `of` gives for the parameters that hold them: their data, or an optimiser's state.
+        """
+
+    @abstractmethod
     def loss_of_part(self, h: Tensor, batch: Batch) -> LossTerms:
         """What a part [b, d_in] of a batch of scaled data adds to the terms of the whole batch; b may be 0.
 
@@ -83,6 +94,10 @@ class Autoencoder(nn.Module, ABC):
 
     def after_step(self) -> None:
         """Called after the optimiser's step."""
+
+    def count_firing(self, fired: Tensor, batch: Batch) -> None:
+        """Update `rows_since_fired` by how many rows of a part of a batch each latent fired at [d_latents]."""
+        self.rows_since_fired.add_(batch.n).masked_fill_(batch.sum(fired) > 0, 0)
 
     @torch.no_grad()
     def fit_scaling(self, x: Tensor, replicas: Replicas = ALONE) -> None:

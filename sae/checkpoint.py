@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ HEADER = "sae"
 
 def to_bytes(sae: Autoencoder) -> bytes:
     """The file as bytes; equal autoencoders give equal bytes."""
-    header = {"config": dataclasses.asdict(sae.config), "format": FORMAT}
+    header = {"config": sae.config.to_dict(), "format": FORMAT}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sae.state_dict().items()}
     text = json.dumps(header, sort_keys=True, separators=(",", ":"))
     return safetensors.torch.save(tensors, {HEADER: text})  # type: ignore[no-any-return]

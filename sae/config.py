@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -20,6 +20,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def _name(kind: Any) -> str:
     return kind.__name__ if isinstance(kind, type) else str(kind)
+
+
+LATER = ("transpose_init", "signed", "resamplings")
+"""Options that came after autoencoders had been recorded: written down only where they differ from their defaults."""
 
 
 @dataclass(frozen=True)
@@ -53,17 +57,24 @@ class SAEConfig:
     aux_weight: float = 1 / 32
     """topk: weight of the AuxK term; 0 switches it off."""
     dead_after: int = 18_000
-    """topk: rows without firing after which a latent counts as dead; one pass of the paper's data set."""
+    """topk, and with resamplings: rows without firing after which a latent counts as dead; one pass of the paper's
+    data set."""
+    transpose_init: bool | None = None
+    """Encoder rows start as the decoder's rows, or are drawn independently; by default topk's do, relu's don't."""
+    signed: bool = False
+    """topk: keep the k largest whatever their sign, without the ReLU (DuPlessie 2024)."""
+    resamplings: int = 0
+    """So many times, evenly spread over training, latents that count as dead start again: see `sae.resampling`."""
 
     def __post_init__(self) -> None:
         for field, kind in get_type_hints(type(self)).items():
             value = getattr(self, field)
             fits = isinstance(value, kind) or (isinstance(value, int) and isinstance(float(value), kind))
-            self._require(
-                fits and (kind is bool or not isinstance(value, bool)), field, f"a value of type {_name(kind)}"
-            )
+            boolean = kind is bool or bool in get_args(kind)
+            self._require(fits and (boolean or not isinstance(value, bool)), field, f"a value of type {_name(kind)}")
         for field in ("d_in", "d_latents", "dead_after"):
             self._require(getattr(self, field) >= 1, field, "at least 1")
+        self._require(self.resamplings >= 0, "resamplings", "at least 0")
         self._require(self.k is None or 1 <= self.k <= self.d_latents, "k", "between 1 and d_latents")
         self._require(self.aux_k is None or self.aux_k >= 1, "aux_k", "at least 1")
         for field in ("l1", "aux_weight"):
@@ -89,6 +100,12 @@ class SAEConfig:
             raise ValueError(f"autoencoder options missing: {', '.join(missing)}")
         return cls(**options)
 
+    def to_dict(self) -> dict[str, Any]:
+        """What `from_dict` reads. Options that came later are left out at their defaults: identities stay."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        values = dataclasses.asdict(self)
+        return {name: value for name, value in values.items() if name not in LATER or value != defaults[name]}
+
     def to_json(self) -> str:
-        """Canonical JSON: sorted keys, no spaces, every field."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+        """Canonical JSON of `to_dict`: sorted keys, no spaces."""
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))

@@ -14,6 +14,7 @@ from sae.architectures import build
 from sae.autoencoder import Autoencoder, LossTerms
 from sae.config import SAEConfig
 from sae.replicas import ALONE, Batch, Replicas
+from sae.resampling import resample_dead, resampling_steps
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Epoch(NamedTuple):
     mse: float
     l1: float
     l0: float
+    resampled: int = 0
+    """Dead latents that started again in this epoch."""
 
 
 class Trained(NamedTuple):
@@ -68,9 +71,10 @@ def train(
 ) -> Trained:
     """Train on raw activations x [N, d_in], on `device`, by default where they lie; batches are moved one by one.
 
-    One generator, seeded with `seed`, draws the weights and then the order of each epoch, so the same seed
-    and device give the same weights. `on_step(step, n_steps)` is called after each step. Raises ValueError
-    for activations of another width or with numbers that are not finite, and for a loss that diverges.
+    One generator, seeded with `seed`, draws the weights and then the order of each epoch and what dead latents are
+    resampled from, so the same seed and device give the same weights. `on_step(step, n_steps)` is called after each
+    step. Raises ValueError for activations of another width or with numbers that are not finite, and for a loss that
+    diverges.
 
     Several `replicas`, called with the same arguments, each read their part of every batch and all return the same
     weights and history: those of one process but for the order of float32 sums, whose rounding grows over thousands
@@ -84,10 +88,12 @@ def train(
     parameters = list(sae.parameters())
     optimiser = torch.optim.Adam(parameters, lr=training.lr, fused=True)
     n_steps = training.epochs * math.ceil(len(x) / training.batch_size)
+    resampled_after = resampling_steps(n_steps, config.resamplings)
     history: list[Epoch] = []
     step = 0
     for _ in range(training.epochs):
         totals = torch.zeros(len(LossTerms._fields), dtype=torch.float64, device=device)
+        resampled = 0
         for rows in epoch_batches(len(x), training.batch_size, generator):
             part = x[replicas.share(rows).to(x.device)].to(device)
             terms = sae.loss_of_part(sae.scaled(part), Batch(len(rows), replicas))
@@ -99,10 +105,13 @@ def train(
             sae.after_step()
             totals += torch.stack([term.detach() for term in terms]) * len(rows)
             step += 1
+            if step in resampled_after:
+                resampled += resample_dead(sae, optimiser, x, generator, replicas)
             if on_step is not None:
                 on_step(step, n_steps)
         replicas.sum(totals)
-        epoch = Epoch(step, *(totals / len(x)).tolist())
+        loss, mse, l1, l0 = (totals / len(x)).tolist()
+        epoch = Epoch(step, loss, mse, l1, l0, resampled)
         if not math.isfinite(epoch.loss):
             raise ValueError(f"the loss diverged by step {step}; try a learning rate below {training.lr:g}")
         history.append(epoch)

@@ -29,7 +29,7 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
             config = {
                 "name": section.name,
                 "block": block,
-                "autoencoder": asdict(section.autoencoder(context.network.d_model)),
+                "autoencoder": section.autoencoder(context.network.d_model).to_dict(),
                 "training": asdict(section.training()),
             }
             seed = context.study.seed * 10_000 + block
@@ -67,6 +67,8 @@ def run(context: Context, unit: Unit) -> Publish:
         session.flush()
         record_artifact(session, job_id, "history", history)
         values = {**trained.metrics, "loss": last.loss, "l1_norm": last.l1, "steps": float(last.step)}
+        if config.resamplings:
+            values["resampled"] = float(sum(epoch.resampled for epoch in trained.history))
         insert_rows(
             session,
             SaeMetric,

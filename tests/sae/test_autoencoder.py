@@ -104,6 +104,35 @@ def test_relu_loss_is_equation_3(squared: bool, reduction: str) -> None:
     assert float(terms.l0) == pytest.approx(float((sae.encode_scaled(h) > 0).sum()) / 7)
 
 
+@pytest.mark.parametrize("config", [CONFIGS["relu"], CONFIGS["topk"]], ids=["relu", "topk"])
+@pytest.mark.parametrize("transposed", [None, True, False])
+def test_rows_start_alike_or_apart(config: SAEConfig, transposed: bool | None) -> None:
+    sae = build(dataclasses.replace(config, transpose_init=transposed), generator())
+    encoder, bias, decoder = sae.by_latent(lambda parameter: parameter.data)
+    assert encoder.shape == decoder.shape == (10, 6) and bias.shape == (10,)
+    alike = config.k is not None if transposed is None else transposed
+    assert torch.equal(encoder, decoder) == alike
+    assert torch.equal(decoder, sae.decoder_weight)
+    if config.k is not None:
+        torch.testing.assert_close(encoder.norm(dim=1), torch.ones(10))
+
+
+def test_signed_latents_are_the_largest_whatever_their_sign() -> None:
+    sae = build(SAEConfig("topk", 6, 10, k=9, signed=True), generator())
+    assert isinstance(sae, TopKAutoencoder)
+    h = data(20)
+    z = sae.encode_scaled(h).detach()
+    assert (z < 0).any()
+    for row, latents in zip(h, z, strict=True):
+        values = [float(weights @ row) for weights in sae.encoder.detach()]
+        lowest = min(range(10), key=lambda latent: values[latent])
+        values[lowest] = 0.0
+        assert latents.tolist() == pytest.approx(values, abs=1e-4)
+    terms = sae.loss(h)
+    assert float(terms.l1) == pytest.approx(float(z.abs().sum(1).mean()), rel=1e-5)
+    assert float(terms.l0) == 9
+
+
 @given(st.integers(1, 8), st.integers(0, 2**31))
 def test_topk_keeps_the_k_largest(k: int, seed: int) -> None:
     values = torch.randn(5, 8, generator=generator(seed))
@@ -182,6 +211,10 @@ def test_rows_since_fired_counts_rows() -> None:
         ({"architecture": "relu", "d_in": 4, "d_latents": 8}, "needs the option l1"),
         ({"architecture": "relu", "d_in": 4, "d_latents": 8, "l1": 1.0, "k": 3}, "belongs to the topk"),
         ({"architecture": "topk", "d_in": 4, "d_latents": 8}, "needs the option k"),
+        ({"architecture": "relu", "d_in": 4, "d_latents": 8, "l1": 1.0, "signed": True}, "belongs to the topk"),
+        ({"architecture": "topk", "d_in": 4, "d_latents": 8, "k": 1, "transpose_init": 1}, "transpose_init must be"),
+        ({"architecture": "topk", "d_in": 4, "d_latents": 8, "k": True}, "k must be"),
+        ({"architecture": "topk", "d_in": 4, "d_latents": 8, "k": 1, "resamplings": -1}, "resamplings must be"),
         ({"architecture": "topk", "d_in": 4, "d_latents": 8, "k": 3, "l1": 1.0}, "belongs to the relu"),
     ],
 )

@@ -12,7 +12,11 @@ from sae.autoencoder import Autoencoder
 from sae.checkpoint import HEADER, from_bytes, load, mapped, save, to_bytes
 from sae.config import SAEConfig
 
-CONFIGS = [SAEConfig("relu", 5, 9, l1=1e-5, centre=True), SAEConfig("topk", 5, 9, k=2)]
+CONFIGS = [
+    SAEConfig("relu", 5, 9, l1=1e-5, centre=True),
+    SAEConfig("topk", 5, 9, k=2),
+    SAEConfig("topk", 5, 9, k=2, transpose_init=False, signed=True, resamplings=3),
+]
 
 
 def trained(config: SAEConfig) -> tuple[Autoencoder, torch.Tensor]:
@@ -22,7 +26,7 @@ def trained(config: SAEConfig) -> tuple[Autoencoder, torch.Tensor]:
     return sae, x
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.architecture)
+@pytest.mark.parametrize("config", CONFIGS, ids=["relu", "topk", "topk, later options"])
 def test_round_trip_to_the_bit(config: SAEConfig, tmp_path: Path) -> None:
     sae, x = trained(config)
     save(sae, tmp_path / "sae.safetensors")
@@ -34,7 +38,7 @@ def test_round_trip_to_the_bit(config: SAEConfig, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system doesn't list what is mapped")
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.architecture)
+@pytest.mark.parametrize("config", CONFIGS, ids=["relu", "topk", "topk, later options"])
 def test_a_mapped_autoencoder_has_its_weights_in_the_file(config: SAEConfig, tmp_path: Path) -> None:
     path = tmp_path / "sae.safetensors"
     save(trained(config)[0], path)
@@ -43,6 +47,18 @@ def test_a_mapped_autoencoder_has_its_weights_in_the_file(config: SAEConfig, tmp
     ranges = [[int(edge, 16) for edge in line[0].split("-")] for line in lines]
     for tensor in sae.state_dict().values():
         assert any(first <= tensor.data_ptr() < last for first, last in ranges)
+
+
+def test_options_that_came_later_are_written_where_they_are_used() -> None:
+    """What was recorded before them keeps its configuration, its identity and its bytes."""
+    assert CONFIGS[1].to_json() == (
+        '{"architecture":"topk","aux_k":null,"aux_weight":0.03125,"centre":false,"d_in":5,"d_latents":9,'
+        '"dead_after":18000,"k":2,"l1":null,"l1_squared":true,"mse_reduction":"mean","scale":true}'
+    )
+    later = {"transpose_init": False, "signed": True, "resamplings": 3}
+    assert CONFIGS[2].to_dict() == {**CONFIGS[1].to_dict(), **later}
+    for config in CONFIGS:
+        assert SAEConfig.from_dict(json.loads(config.to_json())) == config
 
 
 def rewritten(**changes: object) -> bytes:

@@ -30,6 +30,9 @@ CASES = {
     "relu, one row in all": (RELU, 1, 4),
     "topk, dead latents": (TOPK, 200, 40),
     "topk, dead latents, last batch of 1": (dataclasses.replace(TOPK, aux_k=5, mse_reduction="sum"), 101, 20),
+    "topk, few of many latents": (dataclasses.replace(TOPK, d_latents=100, signed=True), 120, 30),
+    "topk, resampled": (dataclasses.replace(TOPK, aux_weight=0.0, resamplings=2), 120, 30),
+    "relu, resampled": (dataclasses.replace(RELU, dead_after=40, resamplings=1, transpose_init=True), 101, 20),
     "topk, no auxiliary loss": (dataclasses.replace(TOPK, aux_weight=0.0, centre=False), 150, 60),
 }
 """Configuration, rows, rows a batch."""
@@ -108,6 +111,12 @@ def test_what_one_process_refuses_all_do(folder: Path) -> None:
         damaged, diverged, zero, different = told(folder, rank)["refused"]
         assert "not finite" in damaged and "diverged" in diverged and "every row is zero" in zero
         assert different == "the 2 processes that train one autoencoder hold different weights"
+
+
+def test_latents_were_resampled() -> None:
+    """Else the cases above would say nothing about it."""
+    for name in ("topk, resampled", "relu, resampled"):
+        assert any(epoch.resampled for epoch in trained(*CASES[name]).history)
 
 
 def test_the_auxiliary_loss_was_at_work() -> None:
