@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from jobs.published.summary import Answer
     from tdlens.record import Record
 
+POINTS = "SELECT * FROM v_published_point"
+
 
 def add_to(app: typer.Typer) -> None:
     """Register the command."""
@@ -23,22 +25,33 @@ def add_to(app: typer.Typer) -> None:
 
 
 def import_published(
-    publication: Annotated[str, typer.Argument(metavar="PUBLICATION", help="demircan2025", show_default=False)],
+    publication: Annotated[
+        str, typer.Argument(metavar="PUBLICATION", help="demircan2025 or duplessie2024", show_default=False)
+    ],
 ) -> None:
     """
-    Put a publication's curves and example runs into the record, and analyse the runs as a study's own play is.
+    Put a publication's results into the record, and analyse its example runs as a study's own play is.
 
     **demircan2025**: every published curve of Llama 3 70B, and 6 of the 18 example runs of its Fig 3: choices, rewards,
     TD error and block-34 latent, decoded from the vector graphics. They become a study of that name: rollouts whose
     policy is *published*, learning signals, behaviour models fitted to the choices, and the latent's correlations with
     the signals, also given the step. A second import finds them there.
 
+    **duplessie2024**: how autoencoders of deep Q networks fare on a rook endgame, and what live latents tell of the
+    scores of 24 Ms. Pac-Man networks. None of it is printed in a paper: it was recomputed from the author's released
+    checkpoints and logs.
+
     **Examples**
 
     $ tdlens import-published demircan2025
 
     $ tdlens sql "SELECT * FROM v_published_point WHERE figure = 'fig4_A_D_paction'"
+
+    $ tdlens import-published duplessie2024
+
+    $ tdlens sql "SELECT series, x, y FROM v_published_point WHERE figure = 'dqn_topk'"
     """
+    from jobs.published.importing import PUBLICATIONS
     from jobs.published.importing import import_published as insert
     from tdlens.errors import UserError
     from tdlens.record import Record
@@ -47,17 +60,30 @@ def import_published(
     record = Record.open(Settings.from_environment())
     try:
         new = insert(record, publication)
-        if record.query("SELECT 1 FROM v_block_measure WHERE study = :study", {"study": publication}).empty:
+        if record.query("SELECT 1 FROM v_published_point WHERE study = :study", {"study": publication}).empty:
             raise UserError(
                 f"{publication} is being imported by another process.", "Run the command again when that one is done."
             )
         messages().print(f"[bold]{publication}[/]: {'imported' if new else 'already there'}")
-        _show(record)
+        (_show_runs if PUBLICATIONS[publication].player else _show_figures)(record, publication)
     finally:
         record.close()
 
 
-def _show(record: Record) -> None:
+def _show_figures(record: Record, publication: str) -> None:
+    sql = (
+        "SELECT source, figure, count(DISTINCT series) AS series, count(*) AS points FROM v_published_point"
+        " WHERE study = :study GROUP BY source, figure ORDER BY figure"
+    )
+    figures = record.query(sql, {"study": publication})
+    columns = ("figure", "series", "points")
+    output().print(table(columns, figures[[*columns]].itertuples(index=False), numeric=columns[1:]))
+    about = messages()
+    about.print(f"\nSource: {figures.source[0]}\nNext:", soft_wrap=True)
+    about.print(f'  tdlens sql "{POINTS}"', soft_wrap=True)
+
+
+def _show_runs(record: Record, publication: str) -> None:
     from jobs.published.summary import BEHAVIOUR, CORRELATIONS, SCALING, behaviour, correlations
 
     measured, fitted = record.query(CORRELATIONS), record.query(BEHAVIOUR)
@@ -68,7 +94,7 @@ def _show(record: Record) -> None:
     console.print(_table("NLL less Q-learning's", f"nats, {choices} choices", "published", behaviour(fitted)))
     about = messages()
     about.print(f"\n{SCALING}\nNext:", soft_wrap=True)
-    for question in (CORRELATIONS, BEHAVIOUR, "SELECT * FROM v_published_point"):
+    for question in (CORRELATIONS, BEHAVIOUR, POINTS):
         about.print(f'  tdlens sql "{question}"', soft_wrap=True)
 
 

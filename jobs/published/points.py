@@ -13,6 +13,8 @@ from jobs.published.runs import example_runs
 
 RUNS = "fig3_runs"
 """The one file that holds runs; its numbers become a series for each run and quantity."""
+VARIANT = "variant"
+"""The column that names what a row is of where the same x is there more than once; empty for the plain one."""
 
 
 class Point(NamedTuple):
@@ -21,7 +23,7 @@ class Point(NamedTuple):
     figure: str
     """Name of the curve's file, as in the study's ``SOURCE.md``."""
     series: str
-    """Its column there."""
+    """Its column there, and the row's variant, as in ``agreement/resampled``."""
     x: float
     y: float
     low: float | None
@@ -36,16 +38,19 @@ def points(study: str) -> Iterator[Point]:
 
 
 def _of_curve(figure: str, table: pd.DataFrame) -> Iterator[Point]:
+    """A column after that of x is a series; with a column of variants before it, a series for each variant."""
+    variants = table.pop(VARIANT).fillna("") if VARIANT in table else pd.Series("", table.index)
     x = table.columns[0]
     for column in table.columns[1:]:
         if column.endswith("_sem"):
             continue
-        series = column.removesuffix("_return")
+        measured = column.removesuffix("_return")
+        series = measured if f"{measured}_sem" in table else column
         errors = table.get(f"{series}_sem", pd.Series(np.nan, table.index))
-        for place, y, error in zip(table[x], table[column], errors, strict=True):
+        for variant, place, y, error in zip(variants, table[x], table[column], errors, strict=True):
             if np.isfinite(y):
                 band = (y - error, y + error) if np.isfinite(error) else (None, None)
-                yield Point(figure, series, float(place), float(y), *band)
+                yield Point(figure, f"{series}/{variant}" if variant else series, float(place), float(y), *band)
 
 
 def _of_runs() -> Iterator[Point]:

@@ -311,6 +311,15 @@ def test_import_published(fresh: Workplace, invoke: Invoke) -> None:
     assert refused.exit_code == 2 and "did you mean demircan2025" in refused.stderr
 
 
+def test_import_of_what_was_recomputed(fresh: Workplace, invoke: Invoke) -> None:
+    first = invoke(fresh, "import-published", "duplessie2024")
+    assert first.exit_code == 0 and "imported" in first.stderr and "recomputed" in first.stderr
+    lines = dict(line.split(maxsplit=1) for line in first.stdout.splitlines())
+    sql = "SELECT count(DISTINCT series), count(*) FROM v_published_point WHERE figure = 'dqn_topk'"
+    counted = invoke(fresh, "sql", sql, "--format", "csv").stdout.splitlines()[1]
+    assert lines["dqn_topk"].split() == counted.split(",")
+
+
 def test_an_import_that_another_process_is_at_is_said(
     fresh: Workplace, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:

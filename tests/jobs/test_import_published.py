@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from jobs.inference.shapes import ModelShape, shipped_config
-from jobs.published import curve, curve_names, importing
+from jobs.published import curve, curve_names, replay
 from jobs.published.correlations import measures
 from jobs.published.importing import PUBLICATIONS, import_published
 from jobs.published.points import points
@@ -20,7 +20,7 @@ from tdlens.errors import UserError
 from tdlens.record import Record, leases
 from tdlens.rows import rows
 
-STUDY = "demircan2025"
+STUDY, RECOMPUTED = "demircan2025", "duplessie2024"
 TABLES = ("study", "job", "rollout", "step", "learning_signal", "block_measure", "behaviour_fit", "published_point")
 RUNS, T = 6, 60
 
@@ -148,10 +148,40 @@ def test_an_import_that_fails_leaves_nothing(record: Record, monkeypatch: pytest
 
 def test_other_settings_are_imported_anew(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     assert import_published(record, STUDY)
-    monkeypatch.setattr(importing, "SIGNALS", ("td_error",))
+    monkeypatch.setattr(replay, "SIGNALS", ("td_error",))
     assert import_published(record, STUDY)
     assert set(record.query(CORRELATIONS).signal) == {"td_error"}
     assert len(record.query("SELECT * FROM v_job")) == 1
+
+
+def test_what_was_recomputed_is_there_and_says_so(record: Record) -> None:
+    assert import_published(record, RECOMPUTED)
+    held = record.query("SELECT * FROM v_published_point WHERE study = :study", {"study": RECOMPUTED})
+    (source,) = set(held.source)
+    assert "recomputed" in source and "5cb6e578" in source
+    assert set(held.figure) == set(curve_names("dqn_saes"))
+    table = curve("dqn_saes", "dqn_topk")
+    plain = table[table.variant.isna()]
+    for name in ("agreement", "spliced_return", "fvu", "dead"):
+        mine = held[(held.figure == "dqn_topk") & (held.series == name)].sort_values("x")
+        assert mine.x.to_list() == [5, 10, 20, 30, 40, 50]
+        np.testing.assert_array_equal(mine.y, plain[name])
+        other = held[(held.figure == "dqn_topk") & (held.series == f"{name}/resampled")]
+        assert other.x.to_list() == [20] and other.y.to_list() == table[table.variant == "resampled"][name].to_list()
+    found = sizes(record)
+    assert found["published_point"] == len(held) and found["job"] == found["study"] == 1
+    assert not any(found[table] for table in ("rollout", "learning_signal", "block_measure", "behaviour_fit"))
+
+
+def test_publications_stand_side_by_side(record: Record) -> None:
+    assert import_published(record, RECOMPUTED) and import_published(record, STUDY)
+    before = sizes(record)
+    assert not import_published(record, RECOMPUTED) and not import_published(record, STUDY)
+    assert sizes(record) == before and before["study"] == before["job"] == 2
+    points_of = record.query("SELECT study, source, count(*) AS n FROM v_published_point GROUP BY study, source")
+    assert {row.study: row.n for row in rows(points_of)} == {
+        name: len(list(points(PUBLICATIONS[name].curves))) for name in (STUDY, RECOMPUTED)
+    }
 
 
 def test_unknown_publication_is_named(record: Record) -> None:
@@ -161,7 +191,9 @@ def test_unknown_publication_is_named(record: Record) -> None:
 
 def test_the_model_has_its_published_sizes() -> None:
     shape = ModelShape.of(shipped_config("meta-llama/Meta-Llama-3-70B"))
-    model = PUBLICATIONS[STUDY].model
+    player = PUBLICATIONS[STUDY].player
+    assert player is not None
+    model = player.model
     assert (model["n_blocks"], model["d_model"], model["n_parameters"]) == (
         shape.n_blocks,
         shape.d_model,
@@ -181,6 +213,16 @@ def test_every_number_of_every_curve_is_a_point() -> None:
     )
     assert len(drawn) == curves + 4 * len(runs)
     assert len({point[:3] for point in drawn}) == len(drawn)
+
+
+def test_every_recomputed_number_is_a_point() -> None:
+    tables = [curve("dqn_saes", name) for name in curve_names("dqn_saes")]
+    numbers = sum(
+        int(table.drop(columns="variant", errors="ignore").iloc[:, 1:].notna().sum().sum()) for table in tables
+    )
+    drawn = list(points("dqn_saes"))
+    assert len(drawn) == len({point[:3] for point in drawn}) == numbers
+    assert all(point.low is None and point.high is None for point in drawn)
 
 
 def of(latent: np.ndarray, **signals: np.ndarray) -> dict[tuple[str, str], Any]:

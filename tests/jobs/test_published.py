@@ -4,18 +4,51 @@ from __future__ import annotations
 
 from importlib.resources import files
 
+import numpy as np
 import pytest
+import scipy.stats
 
 from jobs.published import HEADLINES, curve, curve_names, headlines
 
 
-def test_every_curve_loads_and_is_documented() -> None:
-    source = (files("jobs.published") / "td_in_llms" / "SOURCE.md").read_text(encoding="utf-8")
-    names = curve_names("td_in_llms")
-    assert len(names) == 13
+@pytest.mark.parametrize(("study", "n", "shortest"), [("td_in_llms", 13, 30), ("dqn_saes", 5, 1)])
+def test_every_curve_loads_and_is_documented(study: str, n: int, shortest: int) -> None:
+    source = (files("jobs.published") / study / "SOURCE.md").read_text(encoding="utf-8")
+    names = curve_names(study)
+    assert len(names) == n
     for name in names:
         assert f"`{name}`" in source
-        assert len(curve("td_in_llms", name)) >= 30
+        assert len(curve(study, name)) >= shortest
+
+
+def test_recomputed_numbers_are_not_called_the_papers() -> None:
+    source = (files("jobs.published") / "dqn_saes" / "SOURCE.md").read_text(encoding="utf-8")
+    assert "None of these numbers is printed in a paper" in source
+    assert "https://github.com/ColemanDuPlessie/Simple-Chess-RL-SAE" in source and "5cb6e578" in source
+
+
+def test_recomputed_numbers_agree_with_each_other() -> None:
+    topk, agents = (curve("dqn_saes", name) for name in ("dqn_topk", "dqn_agents"))
+    variance = agents.activation_variance.dropna().item()
+    # both are rounded: the error's last digit is worth 2 % at most, and FVU's 5e-5
+    np.testing.assert_allclose(topk.fvu, topk.mse / variance, rtol=0.02, atol=5e-5)
+    assert (topk.fvu < topk.fvu_all).all() and (topk.agreement > topk.agreement_all).all()
+    assert (topk.dead < topk.latents).all()
+    plain = topk[topk.variant.isna()]
+    assert plain.k.is_monotonic_increasing and plain.agreement.is_monotonic_increasing
+    assert plain.fvu.is_monotonic_decreasing and plain.dead.is_monotonic_decreasing
+    ends = agents[["mate", "time_out", "illegal", "blunder"]].iloc[0].sum()
+    assert ends == pytest.approx(1, abs=0.005)
+
+
+def test_live_latents_and_scores_agree_with_their_fit() -> None:
+    population, fit = curve("dqn_saes", "pacman_population"), curve("dqn_saes", "pacman_fit").iloc[0]
+    for name in ("live", "score"):
+        assert (population[name].min(), population[name].max()) == (fit[f"{name}_min"], fit[f"{name}_max"])
+    assert len(population) == 11 and fit.agents == 24
+    free = fit.agents - 3
+    assert fit.f == pytest.approx(fit.r_squared / 2 / (1 - fit.r_squared) * free, rel=0.01)
+    assert fit.p == pytest.approx(scipy.stats.f.sf(fit.f, 2, free), abs=1e-4)
 
 
 @pytest.mark.parametrize(("study", "name"), [("td_in_llms", "fig99"), ("no_study", "fig2_A_E_returns")])
