@@ -106,7 +106,7 @@ def compare(folder: Path, opponent: Variant, n: int, seed: int) -> list[tuple[st
     network, about = load_network(folder)
     if (about.task, about.n_inputs, about.n_actions) != (TASK, N_INPUTS, N_ACTIONS):
         raise UserError(f"The agent in {folder} plays {about.task}, not the rook endgame.", REMEDY)
-    policies = {"agent": greedy_policy(network), "optimal play": value_iteration(1.0, opponent).argmax(axis=1)}
+    policies = {folder.name: greedy_policy(network), "optimal play": value_iteration(1.0, opponent).argmax(axis=1)}
     rows: list[tuple[str, Played, float | None]] = [
         (name, play_games(follow(policy), n, seed, opponent), play_out(policy, opponent).mean_return)
         for name, policy in policies.items()

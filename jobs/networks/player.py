@@ -56,8 +56,12 @@ class Player:
         activations = {block: self.network.hidden(x, block) for block in capture}
         if edit is None:
             return Look(self.network.q_values(x), activations)
-        hidden = self.network.hidden(x, edit.block)
-        return Look(self.network.from_block(edit(hidden), edit.block), activations)
+        return Look(self.onwards(edit(self.network.hidden(x, edit.block)), edit.block), activations)
+
+    @torch.no_grad()
+    def onwards(self, h: Tensor, block: int) -> Tensor:
+        """Q-values [n, actions] when a block's output before its ReLU is ``h`` [n, d]."""
+        return self.network.from_block(h, block)
 
     def untrained(self, seed: int) -> Self:
         """A network of the same sizes with fresh weights."""

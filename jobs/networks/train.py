@@ -52,14 +52,14 @@ class AgentConfig:
     """Units of each hidden layer. Source: 128-128, and 512-512 and 512."""
     variant: Variant = Variant.SMART
     """How Black answers. Source: smart."""
-    moves: int = 500_000
+    moves: int = 1_000_000
     """Moves in all games together. Source: 400,000 episodes."""
     games: int = 64
     """Games side by side. Source: 1."""
     updates: int = 8
     """Gradient steps after each move of all games. Source: 10 an episode."""
-    batch: int = 128
-    """Transitions of an update. Source: 32."""
+    batch: int = 32
+    """Transitions of an update. Source: the same."""
     learning_rate: float = 5e-4
     """Adam's, at first; it falls linearly. Source: 5e-4."""
     final_learning_rate: float = 1e-5
@@ -70,14 +70,14 @@ class AgentConfig:
     """Transitions in the replay memory. Source: the same."""
     learning_starts: int = 2_000
     """Moves before the first update, made at random. Source: the same number, made by the untrained network."""
-    target_interval: int = 8_192
-    """Moves between copies to the target network. Source: 20 episodes."""
+    target_interval: int = 320
+    """Moves between copies to the target network. Source: 20 episodes; at 16 moves each these are as many."""
     exploration: float = 0.08
     """Share of random moves, at first; it falls linearly. Source: the same."""
     final_exploration: float = 0.01
     """Share of random moves after that. Source: the same."""
-    exploration_moves: int = 28_000
-    """Moves over which it falls. Source: 1,400 episodes; at 20 moves each these are as many."""
+    exploration_moves: int = 2_800
+    """Moves over which it falls. Source: 1,400 episodes, which a beginner loses in two moves each."""
     seed: int = 0
     """Seeds weights, games, exploration and replay."""
 
@@ -102,6 +102,8 @@ class Progress:
     """How far a training is."""
 
     moves: int
+    games: int
+    """That have come to an end."""
     updates: int
     """Gradient steps."""
     mean_return: float
@@ -162,6 +164,7 @@ def train_into(
     network = train_agent(config, keep)
     cost = {
         "moves": curve[-1].moves,
+        "games": curve[-1].games,
         "updates": curve[-1].updates,
         "seconds": round(time.perf_counter() - started),
         "cpu_seconds": round(time.process_time() - cpu_started),
@@ -209,7 +212,8 @@ class _Reports(BaseCallback):
         self.reported = self.num_timesteps
         played = play_out(greedy_policy(_network_of(self.model, self.config)), self.config.variant)
         outcomes = {outcome.name.lower(): share for outcome, share in played.shares.items()}
-        self.on_progress(Progress(self.num_timesteps, self.model._n_updates, played.mean_return, outcomes))
+        games, updates = self.model._episode_num, self.model._n_updates
+        self.on_progress(Progress(self.num_timesteps, games, updates, played.mean_return, outcomes))
 
 
 def _network_of(dqn: Any, config: AgentConfig) -> QNetwork:
