@@ -102,7 +102,10 @@ TASKS: dict[str, Task] = {
         actions=tuple(action.strip() for action in grid_world.ACTIONS),
         n_states=grid_world.GridWorldConfig().n_states,
         decision_word=grid_world.DECISION_WORD,
-        agents=("q_learning", "myopic", "best_episode", "random_rewards", "place", "context"),
+        agents=(
+            *("q_learning", "generator", "fitted_learner", "myopic", "best_episode", "random_rewards"),
+            *("place", "context"),
+        ),
         teacher_forced=True,
     ),
     "graph_walk": Task(

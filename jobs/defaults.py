@@ -13,9 +13,10 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "signals": {"window": "all"},
         "correlate": {
             "signals": (
-                *("td_error", "myopic_error", "random_error"),
+                *("td_error", "generator_error", "generator_last_error", "fitted_error", "fitted_last_error"),
+                *("myopic_error", "random_error"),
                 *(f"{values}_{action}" for values in ("q", "myopic", "random_q") for action in GRID_ACTIONS),
-                *("q_chosen", "q_max", "best_return", "step", "log_step"),
+                *("q_chosen", "q_max", "fitted_q_max", "best_return", "step", "log_step"),
             ),
             "covariates": ("step", "log_step", "episode_step", "previous_reward", "last_reward", "max_so_far"),
         },

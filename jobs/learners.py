@@ -16,7 +16,8 @@ from envs.agents import (
     TransitionModel,
     signal_sources,
 )
-from envs.agents.agent import SignalSource
+from envs.agents.agent import Described, SignalSource
+from envs.agents.other_learners import other_learners
 from jobs.sections import SignalsSection
 
 
@@ -41,7 +42,8 @@ def matrix_sources(section: SignalsSection, task: Task) -> list[MatrixSource]:
 def learned_signals(section: SignalsSection, task: Task) -> list[str]:
     """All signals of the study's sources that learn values, or where states lead; not those of their rivals."""
     learners = {QLearning.name, Myopic.name, RandomRewards.name, *STATE_LEARNERS}
-    found = [source for source in sources(section, task) if source.name in learners]
+    found: list[Described] = [source for source in sources(section, task) if source.name in learners]
+    found += [other for name, other in other_learners(task.actions).items() if name in section.agents]
     matrices = [name for source in found if isinstance(source, MatrixSource) for name in source.describe_matrices()]
     return [*(name for source in found for name in source.describe()), *matrices]
 

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from envs import TASKS
+from envs.agents.other_learners import GENERATOR
 from jobs.defaults import completed
 from jobs.sections import (
     CaptureSection,
@@ -66,6 +67,9 @@ class Study(Section):
             repeated = {name for name in names if names.count(name) > 1}
             if repeated:
                 raise ValueError(f"two [[{kind}]] sections are called {repeated.pop()!r}")
+        learns = {"alpha", "gamma"} <= set(TASKS[self.task.name].config.__annotations__)
+        if GENERATOR in self.signals.agents and not learns:
+            raise ValueError(f"agent {GENERATOR!r}: no learner made the moves of {self.task.name}")
         known = self.signals.names(TASKS[self.task.name])
         for signal in (*self.correlate.signals, *self.correlate.covariates):
             registered(signal, known, "signal of the [signals] agents")

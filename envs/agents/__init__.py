@@ -14,6 +14,7 @@ from envs.agents.context import Context
 from envs.agents.myopic import Myopic
 from envs.agents.neighbour_mixing import NeighbourMixing
 from envs.agents.optimal import OptimalSignals
+from envs.agents.other_learners import other_learners
 from envs.agents.place import Place
 from envs.agents.q_learning import QLearning, QLearningConfig
 from envs.agents.q_network import QNetworkSignals
@@ -65,8 +66,12 @@ def signal_sources(actions: Sequence[str] = ("left", "right"), n_states: int = 3
 
 
 def described(actions: Sequence[str], n_states: int) -> dict[str, Described]:
-    """Whatever gives signals, by name: the sources of :func:`signal_sources`, and ``VALUE_SOURCES``."""
-    return {**signal_sources(actions, n_states), **{name: source() for name, source in VALUE_SOURCES.items()}}
+    """Whatever gives signals, by name: the sources of :func:`signal_sources`, ``VALUE_SOURCES`` and other learners."""
+    return {
+        **signal_sources(actions, n_states),
+        **{name: source() for name, source in VALUE_SOURCES.items()},
+        **other_learners(actions),
+    }
 
 
 __all__ = [

@@ -25,6 +25,9 @@ from envs.agents.transitions import BoolArray, FloatArray, IntArray, Transitions
 MAX_SCALED_BETA = 1e3
 """Largest inverse temperature that is tried, in units of one over the median spread of the values."""
 
+Choices = IntArray | FloatArray
+"""The actions taken, [M], or the probabilities with which they were to be expected, [M, n_actions]."""
+
 
 class Estimate(StrEnum):
     """How an inverse temperature came about."""
@@ -134,25 +137,32 @@ def standard_models(actions: Sequence[str] = ("left", "right")) -> tuple[Behavio
     )
 
 
-def choice_nll(values: FloatArray, choices: IntArray, beta: float) -> FloatArray:
-    """Negative log likelihood of each choice under softmax(beta · values); [M, n_actions], [M] to [M]."""
+def choice_nll(values: FloatArray, choices: Choices, beta: float) -> FloatArray:
+    """Negative log likelihood of each choice under softmax(beta · values), [M]."""
     logarithms: FloatArray = log_softmax(beta * values, axis=1)
-    return np.asarray(-np.take_along_axis(logarithms, choices[:, None], axis=1)[:, 0])
+    return -_expected(logarithms, choices)
 
 
-def nll(values: FloatArray, choices: IntArray, beta: float) -> float:
+def _expected(values: FloatArray, choices: Choices) -> FloatArray:
+    """Of values [M, n_actions] that of the action taken, or their mean over the probabilities, [M]."""
+    if choices.ndim == 1:
+        return np.asarray(np.take_along_axis(values, choices[:, None].astype(np.int64), axis=1)[:, 0])
+    return np.asarray((choices * values).sum(axis=1))
+
+
+def nll(values: FloatArray, choices: Choices, beta: float) -> float:
     """Summed :func:`choice_nll`, in nats."""
     return float(choice_nll(values, choices, beta).sum())
 
 
-def fit_beta(values: FloatArray, choices: IntArray) -> Beta:
+def fit_beta(values: FloatArray, choices: Choices) -> Beta:
     """The inverse temperature of at least 0 with the highest likelihood.
 
     The NLL is convex in it, so the only root of its slope is the optimum.
 
     Args:
         values: preferences before each choice, [M, n_actions].
-        choices: action taken, [M].
+        choices: action taken, or probabilities to come close to.
     """
     centred = values - values.max(axis=1, keepdims=True)
     spread = -centred.min(axis=1)
@@ -160,7 +170,7 @@ def fit_beta(values: FloatArray, choices: IntArray) -> Beta:
         return Beta(0.0, Estimate.UNIDENTIFIED)
     unit = float(np.median(spread[spread > 0]))
     centred = centred / unit
-    taken = np.take_along_axis(centred, choices[:, None], axis=1)[:, 0]
+    taken = _expected(centred, choices)
 
     def slope(scaled: float) -> float:
         expected = (softmax(scaled * centred, axis=1) * centred).sum(axis=1)

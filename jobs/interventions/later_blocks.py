@@ -67,7 +67,7 @@ def followed(context: Context, signal: str) -> tuple[str, ...]:
     section, task = context.study.signals, context.task
     if "q_learning" in section.agents:
         return ("td_error", *(f"q_{action}" for action in task.actions))
-    return (signal,) if signal in section.names(task) else ()
+    return (signal,) if any(signal in source.describe() for source in sources(section, task)) else ()
 
 
 def replayed(context: Context, rollouts: Sequence[Transitions], names: Sequence[str]) -> list[Replayed]:

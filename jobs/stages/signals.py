@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from envs.agents import MatrixSource, OptimalSignals, QNetworkSignals, Transitions, ValueSource
 from jobs.context import Context
 from jobs.learners import matrix_sources, sources
+from jobs.other_learners import other_learners
 from jobs.reading import Rollouts, read_rollouts
 from jobs.recording import Replayed, record_signals, replay_sources
 from jobs.stage import Plan, Publish, Unit
@@ -32,7 +33,7 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
 def run(context: Context, unit: Unit) -> Publish:
     rollouts = rollouts_of(context, unit.parents[0])
     section, task = context.study.signals, context.task
-    replayed = replay_sources(rollouts.transitions, sources(section, task))
+    replayed = replay_sources(rollouts.transitions, [*sources(section, task), *other_learners(context, rollouts)])
     for source, q in value_sources(context, unit.parents[0], rollouts):
         found = [source.replay_values(t, values) for t, values in zip(rollouts.transitions, q, strict=True)]
         replayed.append(Replayed(source, {name: np.stack([one[name] for one in found]) for name in source.describe()}))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from envs import TASKS
-from envs.agents import signal_sources
+from envs.agents import described, signal_sources
 from jobs.learners import matrix_sources, sources
 from jobs.sections import SignalsSection
 
@@ -18,10 +18,10 @@ def section(task: str, **settings: Any) -> SignalsSection:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_names_sources_that_there_are(task: str) -> None:
-    made = sources(section(task), TASKS[task])
-    assert tuple(source.name for source in made) == TASKS[task].agents
-    assert set(TASKS[task].agents) <= set(signal_sources())
-    names = [name for source in made for name in source.describe()]
+    known, made = described(TASKS[task].actions, TASKS[task].n_states), sources(section(task), TASKS[task])
+    assert set(TASKS[task].agents) <= set(known)
+    assert [source.name for source in made] == [name for name in TASKS[task].agents if name in signal_sources()]
+    names = [name for agent in TASKS[task].agents for name in known[agent].describe()]
     assert len(names) == len(set(names)) and {"step", "log_step"} <= set(names)
 
 
@@ -36,13 +36,13 @@ def test_only_the_graph_has_matrices() -> None:
 def test_learners_have_the_settings_of_the_study(window: int | str, recorded: int | None) -> None:
     settings = {"alpha": 0.25, "gamma": 0.5, "window": window}
     expected = {"alpha": 0.25, "gamma": 0.5, "window": recorded}
-    described = {
+    given = {
         name: dict(info.parameters)
         for task in ("grid_world", "graph_walk")
         for source in sources(section(task, **settings), TASKS[task])
         for name, info in source.describe().items()
     }
     for signal in ("td_error", "q_max", "random_error", "random_q_up"):
-        assert described[signal] == expected, signal
-    assert described["sr_self"] == expected | {"initial": 0.0}
-    assert described["myopic_error"] == expected | {"gamma": 0.0}
+        assert given[signal] == expected, signal
+    assert given["sr_self"] == expected | {"initial": 0.0}
+    assert given["myopic_error"] == expected | {"gamma": 0.0}
