@@ -11,6 +11,9 @@ from sqlalchemy.orm import Session
 
 from tdlens.record import (
     Episode,
+    LatentExample,
+    LatentMeasure,
+    LatentPredicate,
     LearningSignal,
     Record,
     Signal,
@@ -97,6 +100,31 @@ class BulkInsertTests(Backend):
             series = pd.Series([0.5, np.nan, None])
             insert_columns(session, LearningSignal, {**shared, "step_id": ids, "value": series})
             assert session.scalars(stored).all() == [0.5, None, None]
+
+    def test_what_is_known_of_many_latents(self, record: Record) -> None:
+        with record.session() as session:
+            fill(session)
+            known = session.scalars(select(LatentPredicate)).one()
+            latents = np.arange(10, 13)
+            of_sae = {"job_id": known.job_id, "sae_id": known.sae_id, "latent": latents}
+            scores = {"f1": 0.5, "precision": [0.5, 0.25, 1.0], "recall": 0.5, "f1_heldout": [0.5, np.nan, None]}
+            counts = {"n_true": 4, "n_fired": [4, 8, 2], "matched_pairs": [None, 7, None]}
+            about = {"model_id": known.model_id, "source": "sae", "block": 1, "predicate": "at_1", "family": "at"}
+            insert_columns(session, LatentPredicate, of_sae | about | scores | counts)
+            insert_columns(session, LatentMeasure, of_sae | {"name": "flip_rate", "value": [0.0, np.nan, 1.0]})
+            effects = [[0.5, -0.25], [0.0, 0.0], [1.0, 2.0]]
+            insert_columns(session, LatentExample, of_sae | {"rank": 0, "state": 2, "value": 1.5, "q_effect": effects})
+        with record.session(read_only=True) as session:
+            found = session.scalars(
+                select(LatentPredicate).where(LatentPredicate.latent >= 10).order_by(LatentPredicate.latent)
+            ).all()
+            assert [(one.precision, one.f1_heldout, one.matched_pairs) for one in found] == [
+                *((0.5, 0.5, None), (0.25, None, 7), (1.0, None, None))
+            ]
+            flips = select(LatentMeasure.value).where(LatentMeasure.latent >= 10).order_by(LatentMeasure.latent)
+            assert session.scalars(flips).all() == [0.0, None, 1.0]
+            shown = select(LatentExample.q_effect).where(LatentExample.latent >= 10).order_by(LatentExample.latent)
+            assert session.scalars(shown).all() == effects
 
     def test_bulk_inserts_refuse_mistakes(self, record: Record) -> None:
         with record.session() as session:
