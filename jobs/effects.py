@@ -32,6 +32,12 @@ class Effect:
         return self.value - self.baseline
 
 
+def resamples(n: int, count: int, seed: int) -> Array:
+    """How often each of ``n`` rollouts occurs in each of ``count`` bootstrap resamples, [count, n]."""
+    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=count)
+    return drawn.astype(np.float64)
+
+
 def paired(metric: str, lesioned: Array, intact: Array, weights: Array, *, total: bool = False) -> Effect:
     """Effect on a metric that each rollout has its own value of.
 

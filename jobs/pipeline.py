@@ -23,6 +23,7 @@ from jobs.stages import (
     rank,
     represent,
     signals,
+    splice,
     train_sae,
 )
 from tdlens.errors import UserError
@@ -42,6 +43,7 @@ STAGES: tuple[Stage, ...] = (
     rank,
     represent,
     intervene,
+    splice,
 )
 """In the order of the data; each module has NAME, DESCRIPTION, units and run."""
 

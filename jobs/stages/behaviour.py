@@ -23,8 +23,11 @@ DESCRIPTION = "how well Q-learning and its rivals explain the model's choices"
 
 
 def units(context: Context, plan: Plan) -> Iterable[Unit]:
-    """The first variant, as in the paper; choices imposed by the task aren't scored."""
-    if context.task.teacher_forced:
+    """The first variant, as in the paper; choices imposed by the task aren't scored.
+
+    An agent that sees its task as numbers learned before, not from what it plays.
+    """
+    if context.task.teacher_forced or context.task.seen is not None:
         return
     config = {"signals": context.study.signals.config(), "bootstrap": context.study.bootstrap}
     play = plan.of("play")[0]

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from envs.game import Game
 from jobs.context import Context
+from jobs.effects import resamples
 from jobs.interventions.candidates import candidates
 from jobs.interventions.closed_loop import behaviour_effects, choice_shift, refit
 from jobs.interventions.edits import edits_of, trained_of
@@ -175,12 +174,6 @@ def selected(context: Context, unit: Unit, section: InterventionSection) -> list
         q_signals=(*q_names, *Q_SIGNALS),
         rl_signals=learned_signals(context.study.signals, context.task),
     )
-
-
-def resamples(n: int, count: int, seed: int) -> NDArray[np.float64]:
-    """How often each of ``n`` rollouts occurs in each of ``count`` bootstrap resamples, [count, n]."""
-    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=count)
-    return drawn.astype(np.float64)
 
 
 def _checkpoint(session: Session, context: Context, trained: Unit) -> int:

@@ -20,6 +20,7 @@ from envs import TASKS
 from envs.agents import Myopic, QLearning, QLearningConfig, Transitions, signal_sources
 from envs.game import Step
 from jobs.context import Context
+from jobs.effects import resamples
 from jobs.inference.models import load_engine
 from jobs.inference.play import play
 from jobs.interventions import later_blocks
@@ -30,7 +31,6 @@ from jobs.reading import read_rollouts
 from jobs.selection import Selection
 from jobs.stage import Unit
 from jobs.stages.correlate import autoencoder_of
-from jobs.stages.intervene import resamples
 from sae.autoencoder import Autoencoder
 from sae.checkpoint import from_bytes
 from sae.metrics import evaluate
