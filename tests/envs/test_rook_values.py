@@ -24,7 +24,7 @@ from envs.rook_endgame import (
     tables,
 )
 from envs.rook_predicates import predicates
-from envs.rook_values import Best, best_returns, play_out, value_iteration
+from envs.rook_values import Best, best_returns, best_values, ceiling, play_out, value_iteration
 from tests.envs.plain_rook import board, move
 
 OPPONENTS = ("smart", "uniform")
@@ -99,22 +99,24 @@ def test_the_ceiling_is_best_move_by_move(opponent: str) -> None:
 
 @pytest.mark.parametrize("opponent", OPPONENTS)
 def test_best_play_mates_always_and_reaches_the_ceiling(opponent: str) -> None:
-    ceiling = float(START_PROBABILITIES @ best(opponent).returns[0])
+    highest = ceiling(opponent)
     exact = play_out(best(opponent).actions, opponent)
-    assert exact.mean_return == pytest.approx(ceiling, abs=1e-9)
+    assert exact.mean_return == pytest.approx(highest, abs=1e-9)
     assert exact.shares[Outcome.CHECKMATE] == pytest.approx(1, abs=1e-9)
-    assert 97 < ceiling < 98
+    assert highest == pytest.approx({"smart": 97.1727, "uniform": 97.5558}[opponent], abs=1e-4)
     # a game of n moves that mates is worth 101 - n
-    assert exact.visits.sum() == pytest.approx(101 - ceiling, abs=1e-9)
-    without_clock = play_out(value_iteration(1.0, opponent).argmax(1), opponent)
-    assert ceiling - 1e-6 < without_clock.mean_return <= ceiling + 1e-9
+    assert exact.visits.sum() == pytest.approx(101 - highest, abs=1e-9)
+    without_clock = play_out(best_values(opponent).argmax(1), opponent)
+    assert highest - 1e-6 < without_clock.mean_return <= highest + 1e-9
+    with pytest.raises(ValueError, match="read-only"):
+        best_values(opponent)[0, 0] = 0
 
 
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), share=st.floats(0, 1), opponent=st.sampled_from(OPPONENTS))
 def test_no_policy_beats_the_ceiling(seed: int, share: float, opponent: str) -> None:
     exact = play_out(some_policy(seed, share, opponent), opponent)
-    assert exact.mean_return <= START_PROBABILITIES @ best(opponent).returns[0] + 1e-9
+    assert exact.mean_return <= ceiling(opponent) + 1e-9
     assert sum(exact.shares.values()) == pytest.approx(1, abs=1e-9) and min(exact.shares.values()) >= 0
     assert not exact.visits[~STARTS].any() and 1 <= exact.visits.sum() <= MAX_MOVES + 1e-9
 
@@ -154,7 +156,7 @@ def test_one_move_games_by_hand() -> None:
 
 @pytest.mark.parametrize("opponent", OPPONENTS)
 def test_mates_by_hand(opponent: str) -> None:
-    values = value_iteration(1.0, opponent)
+    values = best_values(opponent)
     in_one = board("a2", "c3", "c5")
     assert values[in_one].max() == 100 and values[in_one].argmax() == move("R N3")
     # Rd5 takes the d-file from the king on c1, the king on b3 the squares before him: Kb1 is forced, and Rd1 mates.
