@@ -24,7 +24,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from machine import machine
 from numpy.typing import NDArray
 
-from envs.rook_endgame import N_ACTIONS, tables
+from envs.rook_endgame import N_ACTIONS
 from envs.rook_games import RookEndgame, RookEndgameConfig, RookEndgameVector, RookGames
 from envs.rook_values import best_values
 
@@ -88,7 +88,6 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/rook_endgame.json"))
     wanted = parser.parse_args()
-    tables()
     ours = RookEndgameVector(wanted.games)
     peer = SyncVectorEnv([RookEndgame] * wanted.games, autoreset_mode=AutoresetMode.SAME_STEP)
     results: dict[str, Any] = {"machine": machine(["gymnasium", "numpy"]), "games": wanted.games, "limit": LIMIT}

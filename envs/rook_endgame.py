@@ -15,9 +15,9 @@ TIME_OUT    nothing of the above, and it was White's move number ``MAX_MOVES``; 
 ORDINARY    Black answers, White is to move again; -1
 ==========  ====================================================================================================
 
-Black's rule ("smart") is the move whose square is nearest to the rook by squared distance, among those nearest to the
-centre; among those at random. "uniform" is any legal move at random. Black never takes the rook: where he could, the
-game has ended with a blunder.
+Black's rule ("smart"): of his legal moves those whose square is nearest to the rook, by squared distance; of those the
+nearest to the centre; of those one at random. "uniform" is any legal move at random. Black never takes the rook: where
+he could, the game has ended with a blunder.
 
 A game starts with the rook on any square, the white king on any other, and the black king on any square where he is
 neither attacked nor next to the white king: drawn in this order, so that starts aren't all equally likely.
@@ -209,11 +209,12 @@ def boards_after() -> NDArray[np.int64]:
         encode(ROOK[:, None], square, BLACK_KING[:, None]),
         encode(square, WHITE_KING[:, None], BLACK_KING[:, None]),
     )
-    taken = (square == BLACK_KING[:, None]) | (square == np.where(king_moves, ROOK[:, None], WHITE_KING[:, None]))
-    stopped = taken.copy()
+    stopped = (square == BLACK_KING[:, None]) | (square == np.where(king_moves, ROOK[:, None], WHITE_KING[:, None]))
     lines = stopped[:, N_KING:].reshape(N_STATES, -1, REACH)
-    np.logical_or.accumulate(lines, axis=-1, out=lines)
-    return np.where(LEGAL[:, None] & (square >= 0) & ~stopped, after, -1)
+    stopped[:, N_KING:] = np.logical_or.accumulate(lines, axis=-1).reshape(N_STATES, -1)
+    boards = np.where(LEGAL[:, None] & (square >= 0) & ~stopped, after, -1)
+    boards.flags.writeable = False
+    return boards
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,8 +234,8 @@ class Tables:
 
 
 @cache
-def tables(opponent: str = Variant.SMART) -> Tables:
-    """The tables against ``"smart"`` or ``"uniform"``; they are built once and must not be written to.
+def tables(opponent: str) -> Tables:
+    """The tables against ``"smart"`` or ``"uniform"``, built once.
 
     Raises:
         ValueError: there is no such opponent.

@@ -109,7 +109,7 @@ def _places() -> Iterator[Predicate]:
 
 
 def _checks_and_mates() -> Iterator[Predicate]:
-    outcome = tables().outcome
+    outcome = tables(Variant.SMART).outcome
     safe = (outcome != Outcome.ILLEGAL) & (outcome != Outcome.BLUNDER)
     check, mate = safe & CHECK[boards_after()], outcome == Outcome.CHECKMATE
     for name, kind, moves, said in (
@@ -232,7 +232,7 @@ def _mobility() -> Iterator[Predicate]:
         moves = f"{most} move{'s' * (most != 1)}"
         text = f"If it were Black's move he would have at most {moves}, the capture of the rook included."
         yield Predicate(f"black_moves_at_most_{most}", "black_moves", text, n_black <= most)
-    outcome = tables().outcome
+    outcome = tables(Variant.SMART).outcome
     n_white = ((outcome != Outcome.ILLEGAL) & (outcome != Outcome.BLUNDER)).sum(1)
     for most in (6, 8, 10, 12):
         yield Predicate(
