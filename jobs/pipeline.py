@@ -19,6 +19,7 @@ from jobs.stages import (
     harvest,
     intervene,
     play,
+    population,
     published,
     rank,
     represent,
@@ -44,6 +45,7 @@ STAGES: tuple[Stage, ...] = (
     represent,
     intervene,
     splice,
+    population,
 )
 """In the order of the data; each module has NAME, DESCRIPTION, units and run."""
 
