@@ -154,13 +154,19 @@ def f1_interval(hits: Floats, misses: Floats, confidence: float = 0.95) -> tuple
     Of the rows where the feature fires or the predicate holds the share J of hits is binomial, and F1 = 2 J / (1 + J)
     rises with it; Wilson's limits of J are carried over.
     """
-    hits, n = np.asarray(hits, dtype=np.float64), np.asarray(hits + misses, dtype=np.float64)
+    low, high = wilson(hits, np.asarray(hits) + misses, confidence)
+    return 2 * low / (1 + low), 2 * high / (1 + high)
+
+
+def wilson(hits: ArrayLike, n: ArrayLike, confidence: float = 0.95) -> tuple[Floats, Floats]:
+    """Confidence limits of a share, hits of n (Wilson 1927); NaN where n is 0."""
+    hits, n = np.asarray(hits, dtype=np.float64), np.asarray(n, dtype=np.float64)
     quantile = scipy.stats.norm.ppf((1 + confidence) / 2)
     with np.errstate(divide="ignore", invalid="ignore"):
         share, unit = hits / n, quantile**2 / n
         half = np.sqrt(unit * share * (1 - share) + unit**2 / 4)
         low, high = (np.clip((share + unit / 2 + side * half) / (1 + unit), 0, 1) for side in (-1, 1))
-    return 2 * low / (1 + low), 2 * high / (1 + high)
+    return low, high
 
 
 def _check(
