@@ -31,7 +31,7 @@ TASK = "rook_endgame"
 N_INPUTS = 3 * N_SQUARES
 """Numbers of an observation."""
 
-Player = Callable[[NDArray[np.int64]], NDArray[np.int64]]
+Choose = Callable[[NDArray[np.int64]], NDArray[np.int64]]
 """From boards [n] to moves [n]."""
 
 
@@ -65,7 +65,7 @@ def greedy_policy(network: QNetwork) -> NDArray[np.int64]:
     return q_values.argmax(dim=1).numpy().astype(np.int64)
 
 
-def play_games(player: Player, n: int, seed: int, opponent: str = Variant.SMART) -> Played:
+def sample_games(choose: Choose, n: int, seed: int, opponent: str = Variant.SMART) -> Played:
     """Play ``n`` games, each to its end.
 
     Game i is that of :func:`envs.rook_games.deal` with this seed and game 0 to n - 1: its starting board and Black's
@@ -78,7 +78,7 @@ def play_games(player: Player, n: int, seed: int, opponent: str = Variant.SMART)
     playing = np.arange(n)
     for moved in range(MAX_MOVES):
         here = states[playing]
-        found, states[playing] = advance(opponent, here, player(here), np.full(len(here), moved), luck[playing, moved])
+        found, states[playing] = advance(opponent, here, choose(here), np.full(len(here), moved), luck[playing, moved])
         returns[playing] += REWARDS[found]
         outcomes[playing] = found
         moves[playing] += 1
@@ -86,12 +86,12 @@ def play_games(player: Player, n: int, seed: int, opponent: str = Variant.SMART)
     return Played(returns, outcomes, moves)
 
 
-def follow(policy: NDArray[np.int64]) -> Player:
+def follow(policy: NDArray[np.int64]) -> Choose:
     """Plays a policy [N_STATES]."""
     return lambda states: policy[states]
 
 
-def random_player(seed: int) -> Player:
+def random_player(seed: int) -> Choose:
     """Every move is any of the 24 actions, most of them illegal."""
     rng = np.random.default_rng(seed)
     return lambda states: rng.integers(N_ACTIONS, size=len(states))
@@ -108,7 +108,7 @@ def compare(folder: Path, opponent: Variant, n: int, seed: int) -> list[tuple[st
         raise UserError(f"The agent in {folder} plays {about.task}, not the rook endgame.", REMEDY)
     policies = {folder.name: greedy_policy(network), "optimal play": value_iteration(1.0, opponent).argmax(axis=1)}
     rows: list[tuple[str, Played, float | None]] = [
-        (name, play_games(follow(policy), n, seed, opponent), play_out(policy, opponent).mean_return)
+        (name, sample_games(follow(policy), n, seed, opponent), play_out(policy, opponent).mean_return)
         for name, policy in policies.items()
     ]
-    return [*rows, ("random play", play_games(random_player(seed), n, seed, opponent), None)]
+    return [*rows, ("random play", sample_games(random_player(seed), n, seed, opponent), None)]

@@ -1,8 +1,8 @@
 """Train an agent of the rook endgame with stable-baselines3's DQN, after DuPlessie (2024).
 
-The source plays one game at a time and learns after each: ten updates of 32 transitions an episode, 400,000 episodes,
-four million updates. Here many games are played side by side and the updates come in proportion to the moves, of which
-far fewer are needed; ``AgentConfig`` says of every setting what the source has, and the card of the shipped agent what
+The source plays one game at a time and learns after each: ten updates an episode, four million in all. Here many games
+are played side by side, updates come in proportion to the moves, and the learning rate falls, so that far fewer of both
+are needed. ``AgentConfig`` says of every setting what the source has, the card of the shipped agent (``rook_128``) what
 the differences do.
 """
 
@@ -73,7 +73,7 @@ class AgentConfig:
     target_interval: int = 320
     """Moves between copies to the target network. Source: 20 episodes; at 16 moves each these are as many."""
     exploration: float = 0.08
-    """Share of random moves, at first; it falls linearly. Source: the same."""
+    """Share of random moves, at first; it falls linearly. Source: the same. All games make one at once, or none."""
     final_exploration: float = 0.01
     """Share of random moves after that. Source: the same."""
     exploration_moves: int = 2_800
@@ -89,12 +89,18 @@ class AgentConfig:
                 raise ValueError(f"{name} must be at least 1")
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError("hidden must name the units of at least one layer")
+        for name in ("gamma", "exploration", "final_exploration"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be from 0 to 1")
+        for name in ("learning_rate", "final_learning_rate", "learning_starts"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative")
         if not 0 <= self.seed < 2**32:
             raise ValueError("seed must be from 0 to 4294967295")
 
 
-POPULATION = AgentConfig(moves=150_000)
-"""A short training: other seeds give agents that play well or badly."""
+POPULATION = AgentConfig(moves=120_000)
+"""A short training, some ten seconds: with other seeds it makes agents that play well or badly."""
 
 
 @dataclass(frozen=True)

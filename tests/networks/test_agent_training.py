@@ -77,7 +77,10 @@ def test_the_folder_says_how_it_came_to_be(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "setting",
-    [{"moves": 0}, {"games": 0}, {"batch": 0}, {"hidden": ()}, {"hidden": (8, 0)}, {"seed": -1}, {"variant": "clever"}],
+    [
+        *({"moves": 0}, {"games": 0}, {"batch": 0}, {"hidden": ()}, {"hidden": (8, 0)}, {"seed": -1}),
+        *({"gamma": 1.5}, {"exploration": -0.1}, {"learning_rate": -1.0}, {"variant": "clever"}),
+    ],
     ids=str,
 )
 def test_settings_that_make_no_sense(setting: dict[str, object]) -> None:

@@ -9,7 +9,7 @@ import torch
 from envs.rook_endgame import ACTIONS, MAX_MOVES, N_STATES, Outcome, Variant, encode, observations
 from envs.rook_games import RookEndgameConfig, RookGames
 from envs.rook_values import play_out, value_iteration
-from jobs.networks.evaluate import Played, follow, greedy_policy, play_games, random_player
+from jobs.networks.evaluate import Played, follow, greedy_policy, random_player, sample_games
 from jobs.networks.q_network import untrained
 
 
@@ -20,7 +20,7 @@ def test_side_by_side_they_go_as_one_by_one(opponent: Variant) -> None:
     while not rollout.done:
         rollout.act(int(policy[rollout.state]))
     n = len(rollout.outcomes)
-    played = play_games(follow(policy), n, 7, opponent)
+    played = sample_games(follow(policy), n, 7, opponent)
     assert n > 5
     assert played.outcomes.tolist() == rollout.outcomes
     for game in range(n):
@@ -32,10 +32,10 @@ def test_side_by_side_they_go_as_one_by_one(opponent: Variant) -> None:
 @pytest.mark.parametrize("opponent", list(Variant))
 def test_their_mean_is_the_exact_expectation(opponent: Variant) -> None:
     policy = greedy_policy(untrained(75, (16,), 24, seed=4))
-    exact, played = play_out(policy, opponent), play_games(follow(policy), 4000, 0, opponent)
+    exact, played = play_out(policy, opponent), sample_games(follow(policy), 4000, 0, opponent)
     assert abs(played.returns.mean() - exact.mean_return) < 2 * played.half_width()
     best = value_iteration(0.98, opponent).argmax(axis=1)
-    assert play_games(follow(best), 500, 0, opponent).share(Outcome.CHECKMATE) > 0.99
+    assert sample_games(follow(best), 500, 0, opponent).share(Outcome.CHECKMATE) > 0.99
 
 
 def test_every_player_meets_the_same_boards() -> None:
@@ -46,7 +46,7 @@ def test_every_player_meets_the_same_boards() -> None:
         return np.zeros(len(states), dtype=np.int64)
 
     for seed in (0, 0, 1):
-        play_games(to_the_east, 20, seed)
+        sample_games(to_the_east, 20, seed)
     first, again, other = (boards for boards in met if len(boards) == 20)
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -56,7 +56,7 @@ def test_a_game_that_goes_on_for_fifty_moves_is_lost() -> None:
     to_and_fro = np.zeros(N_STATES, dtype=np.int64)
     rook_moves = np.array([ACTIONS.index("R E1"), ACTIONS.index("R W1")])
     to_and_fro[:] = rook_moves[np.arange(N_STATES) % 5 % 2]
-    played = play_games(follow(to_and_fro), 2000, 0)
+    played = sample_games(follow(to_and_fro), 2000, 0)
     late = played.outcomes == Outcome.TIME_OUT
     assert late.any() and (played.moves[late] == MAX_MOVES).all()
     assert (played.returns[late] == -(MAX_MOVES - 1) - 100).all()
