@@ -7,20 +7,14 @@ ledger and never of the scheduler, whose accounting may be switched off.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from jobs.executors.slurm_job import WorkerJob
 from jobs.executors.submission import submit
 from jobs.study import Study
 from tdlens.errors import UserError
@@ -32,10 +26,6 @@ WARNING = 90
 """Seconds before the time limit at which Slurm sends USR2, and a worker claims nothing more."""
 SHORTEST = 5
 """Minutes of a job that has time to start before that signal, which would kill it."""
-GRACE = 900.0
-"""Seconds after SIGTERM in which Slurm is expected to end a job; partitions have grace times of minutes."""
-POLL = 2.0
-"""Seconds between two questions whether it has."""
 UNLIMITED = 1_000_000
 """Times that a job may reach its time limit and be requeued: a study ends when its units are done."""
 
@@ -61,62 +51,6 @@ class SlurmSettings:
     def names_cores(self) -> bool:
         """Whether it says how many cores a worker gets."""
         return self.cpus_per_task is not None or "cpus-per-gpu" in self.extra
-
-
-@dataclass(frozen=True)
-class WorkerJob:
-    """What a Slurm job runs. Its pickle holds a number and the worker's options."""
-
-    submission: int
-    options: tuple[str, ...] = ()
-
-    def __call__(self) -> None:
-        """Run one worker to its end.
-
-        Raises:
-            RuntimeError: units failed, or there is something to be put right; its output says what.
-        """
-        told = []
-        # Slurm signals all processes of a job: the worker hears SIGTERM too, and finishes its unit or gives it back
-        signal.signal(signal.SIGTERM, lambda number, frame: told.append(number))
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "jobs.cli", "worker", "--job", str(self.submission), *self.options]
-        )
-        _await(worker.pid)
-        code = worker.wait()
-        end = time.monotonic() + GRACE
-        while told and time.monotonic() < end and _counts_as_running():
-            # A job that ends by itself in the grace time before preemption counts as done and isn't requeued.
-            time.sleep(POLL)
-        if code != 0:
-            raise RuntimeError(f"the worker ended with code {code}")
-
-    def checkpoint(self) -> Any:
-        """What to run when the time limit comes: the same again. Slurm requeues the job as soon as this returns."""
-        from submitit.helpers import DelayedSubmission
-
-        for worker in psutil.Process().children():
-            worker.terminate()
-            _await(worker.pid)
-        return DelayedSubmission(self)
-
-
-def _await(child: int) -> None:
-    """Until a child has ended. It is left to be asked for its exit code: a signal's handler may wait beside others."""
-    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
-
-
-def _counts_as_running() -> bool:
-    """Whether Slurm hasn't ended this job in its books; False outside of Slurm."""
-    from submitit import JobEnvironment
-
-    job = JobEnvironment()
-    if job.cluster != "slurm":
-        return False
-    asked = subprocess.run(
-        ["squeue", "--noheader", f"--job={job.job_id}", "--format=%T"], capture_output=True, text=True, check=False
-    )
-    return asked.returncode != 0 or asked.stdout.strip() == "RUNNING"
 
 
 def submit_array(record: Record, study: Study, settings: SlurmSettings, *, cluster: str = "slurm") -> Submission:

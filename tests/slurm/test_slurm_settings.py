@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -172,6 +174,11 @@ def test_a_machine_without_slurm_is_told_so(
         assert ran.exit_code == 2
         assert "no sbatch" in ran.stderr and "login node" in ran.stderr
         assert record.query("SELECT * FROM v_submission").empty
+
+
+def test_what_a_job_unpickles_is_imported_at_once() -> None:
+    code = "import jobs.executors.slurm_job, sys; sys.exit(bool({'torch', 'sqlalchemy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_job_runs_under_submitit_without_slurm(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
