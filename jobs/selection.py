@@ -27,6 +27,10 @@ STEP_TOLERANCE = 0.15
 """Difference in |r| with the step up to which a control and its target follow it alike."""
 
 
+NO_CONTROL = "no control for time"
+"""What the description of ``step_matched`` latents says where they don't."""
+
+
 @dataclass(frozen=True)
 class Selection:
     """Latents of one block, and how they came to be chosen."""
@@ -184,7 +188,7 @@ class _Block:
         followed = [", ".join(f"{step[latent]:.2f}" for latent in which) for which in (latents, self.chosen)]
         distance = max(pair.distance for pair in pairs)
         alike, verdict = (
-            ("like", "") if distance <= STEP_TOLERANCE else ("unlike", f" by up to {distance:.2f}: no control for time")
+            ("like", "") if distance <= STEP_TOLERANCE else ("unlike", f" by up to {distance:.2f}: {NO_CONTROL}")
         )
         return Selection(
             self.index,

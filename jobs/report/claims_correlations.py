@@ -17,6 +17,7 @@ from tdlens.figures import number
 NEGLIGIBLE_R = 0.1
 """A correlation below this is taken for none."""
 
+CHANCE = "… beyond the best of as many chance latents, held out"
 CONTROLS = (
     ("untrained", "an untrained model's dimensions"),
     ("raw", "raw dimensions"),
@@ -70,7 +71,7 @@ def gather(reader: Reader, facts: StudyFacts, groups: Groups) -> Evidence | None
 def follows(what: Followed, evidence: Evidence | None, facts: StudyFacts) -> Claim:
     """That latents follow a group of signals: beyond chance, confounds and controls."""
     ours = evidence.heldout("sae", what.group) if evidence is not None else None
-    parts = [_family(what, evidence, facts.alpha), _partial(what, evidence, facts)]
+    parts = [family(what, evidence, facts.alpha), partial(what, evidence, facts)]
     for source, named in CONTROLS:
         control = evidence.heldout(source, what.group) if evidence is not None else None
         parts.append(
@@ -94,8 +95,8 @@ def follows(what: Followed, evidence: Evidence | None, facts: StudyFacts) -> Cla
     )
 
 
-def _family(what: Followed, evidence: Evidence | None, alpha: float) -> Claim:
-    text = "… beyond the best of as many chance latents, held out"
+def family(what: Followed, evidence: Evidence | None, alpha: float, text: str = CHANCE) -> Claim:
+    """That a latent follows a group of signals beyond the best of as many chance latents, held out, too."""
     features = evidence.features("sae", what.group) if evidence is not None else []
     limits = evidence.thresholds(what.group) if evidence is not None else []
     ruling, ours = verdicts.family_wise(None, alpha, None, None), UNRECORDED
@@ -117,16 +118,17 @@ def _family(what: Followed, evidence: Evidence | None, alpha: float) -> Claim:
     )
 
 
-def _partial(what: Followed, evidence: Evidence | None, facts: StudyFacts) -> Claim:
+def partial(what: Followed, evidence: Evidence | None, facts: StudyFacts, text: str = "") -> Claim:
+    """That it does so beyond the covariates."""
     features = evidence.features("sae", what.group) if evidence is not None else []
-    partial = verdicts.average([feature.partial for feature in features])
+    rest = verdicts.average([feature.partial for feature in features])
     heldout = sum(feature.partial_heldout for feature in features) / max(len(features), 1)
     named = ", ".join(facts.covariates).replace("_", " ")
     return claim(
-        f"… and beyond {named} (partial r)",
+        text or f"… and beyond {named} (partial r)",
         NOT_PUBLISHED,
-        f"{shown(partial)}; held out {number(heldout)}" if partial else UNRECORDED,
-        verdicts.remains(partial, heldout, NEGLIGIBLE_R, facts.confidence),
+        f"{shown(rest)}; held out {number(heldout)}" if rest else UNRECORDED,
+        verdicts.remains(rest, heldout, NEGLIGIBLE_R, facts.confidence),
         yes=f"The latent follows {what.name} beyond what the covariates explain.",
         no=f"Once the covariates are held constant, the latent no longer follows {what.name}.",
         maybe="What remains beyond the covariates is not clear.",

@@ -14,6 +14,9 @@ from jobs.report.reader import Reader
 from jobs.report.verdicts import Interval
 from tdlens.figures import number
 
+UNFIT = "These latents don't tell the time as the chosen ones do, so nothing is tested."
+"""Of a control that isn't one."""
+
 Loss = Callable[[Lesion], Interval | None]
 """Change of what is measured under a lesion; None where it isn't recorded."""
 
@@ -81,15 +84,16 @@ def cost_claim(cost: Cost, lesion: Lesion | None, lesions: Sequence[Lesion]) -> 
 def _against(cost: Cost, lesion: Lesion | None, control: Lesion | None) -> Claim:
     lowest = control is not None and control.control == "lowest" and cost.published_control is not None
     published = f"{number(cost.published - cost.published_control, 3)}{cost.unit}" if lowest else NOT_PUBLISHED  # type: ignore[operator]
-    more = cost.more(lesion, control) if lesion is not None and control is not None else None
+    unfit = control.unfit if control is not None else None
+    more = cost.more(lesion, control) if lesion is not None and control is not None and unfit is None else None
     return claim(
         f"… more than the same edit on {control.label if control is not None else 'other latents'}",
         published,
-        shown(more, 3, cost.unit),
+        unfit or shown(more, 3, cost.unit),
         verdicts.effect(more, None, expected=-1),
         yes=f"{cost.latents[0].upper()}{cost.latents[1:]} matter more than these.",
         no="Zeroing these costs more.",
-        maybe="The two lesions can't be told apart.",
+        maybe=UNFIT if unfit else "The two lesions can't be told apart.",
     )
 
 
@@ -165,16 +169,17 @@ def later_claim(
     ]
     controls: Sequence[Lesion | None] = (lesion.controls(list(lesions)) if lesion is not None else []) or [None]
     for control in controls:
-        other, _ = changes(reader, control, signals) if control is not None else (None, None)
+        unfit = control.unfit if control is not None else None
+        other, _ = changes(reader, control, signals) if control is not None and unfit is None else (None, None)
         parts.append(
             claim(
                 f"… more than the same edit on {control.label if control is not None else 'other latents'}",
                 NOT_PUBLISHED,
-                f"{shown(later)} against {shown(other)}" if later and other else UNRECORDED,
+                unfit or (f"{shown(later)} against {shown(other)}" if later and other else UNRECORDED),
                 verdicts.beyond(verdicts.negated(later), verdicts.negated(other), "the loss under the control"),
                 yes="The chosen latents matter more for this than these.",
                 no="Zeroing these takes more away.",
-                maybe="Neither lesion is clearly ahead.",
+                maybe=UNFIT if unfit else "Neither lesion is clearly ahead.",
             )
         )
     return together(

@@ -8,6 +8,7 @@ from typing import Any
 
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
 from jobs.report.verdicts import Interval
+from jobs.selection import NO_CONTROL
 from tdlens.figures import GREEN, INK, ORANGE, PURPLE, SKY, VERMILION
 
 TARGET = "td_error"
@@ -99,6 +100,12 @@ class Lesion:
     def controls(self, lesions: list[Lesion]) -> list[Lesion]:
         """What it has to beat among ``lesions``: the same edit of other latents or a direction."""
         return [other for other in lesions if other.control not in ("none", OVERLAP) and self._same_edit(other)]
+
+    @property
+    def unfit(self) -> str | None:
+        """Why it is no control of what it should be one of; None if it is, or isn't one."""
+        told = [part for part in self.description.split("; ") if part.endswith(NO_CONTROL)]
+        return "; ".join(told) or None
 
     def without_q(self, lesions: list[Lesion]) -> Lesion | None:
         """The same edit without the latents that follow Q-values more closely; None where the study has none."""

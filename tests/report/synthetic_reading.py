@@ -12,7 +12,9 @@ import numpy as np
 
 from envs import TASKS
 from envs.agents import Transitions
+from envs.agents.behaviour import Beta, Estimate
 from envs.agents.context import Context
+from envs.agents.other_learners import Fit, fitted, generating
 from envs.agents.q_learning import QLearning, QLearningConfig
 from envs.graph_walk import ADJACENCY, community
 from jobs.inference.play import Played
@@ -35,6 +37,7 @@ ROLLOUTS = 8
 STEPS = {"grid_world": 64, "graph_walk": 80}
 STUDIES = Path(__file__).parents[2] / "studies"
 SOURCES = ("sae", "raw", "pca", "untrained", "shuffled")
+FIT = Fit(QLearningConfig(0.4, 0.8, None), Beta(1.5, Estimate.INTERIOR), 1.2)
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def _settings(task: str, variant: str) -> dict[str, Any]:
 
 def _rivals(signals: Sequence[str]) -> list[str]:
     learned = ("td_error", "q_left", "q_right", "q_up", "q_down")
-    return [name for name in signals if name not in learned]
+    return [name for name in signals if name not in learned and not name.startswith(("generator", "fitted"))]
 
 
 def _read(
@@ -134,10 +137,11 @@ def _read(
     if signals and task == "grid_world":
         rollouts = [Transitions.from_steps(game.steps) for game in games]
         learner = QLearning(TASKS[task].actions, QLearningConfig(window=None))
-        names = ("td_error", "step", "log_step", "last_reward", "max_so_far")
-        record_signals(
-            w.session, w.job("signals", variant), steps, replay_sources(rollouts, [learner, Context()], names)
-        )
+        names = ("td_error", "step", "log_step", "last_reward", "max_so_far", "generator_error", "fitted_error")
+        names = (*names, "generator_last_error", "fitted_last_error")
+        others = [generating(learner.actions, {"alpha": 0.1, "gamma": 0.99}), fitted(learner.actions, FIT)]
+        replayed = replay_sources(rollouts, [learner, *others, Context()], names)
+        record_signals(w.session, w.job("signals", variant), steps, replayed)
 
 
 def _write_interventions(

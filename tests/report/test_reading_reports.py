@@ -6,6 +6,8 @@ import html
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +17,16 @@ from jobs.published import headlines
 from jobs.report import td_in_llms
 from jobs.report.drawing import Claim
 from jobs.report.graph_walk.accuracy import overall, read_accuracy
+from jobs.report.grid_world.claims import OF_OTHERS
 from jobs.report.later_blocks import changes
-from jobs.report.lesions import read_lesions, td_lesion
+from jobs.report.lesions import Lesion, read_lesions, td_lesion
 from jobs.report.page import REPORTS
 from jobs.report.prediction import in_parts, read_predictions
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
 from jobs.report.td_in_llms.table import ROWS, lines_of
 from jobs.report.td_in_llms.traps import TRAPS
 from jobs.report.verdicts import Interval, Verdict, mean_interval
+from jobs.selection import NO_CONTROL
 from tdlens.errors import UserError
 from tdlens.record import Record
 from tdlens.record.views import VIEWS
@@ -34,6 +38,7 @@ GRID, GRAPH = "grid_world", "graph_walk"
 REWARDS = "It foretells them better from the true rewards, on the same moves"
 COST = "Zeroing the TD latents of several blocks spoils the predictions, more than zeroing anything else"
 ERRORS = "The autoencoder finds latents that follow the TD error"
+WHOSE = "Latents follow the TD error whichever learner has it"
 SR = "Latents follow the successor representation"
 GRAPH_COST = "Zeroing the SR-TD latent spoils the predictions, more than zeroing anything else"
 
@@ -65,13 +70,35 @@ def part(claim: Claim, beginning: str) -> Claim:
 
 def test_verdicts_follow_the_data(found: Record, record: Record) -> None:
     """Studies in which everything is to be found, beside others, on either database, in which nothing is."""
-    for study, texts in ((GRID, (REWARDS, COST, ERRORS)), (GRAPH, (SR, GRAPH_COST))):
+    for study, texts in ((GRID, (REWARDS, COST, ERRORS, WHOSE)), (GRAPH, (SR, GRAPH_COST))):
         write_reading(record, study, NOTHING)
         strong, weak = claims_of(found, study), claims_of(record, study)
         assert list(strong) == list(weak)
         for text in texts:
             assert strong[text].ruling.verdict is Verdict.REPLICATES, (text, [p.text for p in strong[text].parts])
             assert weak[text].ruling.verdict is not Verdict.REPLICATES, text
+
+
+def test_a_control_that_is_none_tests_nothing(found: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    misfit = f"|r| with the step 0.30, unlike 0.90 of [0] by up to 0.60: {NO_CONTROL}"
+    whole = f"{misfit}; |r| with td_error given the covariates at most 0.05"
+
+    def read(reader: Reader, facts: StudyFacts) -> list[Lesion]:
+        lesions = read_lesions(reader, facts)
+        return [replace(one, description=whole) if one.control == "step_matched" else one for one in lesions]
+
+    monkeypatch.setattr(import_module("jobs.report.grid_world.claims"), "read_lesions", read)
+    claims = claims_of(found, GRID)
+    assert claims[COST].ruling.verdict is Verdict.UNCLEAR
+    for claim in (claims[COST], claims["The lesion lowers later blocks' correlation with the TD error"]):
+        row = part(claim, "… more than the same edit on step-matched")
+        assert row.ruling.verdict is Verdict.UNCLEAR and row.ours == misfit
+        assert row.sentence.endswith("so nothing is tested.")
+
+
+def test_whose_error_is_followed_is_judged_for_each_learner(found: Record) -> None:
+    claim = claims_of(found, GRID)[WHOSE]
+    assert [row.text.split(":")[0] for row in claim.parts[::2]] == [f"… {one.name}" for one in OF_OTHERS]
 
 
 def test_an_early_edit_is_judged_by_what_comes_later(found: Record, tmp_path: Path) -> None:
@@ -95,7 +122,8 @@ def test_lesions_of_the_same_walks_are_compared_in_pairs(found: Record) -> None:
     reader = Reader(found, GRAPH)
     facts = StudyFacts(reader)
     walks = [read_accuracy(reader, facts, name).mean(axis=1) for name in ("sr_error_zero", "matched_zero")]
-    row = part(claims_of(found, GRAPH)[GRAPH_COST], "… more than the same edit on matched")
+    rows = claims_of(found, GRAPH)[GRAPH_COST].parts
+    row = next(row for row in rows if row.text == "… more than the same edit on matched latents")
     expected = mean_interval((walks[0] - walks[1]).tolist())
     assert expected is not None and row.ours == expected.text(3)
     with pytest.raises(NotRecorded):

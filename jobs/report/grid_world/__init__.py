@@ -15,6 +15,7 @@ from jobs.report.grid_world import (
     fig4ef_later_blocks,
     fig8_latents,
     fig9_reward_controls,
+    learners,
 )
 from jobs.report.grid_world.claims import claims
 from jobs.report.paper import PAPER
@@ -24,6 +25,7 @@ REPORT = TaskReport(
         fig4a_prediction,
         fig4bc_correlations,
         clock,
+        learners,
         fig4d_lesions,
         fig4ef_later_blocks,
         controls,

@@ -13,7 +13,7 @@ from envs.grid_world import Variant
 from jobs.published import curve, headlines
 from jobs.report import verdicts
 from jobs.report.claims import NOT_PUBLISHED, UNRECORDED, claim, or_none, shown, together
-from jobs.report.claims_correlations import Evidence, Followed, ahead, follows, gather
+from jobs.report.claims_correlations import Evidence, Followed, ahead, family, follows, gather, partial
 from jobs.report.claims_lesions import Cost, cost_claim, later_claim
 from jobs.report.drawing import Claim
 from jobs.report.grid_world import clock
@@ -21,7 +21,7 @@ from jobs.report.grid_world.fig4a_prediction import CHANCE
 from jobs.report.grid_world.fig4d_lesions import PUBLISHED_CHANGES
 from jobs.report.grid_world.fig4ef_later_blocks import AMONG
 from jobs.report.grid_world.fig9_reward_controls import PAPER_STEPS
-from jobs.report.grid_world.groups import GROUPS, RIVALS
+from jobs.report.grid_world.groups import GROUPS, OTHER_LEARNERS, RIVALS
 from jobs.report.lesions import Lesion, read_lesions, td_lesion
 from jobs.report.prediction import (
     BINS,
@@ -49,6 +49,11 @@ TD_ERROR = Followed("td_error", "the TD error", PAPER["grid_max_r_td_error"])
 Q_VALUES = Followed("q_values", "Q-values", PAPER["grid_max_r_q_value"])
 TD_ERRORS = Followed("td_error", "TD errors", PAPER["grid_mean_r_td_error"])
 MEAN_Q_VALUES = replace(Q_VALUES, published=PAPER["grid_mean_r_q_value"])
+OF_OTHERS = (
+    Followed("generator_error", "the error of the learner that made the moves"),
+    Followed("fitted_error", "the error of a learner fitted to the predictions"),
+    Followed("fitted_last_error", "the fitted learner's error of the last transition alone"),
+)
 RIVALS_OF_ERRORS = (
     Followed("myopic_error", "myopic errors", PAPER["grid_mean_r_myopic_error"]),
     Followed("random_error", "errors of random rewards", PAPER["grid_mean_r_random_error"]),
@@ -65,11 +70,12 @@ RIVALS_OF_VALUES = (
 def claims(reader: Reader, facts: StudyFacts) -> list[Claim]:
     """Every claim with its verdict, in the order of the paper."""
     found = or_none(lambda: read_predictions(reader, facts))
-    evidence = gather(reader, facts, {**GROUPS, **RIVALS})
+    evidence = gather(reader, facts, {**GROUPS, **OTHER_LEARNERS, **RIVALS})
     return [
         _foretells(found),
         _rewards_matter(found),
         _follows_error(reader, evidence, facts),
+        _whose_error(evidence, facts),
         follows(Q_VALUES, evidence, facts),
         _ahead_of_all(TD_ERRORS, RIVALS_OF_ERRORS, evidence, facts),
         _ahead_of_all(MEAN_Q_VALUES, RIVALS_OF_VALUES, evidence, facts),
@@ -157,6 +163,26 @@ def _follows_error(reader: Reader, evidence: Evidence | None, facts: StudyFacts)
     whole = follows(TD_ERROR, evidence, facts)
     tie = or_none(lambda: clock.clock_r(reader, facts))
     return whole if tie is None else replace(whole, ours=f"{whole.ours}; TD error with {tie}")
+
+
+def _whose_error(evidence: Evidence | None, facts: StudyFacts) -> Claim:
+    """Whether what is followed depends on whose TD error is asked for."""
+    parts = [
+        part
+        for one in OF_OTHERS
+        for part in (
+            family(one, evidence, facts.alpha, f"… {one.name}: beyond chance, held out"),
+            partial(one, evidence, facts, f"… {one.name}: beyond the covariates (partial r)"),
+        )
+    ]
+    return together(
+        "Latents follow the TD error whichever learner has it",
+        NOT_PUBLISHED,
+        parts,
+        yes="What latents follow is no matter of which learner is taken.",
+        no="With another learner's errors, chance or the covariates account for what is followed.",
+        maybe="For at least one learner this can't be told.",
+    )
 
 
 def _ahead_of_all(what: Followed, rivals: tuple[Followed, ...], evidence: Evidence | None, facts: StudyFacts) -> Claim:

@@ -18,5 +18,7 @@ GROUPS: Groups = {
     "myopic_error": ("myopic_error",),
     "random_error": ("random_error",),
 }
+OTHER_LEARNERS: Groups = {name: (name,) for name in ("generator_error", "fitted_error", "fitted_last_error")}
+"""TD errors of learners beside the study's."""
 RIVALS: Groups = {"step": ("step",), "log_step": ("log_step",), "best_return": ("best_return",)}
 """What a latent may follow instead: the clock, and the best episode so far."""

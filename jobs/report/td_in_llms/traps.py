@@ -49,10 +49,10 @@ TRAPS: tuple[Trap, ...] = (
         "Whose Q-learner",
         "The learner that generated the actions, one replayed on them, and one fitted to them give different r.",
         "Learning rate, discount and window stand in each study's settings and with every recorded signal; they are "
-        "the paper's. The learner is replayed on the same experience in all variants, and one that sees random rewards "
-        "beside it. The generating learner's own values, and a learner fitted to the actions, are not correlated: no "
-        "control answers that here.",
-        ("grid_world-fig4bc_correlations",),
+        "the paper's. In the Grid World latents are correlated, too, with errors of the learner that made the moves, "
+        "of one fitted to the model's own predictions, and of one that sees random rewards. In Two-Step the model "
+        "itself makes the moves; no learner is fitted to them there beyond its inverse temperature.",
+        ("grid_world-learners", "grid_world-fig4bc_correlations"),
     ),
     Trap(
         "A discount of 0 as a control",
@@ -104,9 +104,9 @@ TRAPS: tuple[Trap, ...] = (
     Trap(
         "Controls that are too weak",
         "A latent that hardly fires is easy to beat; controls of like firing rate may still change less.",
-        "Matched latents of like firing rate and size, with their distance in the table; random directions that move "
-        "the residual stream exactly as far, in as many draws as the study asks for; of matched latents there "
-        "is one draw only. What else an edit spoils is shown as the shift of all probabilities and, on the graph, the "
+        "Matched latents of like firing rate and size, with their distance in the table, and random directions that "
+        "move the residual stream exactly as far, in as many draws of either as the study asks for; each has to be "
+        "beaten. What else an edit spoils is shown as the shift of all probabilities and, on the graph, the "
         "mass on neighbours.",
         ("grid_world-controls", "graph_walk-controls", "two_step-controls"),
     ),

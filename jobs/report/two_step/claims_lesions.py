@@ -8,6 +8,7 @@ import pandas as pd
 
 from jobs.report import verdicts
 from jobs.report.claims import NOT_PUBLISHED, UNRECORDED, claim, or_none, shown, together
+from jobs.report.claims_lesions import UNFIT
 from jobs.report.drawing import Claim
 from jobs.report.later_blocks import changes
 from jobs.report.lesions import Effect, Lesion, read_effects, read_lesions, td_lesion
@@ -60,18 +61,18 @@ def _cost(
         )
     ]
     for control in others:
-        more = None
-        if lesion is not None and control is not None and returns is not None:
+        more, unfit = None, control.unfit if control is not None else None
+        if lesion is not None and control is not None and returns is not None and unfit is None:
             more = paired_difference(returns, lesion.name, control.name)
         parts.append(
             claim(
                 _more_than(control),
                 NOT_PUBLISHED,
-                shown(more, 2, " points"),
+                unfit or shown(more, 2, " points"),
                 verdicts.effect(more, None, expected=-1),
                 yes="The TD latents matter more than these.",
                 no="Zeroing these costs even more.",
-                maybe="The two lesions can't be told apart.",
+                maybe=UNFIT if unfit else "The two lesions can't be told apart.",
             )
         )
     parts.append(_spared(lesion, remaining, effects))
@@ -119,17 +120,18 @@ def _likeness(lesion: Lesion | None, others: Sequence[Lesion | None], effects: E
         )
     ]
     for control in others:
-        other = _change(effects, control, "nll_q")
+        unfit = control.unfit if control is not None else None
+        other = _change(effects, control, "nll_q") if unfit is None else None
         lowest = control is not None and control.control == "lowest"
         parts.append(
             claim(
                 _more_than(control),
                 f"{number(published, 0)} against {number(of_control, 0)} nats" if lowest else NOT_PUBLISHED,
-                f"{shown(ours, 1)} against {shown(other, 1)} nats" if ours and other else UNRECORDED,
+                unfit or (f"{shown(ours, 1)} against {shown(other, 1)} nats" if ours and other else UNRECORDED),
                 verdicts.beyond(ours, other, "the control"),
                 yes="The TD latents matter more for this than these.",
                 no="Zeroing these takes behaviour further away.",
-                maybe="Neither lesion is clearly ahead.",
+                maybe=UNFIT if unfit else "Neither lesion is clearly ahead.",
             )
         )
     return together(
