@@ -21,7 +21,8 @@ class States:
     """All states of a task that has few enough of them to be listed.
 
     Attributes:
-        legal: which of the numbers from 0 on are states that can occur [n_states].
+        placed: which of the numbers from 0 on stand for a state at all [n_states].
+        occurring: which of them can occur in a game [n_states].
         observe: from states [n] to what a network sees of them [n, d], float32.
         predicates: properties by name, each [n_states].
         family: of a property: those that say the same of other places have one.
@@ -30,7 +31,8 @@ class States:
         play_out: what exactly comes of taking given actions [n_states], against a variant.
     """
 
-    legal: NDArray[np.bool_]
+    placed: NDArray[np.bool_]
+    occurring: NDArray[np.bool_]
     observe: Callable[[Any], NDArray[np.float32]]
     predicates: Callable[[], Mapping[str, NDArray[np.bool_]]]
     family: Callable[[str], str]
@@ -131,7 +133,8 @@ TASKS: dict[str, Task] = {
         seen=Seen(
             whole_game=rook_games.whole_game,
             states=States(
-                legal=rook_endgame.LEGAL,
+                placed=rook_endgame.LEGAL,
+                occurring=rook_endgame.STARTS,
                 observe=rook_endgame.observations,
                 predicates=rook_predicates.predicates,
                 family=rook_predicates.family,

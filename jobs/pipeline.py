@@ -20,6 +20,7 @@ from jobs.stages import (
     intervene,
     play,
     population,
+    probe,
     published,
     rank,
     represent,
@@ -45,6 +46,7 @@ STAGES: tuple[Stage, ...] = (
     represent,
     intervene,
     splice,
+    probe,
     population,
 )
 """In the order of the data; each module has NAME, DESCRIPTION, units and run."""

@@ -152,6 +152,15 @@ def _quickened(data: dict[str, Any], source: str) -> dict[str, Any]:
     return small
 
 
+def refuse_agents(study: Study, asked: str) -> None:
+    """Raise UserError where a study is of an agent, which sees its task as numbers, and what is asked is of no use."""
+    if TASKS[study.task.name].seen is not None:
+        raise UserError(
+            f"{asked} is for language models, and {study.name} studies an agent of its own, {study.model.name}.",
+            "Run it: it needs no GPU, and goes on where it was stopped.",
+        )
+
+
 def validate(data: dict[str, Any], source: str) -> Study:
     """Check a study given as a mapping.
 

@@ -100,7 +100,7 @@ def outcome_shares(games: Sequence[SeenGame]) -> dict[str, Floats]:
 
 def greedy(player: Player, states: States, edit: StreamEdit | None = None) -> NDArray[np.int64]:
     """The action that an agent takes in every state [n_states]."""
-    q = player.look(states.observe(np.arange(len(states.legal))), edit=edit).q
+    q = player.look(states.observe(np.arange(len(states.placed))), edit=edit).q
     return q.argmax(1).numpy()
 
 

@@ -163,7 +163,7 @@ def _metrics(context: Context, unit: Unit, player: Player, sae: Autoencoder) -> 
     )
     if not states:
         return found
-    x = player.look(states.observe(np.flatnonzero(states.legal)), [block]).activations[block]
+    x = player.look(states.observe(np.flatnonzero(states.placed)), [block]).activations[block]
     exact = {
         "expected_return": states.play_out(greedy(player, states), variant).mean_return,
         "spliced_expected_return": states.play_out(greedy(player, states, Splice(block, sae)), variant).mean_return,

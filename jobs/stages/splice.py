@@ -174,7 +174,7 @@ def _fidelity(context: Context, x: Tensor, edit: StreamEdit) -> Iterator[tuple[E
     states = context.task.seen.states if context.task.seen else None
     if states is None:
         return
-    whole = player.look(states.observe(np.flatnonzero(states.legal)), [edit.block]).activations[edit.block]
+    whole = player.look(states.observe(np.flatnonzero(states.placed)), [edit.block]).activations[edit.block]
     yield Effect("agreement_all", float(_agrees(player, whole, edit).mean()), 1.0, np.nan, np.nan), n
     yield Effect("fvu_all", _unexplained(whole, edit), 0.0, np.nan, np.nan), n
     variant = context.study.task.variants[0]

@@ -74,6 +74,9 @@ SELECT
     latent_predicate.matched_share AS matched_share,
     latent_predicate.matched_low AS matched_low,
     latent_predicate.matched_high AS matched_high,
+    latent_predicate.added_share AS added_share,
+    latent_predicate.added_low AS added_low,
+    latent_predicate.added_high AS added_high,
     latent_predicate.decoder_f1 AS decoder_f1
 FROM latent_predicate
 JOIN v_study_job AS current ON current.job_id = latent_predicate.job_id

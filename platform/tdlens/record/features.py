@@ -94,6 +94,12 @@ class LatentPredicate(Base):
     matched_low: Mapped[float | None] = mapped_column(default=None)
     matched_high: Mapped[float | None] = mapped_column(default=None)
     """95 % interval of the share."""
+    added_share: Mapped[float | None] = mapped_column(default=None)
+    """By how much that share exceeds that of a decoder which is given all Q-values, in the same pairs: nearly the same
+    isn't the same, so this is what the latent adds."""
+    added_low: Mapped[float | None] = mapped_column(default=None)
+    added_high: Mapped[float | None] = mapped_column(default=None)
+    """95 % interval of that difference."""
     decoder_f1: Mapped[float | None] = mapped_column(default=None)
     """Held-out F1 of a decoder that is given all Q-values."""
 

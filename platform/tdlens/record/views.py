@@ -66,7 +66,7 @@ VIEWS: dict[str, tuple[str, ...]] = {
         "v_latent_predicate": (
             "study model source sae block latent predicate family f1 precision recall f1_heldout ci_low ci_high "
             "null_mean null_threshold z p_familywise n_true n_fired matched_pairs matched_share matched_low "
-            "matched_high decoder_f1"
+            "matched_high added_share added_low added_high decoder_f1"
         ),
         "v_latent_example": "study model sae block latent rank state value q_effect",
     }.items()

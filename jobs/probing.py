@@ -1,0 +1,103 @@
+"""Features over all states of a task, what they tell of these, and which of that goes into SQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from envs import States
+from sae.autoencoder import Autoencoder
+from sae.predicates import PredicateScores, random_half, score_predicates
+
+Floats = NDArray[np.float64]
+Row = dict[str, Any]
+
+NEAREST = 5
+"""So many of each predicate's best features go into SQL, beside each feature's best predicate."""
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Features of the n states that can occur."""
+
+    latents: NDArray[np.int64]
+    """Their numbers, [F]."""
+    z: Tensor
+    """Their values, [n, F]."""
+
+    @classmethod
+    def of_autoencoder(cls, sae: Autoencoder, x: Tensor) -> Features:
+        """The latents that fire somewhere, from a layer's output [n, d]."""
+        z = sae.encode(x)
+        live = (z > 0).any(0)
+        return cls(live.nonzero().flatten().numpy(), z[:, live])
+
+    @classmethod
+    def of_units(cls, x: Tensor) -> Features:
+        """Single dimensions [n, d], each in both directions: number i is dimension i, number d + i its negative."""
+        both = torch.cat([x, -x], 1)
+        return cls(np.arange(both.shape[1]), both)
+
+    def shuffled(self, seed: int) -> Features:
+        """The same features of other states."""
+        order = torch.from_numpy(np.random.default_rng(seed).permutation(len(self.z)))
+        return Features(self.latents, self.z[order])
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Features against the predicates of a task's states."""
+
+    features: Features
+    names: list[str]
+    """Of the P predicates."""
+    holds: NDArray[np.bool_]
+    """[n, P]"""
+    half: NDArray[np.bool_]
+    """States on which thresholds were chosen, [n]."""
+    scores: PredicateScores
+    """Each [F, P]."""
+
+    def best(self) -> list[tuple[int, int]]:
+        """Feature and predicate (both as columns) of each feature's highest F1 on the selection, clearest first."""
+        f1 = np.where(np.isfinite(self.scores.f1), self.scores.f1, -1.0)
+        chosen = f1.argmax(1)
+        found = [(feature, int(chosen[feature])) for feature in range(len(f1)) if f1[feature, chosen[feature]] >= 0]
+        return sorted(found, key=lambda pair: -f1[pair])
+
+    def kept(self) -> list[tuple[int, int]]:
+        """Each feature's best predicate, and the best features of each predicate, by F1 on the selection."""
+        f1 = np.where(np.isfinite(self.scores.f1), self.scores.f1, -1.0)
+        by_predicate = [
+            (int(feature), predicate)
+            for predicate in range(f1.shape[1])
+            for feature in np.argsort(-f1[:, predicate], kind="stable")[:NEAREST]
+            if f1[feature, predicate] >= 0
+        ]
+        return sorted({*self.best(), *by_predicate})
+
+    def row(self, feature: int, predicate: int, states: States) -> Row:
+        """A pair's columns in the record."""
+        name, scores = self.names[predicate], self.scores
+        floats = ("f1", "precision", "recall", "f1_heldout", "ci_low", "ci_high", "null_mean", "null_threshold")
+        return {
+            "latent": int(self.features.latents[feature]),
+            "predicate": name,
+            "family": states.family(name),
+            **{column: float(getattr(scores, column)[feature, predicate]) for column in (*floats, "z", "p_familywise")},
+            **{column: int(getattr(scores, column)[feature, predicate]) for column in ("n_true", "n_fired")},
+        }
+
+
+def score(features: Features, states: States, *, permutations: int, alpha: float, seed: int) -> Scored:
+    """Score every feature against every predicate, on halves of the states that ``seed`` draws."""
+    predicates = states.predicates()
+    holds = np.stack([values[states.occurring] for values in predicates.values()], axis=1)
+    half = random_half(len(holds), seed)
+    scores = score_predicates(features.z, holds, half, n_permutations=permutations, seed=seed, alpha=alpha)
+    return Scored(features, list(predicates), holds, half, scores)
