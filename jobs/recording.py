@@ -70,51 +70,58 @@ def record_rollouts(
         common: the columns that all rollouts share: job_id, task_id, model_id, policy, intervention_id.
     """
     rollout_ids = new_ids(session, Rollout, len(histories))
-    rollouts, episodes, steps = [], [], []
     if max(map(len, histories)) >= 1 << INDEX_BITS:
         raise ValueError(f"a rollout of more than {(1 << INDEX_BITS) - 1} decisions has no room for its steps' keys")
     if played is not None:
         texts = [transcript.text for transcript in played.transcripts]
     for index, (rollout_id, history, seed) in enumerate(zip(rollout_ids, histories, seeds, strict=True)):
-        rollouts.append(
-            {
-                "index": first + index,
-                "id": rollout_id,
-                "seed": seed,
-                "n_steps": len(history),
-                "transcript": texts[index] if texts else "",
-            }
-            | common
-        )
-        base = rollout_id << INDEX_BITS
-        returns: dict[int, float] = {}
-        forced: dict[int, bool] = {}
-        for t, step in enumerate(history):
-            returns[step.episode] = returns.get(step.episode, 0.0) + step.reward
-            forced[step.episode] = forced.get(step.episode, True) and step.forced
-            columns = step._asdict()
-            episode_id = base + columns.pop("episode")
-            steps.append(
-                {"id": base + t, "episode_id": episode_id, "rollout_id": rollout_id, "index": t}
-                | columns
-                | _policy_columns(played, index, t, step.action)
-            )
-        episodes += [
-            {
-                "id": base + e,
-                "rollout_id": rollout_id,
-                "index": e,
-                "return_": returns[e],
-                "forced": forced[e],
-                **({"outcome": _outcome(outcomes[index], e)} if outcomes else {}),
-            }
-            for e in returns
-        ]
-    insert_rows(session, Rollout, rollouts)
-    insert_rows(session, Episode, episodes)
-    insert_rows(session, Step, steps)
+        rollout = {
+            "index": first + index,
+            "id": rollout_id,
+            "seed": seed,
+            "n_steps": len(history),
+            "transcript": texts[index] if texts else "",
+        }
+        # one rollout at a time: the rows of all would take more memory than what was played
+        insert_rows(session, Rollout, [rollout | common])
+        insert_rows(session, Episode, _episodes(rollout_id, history, outcomes[index] if outcomes else None))
+        insert_rows(session, Step, _steps(rollout_id, history, played, index))
     keys = np.array(rollout_ids, dtype=np.int64)[:, None] << INDEX_BITS
     return np.asarray(keys + np.arange(len(histories[0])))
+
+
+def _episodes(rollout_id: int, history: Sequence[GameStep], outcomes: Sequence[str] | None) -> list[dict[str, Any]]:
+    """Rows of a rollout's episodes."""
+    returns: dict[int, float] = {}
+    forced: dict[int, bool] = {}
+    for step in history:
+        returns[step.episode] = returns.get(step.episode, 0.0) + step.reward
+        forced[step.episode] = forced.get(step.episode, True) and step.forced
+    return [
+        {
+            "id": (rollout_id << INDEX_BITS) + e,
+            "rollout_id": rollout_id,
+            "index": e,
+            "return_": returns[e],
+            "forced": forced[e],
+            **({} if outcomes is None else {"outcome": _outcome(outcomes, e)}),
+        }
+        for e in returns
+    ]
+
+
+def _steps(rollout_id: int, history: Sequence[GameStep], played: Played | None, rollout: int) -> list[dict[str, Any]]:
+    """Rows of a rollout's steps; ``rollout`` is its place in what was played."""
+    base, rows = rollout_id << INDEX_BITS, []
+    for t, step in enumerate(history):
+        columns = step._asdict()
+        episode_id = base + columns.pop("episode")
+        rows.append(
+            {"id": base + t, "episode_id": episode_id, "rollout_id": rollout_id, "index": t}
+            | columns
+            | _policy_columns(played, rollout, t, step.action)
+        )
+    return rows
 
 
 def _outcome(ended: Sequence[str], episode: int) -> str | None:
