@@ -1,11 +1,12 @@
 """The record: everything tdlens knows, in one relational database with a folder of blobs beside it."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
@@ -29,6 +30,9 @@ from tdlens.record.representations import BlockMeasure, MapPoint, PublishedPoint
 from tdlens.record.signals import LearningSignal, Signal
 from tdlens.remote_blobs import open_blobs
 from tdlens.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "ActivationShard",
@@ -88,7 +92,7 @@ class Record:
     blobs: BlobStore
 
     @classmethod
-    def open(cls, settings: Settings) -> "Record":
+    def open(cls, settings: Settings) -> Record:
         """Opens the record, and makes its schema where there is none at all.
 
         Raises:
@@ -101,7 +105,7 @@ class Record:
         check(settings)
         return cls(settings, make_engine(settings), open_blobs(settings))
 
-    def patient(self, seconds: float, tell: Callable[[str], None]) -> "Record":
+    def patient(self, seconds: float, tell: Callable[[str], None]) -> Record:
         """The same record, whose blobs are waited for so long when their store can't be reached."""
         return replace(self, blobs=self.blobs.patient(seconds, tell))
 

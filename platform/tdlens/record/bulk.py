@@ -7,7 +7,6 @@ from itertools import repeat
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import psycopg
 from sqlalchemy import JSON as JsonType
 from sqlalchemy import BigInteger, Boolean, Double, Integer, Table, func, select
@@ -82,7 +81,8 @@ def _table(model: type[Base]) -> Table:
 
 
 def _is_column(values: Any) -> bool:
-    return isinstance(values, list | tuple | np.ndarray | pd.Series)
+    # the last for columns of pandas, which most processes never import
+    return isinstance(values, list | tuple | np.ndarray) or getattr(values, "ndim", 0) == 1
 
 
 Column = Numbers | list[Any]

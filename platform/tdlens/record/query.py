@@ -1,12 +1,13 @@
 """SQL for users and figures: whatever is asked, the database itself refuses to change anything."""
 
+from __future__ import annotations
+
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import psycopg
 from psycopg.types.numeric import FloatLoader
 from psycopg.types.string import TextLoader
@@ -16,6 +17,9 @@ from tdlens.errors import BadQuery, SchemaMismatch
 from tdlens.record.engine import clear_errors, connect_postgresql, explain
 from tdlens.record.views import VIEWS
 from tdlens.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # SQLite has no booleans and no moments; these two make its answers look like PostgreSQL's.
 sqlite3.register_converter("BOOLEAN", lambda value: value != b"0")
@@ -87,6 +91,8 @@ def _query_postgresql(settings: Settings, sql: str, parameters: Mapping[str, Any
 
 
 def _frame(description: Any, rows: list[tuple[Any, ...]]) -> pd.DataFrame:
+    import pandas as pd  # workers' supervisors and heartbeats ask no such thing, and start sooner without it
+
     return pd.DataFrame.from_records(rows, columns=[column[0] for column in description or ()])
 
 
