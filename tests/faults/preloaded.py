@@ -1,9 +1,9 @@
 """Processes of tdlens without the seconds that importing torch takes: forked from one that has imported it.
 
 `Preloaded` starts such a process; `start` then stands for ``python -m MODULE …``. In what it starts, `subprocess.Popen`
-does the same for modules of ours, so that a run's workers and their computing processes are forked too: each is a
-process of its own with its own connections, as in production, and can be killed like one. The first process never
-opens a database: SQLite doesn't survive a fork.
+does the same for modules of ours and for torchrun, so that a run's workers, their computing processes and a model's
+ranks are forked too: each is a process of its own with its own connections, as in production, and can be killed like
+one. The first process never opens a database: SQLite doesn't survive a fork.
 """
 
 from __future__ import annotations
@@ -30,8 +30,13 @@ ADDRESS = "TESTS_PRELOADED"
 HOOK = "TESTS_HOOK"
 """Environment variable: a module whose ``install`` is called first in each process that is started."""
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("jobs.cli", "jobs.pipeline", "jobs.report", "jobs.worker.serve", "jobs.worker.inline", "tdlens.tracking_store")
+HEAVY = (
+    *("jobs.cli", "jobs.pipeline", "jobs.report", "jobs.worker.serve", "jobs.worker.inline", "tdlens.tracking_store"),
+    *("jobs.inference.ranks.rank", "torch.distributed.run", "transformers.models.llama.modeling_llama"),
+)
 """What takes long to import."""
+RANKS = "torch.distributed.elastic.multiprocessing.subprocess_handler.subprocess_handler"
+"""The module that starts torchrun's processes, which has a name of its own for `subprocess.Popen`."""
 WAITS = {
     "jobs.worker.serve": ("POLL", 0.2),
     "jobs.executors.local": ("POLL", 0.1),
@@ -114,9 +119,11 @@ class Process:
         self.send_signal(signal.SIGKILL)
 
 
-def _start(command: Any, **options: Any) -> Any:
-    ours = isinstance(command, list) and command[1:2] == ["-m"] and command[2].startswith("jobs.")
-    return Process(command, **options) if ours else really_start(command, **options)
+def start(args: Any, **options: Any) -> Any:
+    """In place of `subprocess.Popen`."""
+    words = [args] if isinstance(args, str) else [word for word in args if word != "-u"]
+    ours = words[1:2] == ["-m"] and words[2].startswith(("jobs.", "torch.distributed.run"))
+    return Process(words, **options) if ours else really_start(args, **options)
 
 
 @dataclass(eq=False)
@@ -292,7 +299,8 @@ def main(address: str) -> None:
     server = _Server(address)
     gc.collect()
     gc.freeze()  # else each process would copy what all share, only to look for garbage in it
-    subprocess.Popen = _start  # type: ignore[assignment,misc]
+    subprocess.Popen = start  # type: ignore[assignment,misc]
+    sys.modules[RANKS].Popen = start  # type: ignore[attr-defined]
     os.write(1, b"ready\n")
     server.serve()
 

@@ -1,12 +1,15 @@
-"""Saved models for the tests of this folder, made once."""
+"""Saved models for the tests of this folder, made once, and ranks that start at once."""
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from functools import cache
 
 import pytest
 
+from tests.faults import preloaded as forking
+from tests.faults.preloaded import Preloaded
 from tests.ranks.models import Saved, saved_model
 
 
@@ -14,3 +17,10 @@ from tests.ranks.models import Saved, saved_model
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Saved]:
     """A model by its architecture."""
     return cache(lambda architecture: saved_model(architecture, tmp_path_factory.mktemp("models") / architecture))
+
+
+@pytest.fixture(autouse=True)
+def forked(preloaded: Preloaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranks of torchrun are forked from a process that has imported what takes long; DeepSpeed's launcher's are not."""
+    monkeypatch.setenv(forking.ADDRESS, preloaded.address)
+    monkeypatch.setattr(subprocess, "Popen", forking.start)

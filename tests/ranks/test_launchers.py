@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiny_study import Workplace, model_and_study
+from tests.databases import empty_sqlite
+from tests.faults.places import Place
+from tests.faults.preloaded import Preloaded
+from tests.tiny_study import model_and_study
 
 TOML = """
 name = "launched"
@@ -27,23 +30,20 @@ permutations = 19
 
 
 @pytest.mark.slow
-def test_a_worker_computes_on_ranks_that_deepspeeds_launcher_started(tmp_path: Path) -> None:
+def test_a_worker_computes_on_ranks_that_deepspeeds_launcher_started(preloaded: Preloaded, tmp_path: Path) -> None:
     folder, _ = model_and_study(tmp_path)
     study = tmp_path / "launched.toml"
     study.write_text(TOML.format(model=folder / "model"))
-    place = Workplace(tmp_path, study, tmp_path / "home")
-    arguments = ("run", str(study), "--executor", "local", "--no-report", "--no-mlflow")
-    refused = place.tdlens(*arguments, "--workers", "2")
+    place = Place(preloaded, study, empty_sqlite(tmp_path / "home"))
+    refused = place.run("--executor", "local", "--workers", "2")
     assert refused.returncode == 2
-    assert "Each of 2 workers would start ranks of its own" in " ".join(refused.stderr.split())
+    assert "Each of 2 workers would start ranks of its own" in " ".join(refused.said.split())
 
-    done = place.tdlens(*arguments)
-    assert done.returncode == 0, done.stderr
-    (log,) = place.home.rglob("worker-1.log")
+    done = place.run("--executor", "local")
+    assert done.returncode == 0, done.said
+    (log,) = place.settings.home.rglob("worker-1.log")
     said = " ".join(log.read_text().split())
     assert "tensor parallel on 2 processes" in said and "play standard published" in said
-    record = place.record()
-    (row,) = record.query("SELECT DISTINCT device FROM v_job WHERE stage = 'play'").itertuples()
+    (row,) = place.query("SELECT DISTINCT device FROM v_job WHERE stage = 'play'").itertuples()
     assert row.device.startswith("2 x cpu, deepspeed tensor")
-    assert record.query("SELECT count(*) AS n FROM v_step WHERE policy = 'model'").n[0] == 4 * 4 * 2
-    record.close()
+    assert place.query("SELECT count(*) AS n FROM v_step WHERE policy = 'model'").n[0] == 4 * 4 * 2
