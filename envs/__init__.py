@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envs import graph_walk, grid_world, rook_endgame, rook_games, rook_predicates, rook_values, two_step
+from envs import graph_walk, grid_world, ms_pacman, rook_endgame, rook_games, rook_predicates, rook_values, two_step
+from envs.extra import Extra
 from envs.game import Game
 
 
@@ -48,10 +49,12 @@ class Seen:
     Attributes:
         whole_game: ``whole_game(config, seed)`` gives one game from its start to its end.
         states: all of its states, if they can be listed.
+        extra: the package that its games need beside tdlens's own, if any.
     """
 
     whole_game: Callable[[Any, int], Game]
     states: States | None = None
+    extra: Extra | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,5 +146,15 @@ TASKS: dict[str, Task] = {
                 play_out=rook_values.play_out,
             ),
         ),
+    ),
+    "ms_pacman": Task(
+        config=ms_pacman.MsPacmanConfig,
+        variants=tuple(ms_pacman.Variant),
+        make=ms_pacman.MsPacmanGames,
+        actions=ms_pacman.ACTIONS,
+        n_states=ms_pacman.N_STATES,
+        decision_word=ms_pacman.DECISION_WORD,
+        agents=("q_network", "clock", "place"),
+        seen=Seen(whole_game=ms_pacman.whole_game, extra=ms_pacman.EMULATOR),
     ),
 }

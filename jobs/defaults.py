@@ -41,6 +41,15 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "covariates": ("episode_step", "previous_reward"),
         },
     },
+    "ms_pacman": {
+        "correlate": {
+            "signals": (
+                *("td_error", "td_error_ahead", "q_max", "q_mean", "q_gap", "advantage"),
+                *("episode_step", "step"),
+            ),
+            "covariates": ("episode_step", "previous_reward"),
+        },
+    },
 }
 """By task and section: what isn't as in the sections themselves, whose defaults are those of two_step."""
 

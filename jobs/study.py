@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from envs import TASKS
+from envs.agents import OptimalSignals
 from envs.agents.other_learners import GENERATOR
 from jobs.defaults import completed
 from jobs.sections import (
@@ -87,7 +88,8 @@ class Study(Section):
     @model_validator(mode="after")
     def _of_one_kind(self) -> Study:
         """What a language model alone can do isn't asked of an agent, nor the other way round."""
-        if TASKS[self.task.name].seen is None:
+        seen = TASKS[self.task.name].seen
+        if seen is None:
             if self.population.agents:
                 raise ValueError(f"population.agents: {self.task.name} is told as text; no agents are trained for it")
             return self
@@ -100,7 +102,17 @@ class Study(Section):
                 raise ValueError(f"{setting} is for tasks told as text; {self.task.name} is seen as numbers")
         if self.population.agents and not self.sae:
             raise ValueError("population.agents needs an autoencoder: add a section [[sae]]")
+        if seen.states is None:
+            self._without_states()
         return self
+
+    def _without_states(self) -> None:
+        """What needs all states of a task in a list isn't asked of one whose states can't be listed."""
+        name = self.task.name
+        if OptimalSignals.name in self.signals.agents:
+            raise ValueError(f"agent {OptimalSignals.name!r}: nobody knows the best play of {name}")
+        if self.population.agents:
+            raise ValueError(f"population.agents: an agent of {name} takes too long to be trained within a study")
 
     def _control_exists(self, intervention: InterventionSection) -> None:
         """The control is defined for the signals that the study has."""

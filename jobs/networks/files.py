@@ -11,11 +11,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from jobs.inference.fingerprint import hash_files
+from jobs.networks.conv_network import ConvNetwork
 from jobs.networks.q_network import QNetwork
 from tdlens.errors import UserError
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+KINDS: dict[str, type[QNetwork]] = {"q_network": QNetwork, "conv_network": ConvNetwork}
+"""The architectures, by the ``kind`` that a folder's configuration names."""
 SHIPPED = {"rook_128": Path(__file__).parent / "rook_128"}
 """The agents that come with tdlens, by name."""
 REMEDY = "Give the folder that tdlens train-agent wrote, or the agent that ships with tdlens: rook_128."
@@ -26,8 +29,8 @@ class About(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    kind: Literal["q_network"] = "q_network"
-    """Tells such a folder from that of a language model."""
+    kind: Literal["q_network", "conv_network"] = "q_network"
+    """Its architecture; tells such a folder from that of a language model, too."""
     task: str
     """The task it was trained on, as studies name it."""
     variant: str
@@ -64,8 +67,10 @@ def save(network: QNetwork, folder: Path, about: About) -> None:
     """Write an agent's folder, made if missing.
 
     Raises:
-        ValueError: ``about`` speaks of a network of other sizes.
+        ValueError: ``about`` speaks of a network of another kind, or of other sizes.
     """
+    if type(network) is not KINDS[about.kind]:
+        raise ValueError(f"the network isn't of the kind {about.kind}")
     sizes = (about.n_inputs, tuple(about.hidden), about.n_actions)
     if sizes != (network.n_inputs, network.widths, network.n_actions):
         raise ValueError(f"the network isn't of the sizes {sizes}")
@@ -81,7 +86,10 @@ def load_network(folder: Path) -> tuple[QNetwork, About]:
         UserError: the folder isn't an agent's, or its weights are damaged or don't fit its configuration.
     """
     about = read_about(folder)
-    network = QNetwork(about.n_inputs, about.hidden, about.n_actions)
+    try:
+        network = KINDS[about.kind](about.n_inputs, about.hidden, about.n_actions)
+    except ValueError as error:
+        raise UserError(f"{folder / CONFIG} describes no network: {error}.", REMEDY) from error
     try:
         network.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, SafetensorError, RuntimeError) as error:
@@ -105,7 +113,7 @@ def read_about(folder: Path) -> About:
         raise UserError(f"{folder} isn't the folder of an agent: it has no readable {CONFIG}.", REMEDY) from error
     except ValueError as error:
         raise UserError(f"{path} isn't JSON.", REMEDY) from error
-    if not isinstance(values, dict) or values.get("kind") != "q_network":
+    if not isinstance(values, dict) or values.get("kind") not in list(KINDS):
         raise UserError(f"{folder} isn't the folder of an agent: its {CONFIG} is of something else.", REMEDY)
     try:
         return About.model_validate(values)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -14,7 +13,7 @@ from envs import Task
 from jobs.inference.base import ModelDescription, StreamEdit
 from jobs.inference.fingerprint import hash_weights
 from jobs.networks.files import find_agent, fingerprint, load_network
-from jobs.networks.q_network import QNetwork, untrained
+from jobs.networks.q_network import QNetwork, fresh
 from jobs.sections import ModelSection
 from tdlens.errors import UserError
 
@@ -45,18 +44,16 @@ class Player:
         self._fingerprint = fingerprint
 
     @torch.no_grad()
-    def look(
-        self, observations: NDArray[np.float32], capture: Sequence[int] = (), edit: StreamEdit | None = None
-    ) -> Look:
+    def look(self, observations: NDArray[Any], capture: Sequence[int] = (), edit: StreamEdit | None = None) -> Look:
         """Q-values of observations [n, …], with the activations of the blocks captured and one block edited.
 
         An edit is given a block's output before its ReLU, [n, d].
         """
         x = torch.from_numpy(observations)
         activations = {block: self.network.hidden(x, block) for block in capture}
-        if edit is None:
-            return Look(self.network.q_values(x), activations)
-        return Look(self.onwards(edit(self.network.hidden(x, edit.block)), edit.block), activations)
+        block = edit.block if edit is not None else next(iter(activations), 1)
+        h = activations[block] if block in activations else self.network.hidden(x, block)
+        return Look(self.onwards(h if edit is None else edit(h), block), activations)
 
     @torch.no_grad()
     def onwards(self, h: Tensor, block: int) -> Tensor:
@@ -65,13 +62,14 @@ class Player:
 
     def untrained(self, seed: int) -> Self:
         """A network of the same sizes with fresh weights."""
-        fresh = untrained(self.network.n_inputs, self.network.widths, self.network.n_actions, seed)
+        network = self.network
+        other = fresh(type(network), network.n_inputs, network.widths, network.n_actions, seed)
         return type(self)(
-            fresh.eval().requires_grad_(False),
+            other.eval().requires_grad_(False),
             gamma=self.gamma,
             reward_scale=self.reward_scale,
             source=f"fresh weights, seed {seed}",
-            fingerprint=hash_weights(repr(fresh), fresh),
+            fingerprint=hash_weights(repr(other), other),
         )
 
     def describe(self) -> ModelDescription:
@@ -89,18 +87,31 @@ class Player:
         """It holds nothing beyond memory."""
 
 
+def require_extra(task_name: str, task: Task) -> None:
+    """Raise UserError where a task's games need a package that isn't installed."""
+    extra = task.seen.extra if task.seen is not None else None
+    if extra is None:
+        return
+    try:
+        extra.load()
+    except ImportError as error:
+        raise UserError(f"The task {task_name} needs {extra.package}, which isn't installed.", extra.remedy) from error
+
+
 def load_player(model: ModelSection, task_name: str, task: Task) -> Player:
     """The agent that a study names: one that ships with tdlens, or the folder of one.
 
     Raises:
-        UserError: there is none, it was made for another task, or its layers differ in width.
+        UserError: there is none, it was made for another task, its layers differ in width, or what the task's games
+            need isn't installed.
     """
+    require_extra(task_name, task)
     folder = find_agent(model.name)
     network, about = load_network(folder)
     if about.task != task_name or network.n_actions != len(task.actions):
         raise UserError(
             f"The agent {model.name} was trained on {about.task}, and this study's task is {task_name}.",
-            "Train one for it: tdlens train-agent --out FOLDER, then --model FOLDER.",
+            f"Train one for it: tdlens train-agent --task {task_name} --out FOLDER, then --model FOLDER.",
         )
     if len(set(network.widths)) > 1:
         raise UserError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -26,10 +26,10 @@ class SeenGame(Game, Protocol):
 
     @property
     def state(self) -> int:
-        """The state now, if the task's states can be listed."""
+        """The state now, in the task's own numbering."""
 
     @property
-    def observation(self) -> NDArray[np.float32]:
+    def observation(self) -> NDArray[Any]:
         """What its player sees before the next decision."""
 
     @property

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+N = TypeVar("N", bound="QNetwork")
 
 
 class QNetwork(nn.Module):
@@ -79,6 +81,11 @@ class QNetwork(nn.Module):
 
 def untrained(n_inputs: int, hidden: Sequence[int], n_actions: int, seed: int) -> QNetwork:
     """A network with fresh weights, drawn with ``seed``; the global generator stays as it was."""
+    return fresh(QNetwork, n_inputs, hidden, n_actions, seed)
+
+
+def fresh(kind: type[N], n_inputs: int, hidden: Sequence[int], n_actions: int, seed: int) -> N:
+    """The same of any architecture."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return QNetwork(n_inputs, hidden, n_actions)
+        return kind(n_inputs, hidden, n_actions)

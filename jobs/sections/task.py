@@ -28,7 +28,8 @@ class TaskSection(Section):
     """So many more of the first variant, for a finer curve of behaviour: they are neither captured nor analysed."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """The task's own settings (two_step: episodes, random_episodes, change_episode; grid_world: steps, cap, size,
-    start_x, start_y, goal_x, goal_y, alpha, gamma, epsilon, epsilon_episodes; graph_walk: steps, words)."""
+    start_x, start_y, goal_x, goal_y, alpha, gamma, epsilon, epsilon_episodes; graph_walk: steps, words;
+    rook_endgame: moves; ms_pacman: moves, repeat_action_probability, max_frames)."""
 
     @field_validator("settings")
     @classmethod
@@ -52,7 +53,10 @@ class TaskSection(Section):
         for variant in (*self.variants, *self.controls):
             registered(variant, task.variants, f"variant of {self.name}")
         distinct((*self.variants, *self.controls))
-        game = task.make(task.config(variant=self.variants[0], **self.settings), 0)
+        config = task.config(variant=self.variants[0], **self.settings)
+        if task.seen is not None:
+            return self  # an agent's decisions are all its own, and its games may need what isn't installed here
+        game = task.make(config, 0)
         if task.teacher_forced:
             if game.forced_action is None:
                 raise ValueError(f"{self.name} is read, not played, but its settings leave the choices to the model")
