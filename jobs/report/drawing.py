@@ -77,3 +77,7 @@ class TaskReport:
     """Whose claims these are."""
     differences: tuple[str, ...]
     """How our study differs from the paper's, for the reader to keep in mind."""
+    reference: str = "Published"
+    """What the numbers beside ours are."""
+    template: str = "report.html.j2"
+    """Of its page."""

@@ -17,13 +17,19 @@ from jobs.report.drawing import Claim, Drawing, FigureModule, TaskReport
 from jobs.report.graph_walk import REPORT as GRAPH_WALK
 from jobs.report.grid_world import REPORT as GRID_WORLD
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
+from jobs.report.rook_endgame import REPORT as ROOK_ENDGAME
 from jobs.report.two_step import REPORT as TWO_STEP
 from jobs.report.verdicts import Verdict, percent
 from tdlens.errors import UserError
 from tdlens.figures import data_uri, house_style, message, number, png
 from tdlens.record import Record
 
-REPORTS: dict[str, TaskReport] = {"two_step": TWO_STEP, "grid_world": GRID_WORLD, "graph_walk": GRAPH_WALK}
+REPORTS: dict[str, TaskReport] = {
+    "two_step": TWO_STEP,
+    "grid_world": GRID_WORLD,
+    "graph_walk": GRAPH_WALK,
+    "rook_endgame": ROOK_ENDGAME,
+}
 """What is reported on a study, by its task."""
 
 
@@ -76,7 +82,7 @@ def write_report(record: Record, study: str, out: Path) -> Path:
         UserError: there is no such study, or its task has no report.
     """
     section = section_of(Reader(record, study), out / "figures")
-    return write_page("report.html.j2", out, section=section)
+    return write_page(section.report.template, out, section=section)
 
 
 def section_of(reader: Reader, folder: Path, prefix: str = "") -> Section:
@@ -101,7 +107,7 @@ def section_of(reader: Reader, folder: Path, prefix: str = "") -> Section:
         figures=figures,
         claims=claims,
         claim_queries=asked.asked,
-        saes=_saes(reader.afresh()),
+        saes=_saes(reader.afresh(), facts),
         jobs=_stages(facts.jobs),
         sources=_sources(facts.jobs),
     )
@@ -158,12 +164,13 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _saes(reader: Reader) -> list[dict[str, Any]]:
+def _saes(reader: Reader, facts: StudyFacts) -> list[dict[str, Any]]:
     rows = reader.ask(
         """
         SELECT sae, block, architecture, d_in, d_latents, explained_variance, l0, live, dead, non_constant, seed
-        FROM v_sae WHERE study = :study ORDER BY sae, block
-        """
+        FROM v_sae WHERE study = :study AND model = :model ORDER BY sae, block
+        """,
+        model=facts.model,
     )
     metrics = ["explained_variance", "l0", "live", "dead", "non_constant"]
     rows[metrics] = rows[metrics].apply(pd.to_numeric)

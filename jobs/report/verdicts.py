@@ -197,6 +197,67 @@ def together(verdicts: Sequence[Verdict]) -> Ruling:
     return Ruling(Verdict.DIFFERS if Verdict.DIFFERS in verdicts else Verdict.UNCLEAR, rule)
 
 
+def between(ours: float | None, low: float, high: float, digits: int = 2) -> Ruling:
+    """A number without an interval against a band that was stated before."""
+    rule = (
+        f"Replicates if the number lies between {number(low, digits)} and {number(high, digits)}; does not if outside."
+    )
+    if ours is None or not math.isfinite(ours):
+        return Ruling(Verdict.UNCLEAR, rule)
+    return Ruling(Verdict.REPLICATES if low <= ours <= high else Verdict.DIFFERS, rule)
+
+
+def rises(several: Sequence[Interval], along: str) -> Ruling:
+    """Estimates that ought to grow in the order in which they are given."""
+    rule = (
+        f"Replicates if no estimate is lower than one at a smaller {along}; does not if the 95 % interval of one lies "
+        f"wholly below that at a smaller {along}; else can't tell."
+    )
+    if len(several) < 2 or not all(one.known for one in several):
+        return Ruling(Verdict.UNCLEAR, rule)
+    pairs = [(several[i], later) for i in range(len(several)) for later in several[i + 1 :]]
+    if all(later.value >= earlier.value for earlier, later in pairs):
+        return Ruling(Verdict.REPLICATES, rule)
+    fallen = any(later.high < earlier.low for earlier, later in pairs)
+    return Ruling(Verdict.DIFFERS if fallen else Verdict.UNCLEAR, rule)
+
+
+def any_exceeds(several: Sequence[Interval], bound: float, named: str, digits: int = 2) -> Ruling:
+    """Whether at least one of several estimates lies above a bound; the intervals allow for their number.
+
+    Args:
+        several: estimates minus what each is compared with, or as they are.
+        bound: what one of them has to exceed.
+        named: the bound in words.
+        digits: of the bound.
+    """
+    rule = (
+        f"Replicates if the interval of at least one, widened for all that were tested (Bonferroni), lies above "
+        f"{named} ({number(bound, digits)}); does not if all of them lie below; else can't tell."
+    )
+    known = [one for one in several if one.known]
+    if not known:
+        return Ruling(Verdict.UNCLEAR, rule)
+    if any(one.low > bound for one in known):
+        return Ruling(Verdict.REPLICATES, rule)
+    return Ruling(Verdict.DIFFERS if all(one.high < bound for one in known) else Verdict.UNCLEAR, rule)
+
+
+def widened(interval: Interval, tests: int, alpha: float = 0.05) -> Interval:
+    """A 95 % interval as one of several that are to hold together with probability 1 - alpha (Bonferroni)."""
+    factor = float(stats.norm.ppf(1 - alpha / (2 * max(tests, 1))) / stats.norm.ppf(0.975))
+    low, high = interval.value - interval.low, interval.high - interval.value
+    return Interval(interval.value, interval.value - factor * low, interval.value + factor * high)
+
+
+def share_interval(hits: int, n: int) -> Interval | None:
+    """A share of n with Wilson's 95 % interval; None of nothing."""
+    if n < 1:
+        return None
+    bounds = stats.binomtest(hits, n).proportion_ci(0.95, method="wilson")
+    return Interval(hits / n, float(bounds.low), float(bounds.high))
+
+
 def mean_interval(values: Sequence[float]) -> Interval | None:
     """Mean of one value a rollout with Student's 95 % interval; None for fewer than two rollouts."""
     sample = np.asarray(values, dtype=np.float64)
