@@ -26,6 +26,7 @@ from jobs.stages import (
     represent,
     signals,
     splice,
+    td_parts,
     train_sae,
 )
 from tdlens.errors import UserError
@@ -43,6 +44,7 @@ STAGES: tuple[Stage, ...] = (
     train_sae,
     correlate,
     rank,
+    td_parts,
     represent,
     intervene,
     splice,

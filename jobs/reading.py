@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Self
 
 import numpy as np
@@ -26,6 +27,9 @@ from tdlens.record import (
     Signal,
     Step,
 )
+
+ROWS = 1000
+"""Of a query that are fetched at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +70,7 @@ class Rollouts:
 
 def read_rollouts(session: Session, job_id: int) -> Rollouts:
     """The rollouts of one job; all have the same number of decisions."""
-    rows = session.execute(
+    query = (
         select(
             Rollout.index,
             Step.id,
@@ -83,17 +87,24 @@ def read_rollouts(session: Session, job_id: int) -> Rollouts:
         .join(Episode, Episode.id == Step.episode_id)
         .where(Rollout.job_id == job_id)
         .order_by(Rollout.index, Step.index)
-    ).all()
+    )
+    ids, transitions, forced, probabilities = [], [], [], []
+    # one rollout's rows at a time: those of all would take more memory than what they hold
+    found = session.execute(query.execution_options(yield_per=ROWS))
+    for _, rows in groupby(found, key=lambda row: row[0]):
+        here = list(rows)
+        steps = [GameStep(*row[2:9]) for row in here]
+        ids.append([row[1] for row in here])
+        transitions.append(Transitions.from_steps(steps))
+        forced.append([step.forced for step in steps])
+        probabilities.append(np.array([row[9] or [np.nan] for row in here]))
     texts = session.scalars(select(Rollout.transcript).where(Rollout.job_id == job_id).order_by(Rollout.index)).all()
-    n = len(texts)
-    steps = [GameStep(*row[2:9]) for row in rows]
-    per_rollout = len(steps) // n
     return Rollouts(
-        step_ids=np.array([row[1] for row in rows], dtype=np.int64).reshape(n, -1),
-        transitions=[Transitions.from_steps(steps[i * per_rollout : (i + 1) * per_rollout]) for i in range(n)],
-        forced=np.array([step.forced for step in steps]).reshape(n, -1),
+        step_ids=np.array(ids, dtype=np.int64),
+        transitions=transitions,
+        forced=np.array(forced),
         transcripts=list(texts),
-        probabilities=np.array([row[9] or [np.nan] for row in rows]).reshape(n, per_rollout, -1),
+        probabilities=np.stack(probabilities),
     )
 
 

@@ -40,7 +40,7 @@ from tdlens.record import Record
 from tdlens.settings import Settings
 
 FORWARD = {"play", "compare", "harvest", "intervene"}
-BY_BLOCK = {"train_sae", "correlate", "rank", "represent"}
+BY_BLOCK = {"train_sae", "correlate", "rank", "td_parts", "represent"}
 
 
 @dataclass(frozen=True)

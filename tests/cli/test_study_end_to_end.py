@@ -72,7 +72,7 @@ def test_a_second_run_computes_nothing(copied: Workplace, invoke: Invoke) -> Non
     [
         ("correlate.top=4", {"rank", "intervene"}),
         ("intervention.zero_td.operation=mean", {"intervene"}),
-        ("sae.paper.epochs=1", {"train_sae", "correlate", "rank", "intervene"}),
+        ("sae.paper.epochs=1", {"train_sae", "correlate", "rank", "td_parts", "intervene"}),
         ("title=Another", set()),
     ],
 )

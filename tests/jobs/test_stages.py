@@ -606,6 +606,6 @@ def test_jobs_say_what_they_computed(done: Finished) -> None:
     jobs = done.rows("SELECT * FROM v_job")
     assert set(jobs.state) == {"done"} and set(jobs.attempt) == {1}
     wanted = {"published": 1, "play": 2, "signals": 2, "behaviour": 1, "harvest": 2, "train_sae": 2 * BLOCKS}
-    wanted |= {"correlate": 6 * BLOCKS, "rank": 6, "intervene": len(WHOLE["intervention"])}
+    wanted |= {"correlate": 6 * BLOCKS, "rank": 6, "td_parts": 2, "intervene": len(WHOLE["intervention"])}
     assert jobs.stage.value_counts().to_dict() == wanted
     assert jobs.error.isna().all() and jobs.identity.nunique() == len(jobs)

@@ -25,7 +25,7 @@ from tdlens.tracking_store import Tracking
 from tests.faults.preloaded import Preloaded
 from tests.tiny_study import Workplace, copy_of, finished
 
-STAGES = {"published", "play", "signals", "behaviour", "train_sae", "correlate", "rank", "intervene"}
+STAGES = {"published", "play", "signals", "behaviour", "train_sae", "correlate", "rank", "td_parts", "intervene"}
 
 
 @pytest.fixture(scope="session")
