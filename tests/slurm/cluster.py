@@ -45,7 +45,7 @@ ReturnToService=2
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 JobRequeue=1
-KillWait=30
+KillWait=300
 SlurmdTimeout=8
 MinJobAge=300
 NodeName=n1 NodeAddr=127.0.0.1 Port={n1} CPUs=2 RealMemory=4000
@@ -182,7 +182,7 @@ class Cluster:
             process.kill()
             process.wait()
 
-    def wait_for(self, condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    def wait_for(self, condition: Callable[[], bool], what: str, seconds: float = 300) -> None:
         """Until the condition holds."""
         end = time.monotonic() + seconds
         while not condition():

@@ -7,16 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from jobs.study import load
-from jobs.worker.inline import run_study
-from tdlens.record import Record
 from tdlens.settings import Settings
-from tests.databases import emptied, migrated_postgres, sqlite_settings
+from tests.databases import emptied, migrated_postgres
 from tests.slurm.cluster import Cluster, problem, running
 from tests.slurm.site import Rows, Site
-from tests.tiny_study import dump, model_and_study, workplace
+from tests.tiny_study import dump, finished, workplace
 
 __all__ = ["migrated_postgres"]
 
@@ -60,9 +56,7 @@ def site(
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Rows:
     """The rows of an inline run."""
-    _, study = model_and_study(tmp_path_factory.getbasetemp())
-    record = Record.open(sqlite_settings(tmp_path_factory.mktemp("undisturbed")))
-    run_study(load(study, []), record, Console(quiet=True))
+    record = finished(tmp_path_factory.getbasetemp()).record()
     rows = dump(record)
     record.close()
     return rows

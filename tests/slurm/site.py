@@ -106,7 +106,7 @@ class Site:
         folder = self.record.settings.home / "slurm"
         return "\n".join(path.read_text() for path in sorted(folder.glob("*/*_log.*")))
 
-    def wait_for(self, condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
+    def wait_for(self, condition: Callable[[], bool], what: str, seconds: float = 300) -> None:
         """Until the condition holds."""
         end = time.monotonic() + seconds
         while not condition():

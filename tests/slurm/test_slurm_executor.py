@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 
 import pytest
+from submitit.core.utils import DelayedSubmission
 
-from jobs.executors.slurm import SlurmSettings
+from jobs.executors.slurm import UNLIMITED, SlurmSettings
 from tests.slurm.site import Rows, Site
 
 pytestmark = pytest.mark.slow
@@ -82,15 +83,16 @@ def test_a_job_comes_again_after_its_time_limit_but_not_after_scancel(site: Site
     assert site.said("no new units") == site.said("goes back in line.") == 1 and site.leased() == 0
 
     site.cluster.limit(number, 60)
-    for n in range(2, 5):  # submitit's own default allows three
-        site.cluster.release_requeued()
-        site.wait_for(lambda n=n: len(site.record.query("SELECT 1 FROM worker")) == n, "worker")
-        site.cluster.run("scancel", "--signal=USR2", number)  # as Slurm does before the limit
-        site.wait_for(lambda n=n: site.said("Requeued job") == n, "requeued job")
+    site.cluster.release_requeued()
+    site.wait_for(lambda: len(site.record.query("SELECT 1 FROM worker")) == 2, "worker")
+    site.cluster.run("scancel", "--signal=USR2", number)  # as Slurm does before the limit
+    site.wait_for(lambda: site.said("Requeued job") == 2, "requeued job")
+    (submitted,) = (site.record.settings.home / "slurm").glob("*/*_submitted.pkl")
+    assert DelayedSubmission.load(submitted)._timeout_countdown == UNLIMITED - 2  # submitit's own default allows three
 
     site.cluster.release_requeued()
-    site.wait_for(lambda: len(site.record.query("SELECT 1 FROM worker")) == 5, "worker")
+    site.wait_for(lambda: len(site.record.query("SELECT 1 FROM worker")) == 3, "worker")
     site.cluster.run("scancel", number)
-    site.wait_for(lambda: site.said("no new units") == 5, "end of claims")
-    site.wait_for(lambda: not site.cluster.jobs(), "end of the job", seconds=20)  # before Slurm kills it
+    site.wait_for(lambda: site.said("no new units") == 3, "end of claims")
+    site.wait_for(lambda: not site.cluster.jobs(), "end of the job", seconds=200)  # before Slurm kills it
     assert number in site.cluster.ended() and "failed" not in site.states()

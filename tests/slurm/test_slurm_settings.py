@@ -195,7 +195,7 @@ def test_the_job_runs_under_submitit_without_slurm(place: Workplace, monkeypatch
     monkeypatch.setattr(submitit.local.local, "start_controller", noted)
     submission = submit_array(record, load(place.study, []), SlurmSettings(), cluster="local")
     job = submitit.LocalJob(job_folder(record, submission), submission.scheduler_id)
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while not job.paths.result_pickle.exists():
         assert time.monotonic() < end, job.stderr()
         time.sleep(0.1)
