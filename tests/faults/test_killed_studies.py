@@ -1,4 +1,7 @@
-"""The study of every stage, killed at random moments again and again, ends with the rows of an undisturbed run."""
+"""The study of every stage, killed at random moments again and again, ends with the rows of an undisturbed run.
+
+Each executor on the database that people use it with most; test_kills has workers killed on both.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ from tests.faults.storms import Storm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 4], ids=["inline", "local"])
+@pytest.mark.parametrize(
+    ("own", "workers"), [("sqlite", 0), ("postgresql", 4)], indirect=["own"], ids=["sqlite-inline", "postgresql-local"]
+)
 def test_killed_runs_end_with_the_same_rows(
     own: Settings,
     workers: int,
