@@ -21,7 +21,9 @@ def address() -> Iterator[str]:
         yield address
 
 
-def test_the_study_on_postgresql(fresh: Workplace, done: Workplace, invoke: Invoke, address: str) -> None:
+def test_the_study_on_postgresql_and_its_repair(
+    fresh: Workplace, done: Workplace, invoke: Invoke, address: str
+) -> None:
     there = {"TDLENS_DATABASE_URL": address}
     ran = invoke(fresh, "run", "tiny.toml", "--no-report", **there)
     assert ran.exit_code == 0 and "Warning" not in ran.stderr, ran.stderr
@@ -33,8 +35,6 @@ def test_the_study_on_postgresql(fresh: Workplace, done: Workplace, invoke: Invo
     # PostgreSQL sums in another order: its last digit may differ, nothing else
     assert found["v_episode"] == expected["v_episode"] and found["v_step"] == expected["v_step"]
     assert found["v_latent_correlation"] == expected["v_latent_correlation"]
-    ours.close()
-    theirs.close()
     assert "0 units computed" in invoke(fresh, "run", "tiny.toml", "--no-report", "--no-mlflow", **there).stderr
     assert "tiny: 0 runs written" in invoke(fresh, "sync-mlflow", **there).stderr
     for command in (("status",), ("show", "latents", "--signal", "td_error")):
@@ -44,23 +44,16 @@ def test_the_study_on_postgresql(fresh: Workplace, done: Workplace, invoke: Invo
     assert doctor.exit_code == 0 and "0 left by processes that are gone" in doctor.stdout
     assert invoke(fresh, "fsck", "--full", **there).stderr.partition(" blobs of ")[0].strip().isdigit()
 
-
-def test_a_damaged_blob_is_repaired_on_postgresql(
-    fresh: Workplace, done: Workplace, invoke: Invoke, address: str
-) -> None:
-    there = {"TDLENS_DATABASE_URL": address}
-    run = ("run", "tiny.toml", "--no-report", "--no-mlflow")
-    assert invoke(fresh, *run, **there).exit_code == 0
-    record = Record.open(Settings(fresh.home, address))
-    blob = record.query("SELECT blob, suffix FROM v_activation_shard ORDER BY block, capture LIMIT 1").iloc[0]
-    record.blobs.path(blob.blob, blob.suffix).unlink()
+    blob = ours.query("SELECT blob, suffix FROM v_activation_shard ORDER BY block, capture LIMIT 1").iloc[0]
+    ours.blobs.path(blob.blob, blob.suffix).unlink()
     assert invoke(fresh, "doctor", **there).exit_code == 1
     assert invoke(fresh, "doctor", "--repair", **there).exit_code == 0
+    run = ("run", "tiny.toml", "--no-report", "--no-mlflow")
     assert invoke(fresh, *run, **there).exit_code == 0
-    theirs = done.record()
-    assert dump(record)["v_latent_correlation"] == dump(theirs)["v_latent_correlation"]
-    with record.session() as session:
+    assert dump(ours)["v_latent_correlation"] == expected["v_latent_correlation"]
+
+    with ours.session() as session:
         session.execute(text("UPDATE tdlens_version SET version_num = '9999'"))
     assert invoke(fresh, *run, **there).exit_code == 2
-    record.close()
+    ours.close()
     theirs.close()
