@@ -13,6 +13,7 @@ from envs.two_step import Variant
 from tdlens.record import (
     Analysis,
     Blob,
+    BlockMeasure,
     Coverage,
     Intervention,
     InterventionEffect,
@@ -182,6 +183,34 @@ def write_correlations(
                 )
         insert_analysis(w.session, analysis, {name: [row[name] for row in rows] for name in rows[0]})
         insert_rows(w.session, Coverage, [{"analysis_id": analysis.id} | row for row in coverage])
+    if "td_error" in signals:
+        _write_td_parts(w, models[MODEL], task)
+
+
+def _write_td_parts(w: Writer, model_id: int, task: str) -> None:
+    """In the later blocks the latents are weighted as an error's parts are, given the covariates in none."""
+    job_id = w.job("td_parts", "paper")
+    weights = {"reward": 0.4, "next_value": 0.3, "last_value": -0.3, "explained": 0.5, "explained_by_error": 0.45}
+    rows = [
+        {
+            "job_id": job_id,
+            "model_id": model_id,
+            "task": task,
+            "block": block,
+            "source": "sae",
+            "sae_name": "paper",
+            "measure": f"td_part_{name}{ending}",
+            "signal": "td_error",
+            "value": weight,
+            "ci_low": weight - half,
+            "ci_high": weight + half,
+            "n_rollouts": ROLLOUTS,
+        }
+        for block in BLOCKS
+        for name, weight in weights.items()
+        for ending, half in (("", 0.1 if block > 2 else 0.5), ("_partial", 0.5))
+    ]
+    insert_rows(w.session, BlockMeasure, rows)
 
 
 def write_interventions(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from jobs.published import headlines
-from jobs.report import td_in_llms
+from jobs.report import td_in_llms, td_parts
 from jobs.report.drawing import Claim
 from jobs.report.graph_walk.accuracy import overall, read_accuracy
 from jobs.report.grid_world.claims import OF_OTHERS
@@ -99,6 +99,16 @@ def test_a_control_that_is_none_tests_nothing(found: Record, monkeypatch: pytest
 def test_whose_error_is_followed_is_judged_for_each_learner(found: Record) -> None:
     claim = claims_of(found, GRID)[WHOSE]
     assert [row.text.split(":")[0] for row in claim.parts[::2]] == [f"… {one.name}" for one in OF_OTHERS]
+
+
+def test_latents_that_follow_a_difference_are_told_by_opposed_weights(found: Record) -> None:
+    reader = Reader(found, GRID)
+    drawing = td_parts.draw(reader, StudyFacts(reader))
+    later = ", ".join(str(block) for block in BLOCKS if block > 2)
+    assert f"({later}); with the covariates held constant, the latents of 0 of {len(BLOCKS)} blocks." in drawing.sees
+    assert drawing.table is not None and len(drawing.table.rows) == 2 * len(BLOCKS)
+    block, held, *cells = drawing.table.rows[0]
+    assert (block.split("/")[0], held) == (str(BLOCKS[0]), "free") and cells[-2:] == ["0.50", "0.45"]
 
 
 def test_an_early_edit_is_judged_by_what_comes_later(found: Record, tmp_path: Path) -> None:

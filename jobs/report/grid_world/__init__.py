@@ -5,6 +5,7 @@ A figure is one module here and one entry in ``figures``.
 
 from __future__ import annotations
 
+from jobs.report import td_parts
 from jobs.report.drawing import TaskReport
 from jobs.report.grid_world import (
     clock,
@@ -29,6 +30,7 @@ REPORT = TaskReport(
         fig4d_lesions,
         fig4ef_later_blocks,
         controls,
+        td_parts,
         fig8_latents,
         fig9_reward_controls,
     ),

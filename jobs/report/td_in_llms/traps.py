@@ -96,10 +96,10 @@ TRAPS: tuple[Trap, ...] = (
         "Value latents under another name",
         "Values and TD errors are correlated, and a lesion of TD latents may be one of value latents.",
         "The lesion is run again without latents that follow a Q-value more closely, and in the first half only: a TD "
-        "update would be missed later. Lesions of Q-value latents stand beside them. Latents are not regressed on the "
-        "next state's value and the last action's separately, so that no figure shows whether their weights on the two "
-        "have opposed signs, as an error's have.",
-        ("grid_world-controls", "two_step-controls"),
+        "update would be missed later. Lesions of Q-value latents stand beside them. The best TD latents are "
+        "regressed on reward, next state's value and last action's value separately, on rollouts that did not choose them: those of an "
+        "error have weights of opposed signs on the two values.",
+        ("grid_world-td_parts", "two_step-td_parts", "grid_world-controls", "two_step-controls"),
     ),
     Trap(
         "Controls that are too weak",

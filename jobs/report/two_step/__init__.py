@@ -5,6 +5,7 @@ A figure is one module here and one entry in ``figures``.
 
 from __future__ import annotations
 
+from jobs.report import td_parts
 from jobs.report.drawing import TaskReport
 from jobs.report.paper import PAPER
 from jobs.report.two_step import (
@@ -31,6 +32,7 @@ REPORT = TaskReport(
         fig2f_lesion_nll,
         fig2gh_clamp,
         controls,
+        td_parts,
         fig3_examples,
         fig3_published,
         fig7_windows,
