@@ -7,8 +7,8 @@ from pathlib import Path
 import jobs
 from tdlens.provenance import source_root
 
-DEMOS = ("two_step_demo", "grid_world", "graph_walk")
-"""The studies of the reference model: those that an installed package holds."""
+DEMOS = ("two_step_demo", "grid_world", "graph_walk", "rook_endgame")
+"""The studies of the models that ship with tdlens: those that an installed package holds."""
 
 
 def study_file(name: str) -> Path:

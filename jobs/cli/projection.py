@@ -25,14 +25,16 @@ def add_to(app: typer.Typer) -> None:
 
 
 def report(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study in the record, or td-in-llms.")],
+    study: Annotated[
+        str, typer.Argument(metavar="STUDY", help="Name of a study in the record, td-in-llms or dqn-saes.")
+    ],
     show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """
     Write the study's report again: one HTML page and its figures, from the record's views.
 
-    **td-in-llms** is the whole paper: the page that **tdlens reproduce td-in-llms** writes, from those of its studies
-    that are in the record.
+    **td-in-llms** and **dqn-saes** are whole papers: the page that **tdlens reproduce** writes of each, from those of
+    its studies that are in the record.
 
     **Examples**
 
@@ -45,10 +47,11 @@ def report(
 
     record = Record.open(Settings.from_environment())
     try:
-        from jobs.report import td_in_llms, write_report
+        from jobs.report import write_report
+        from jobs.report.reproductions import REPRODUCTIONS
 
-        if study == td_in_llms.NAME:
-            page = td_in_llms.write_paper(record, record.settings.reports / study)
+        if study in REPRODUCTIONS:
+            page = REPRODUCTIONS[study].write(record, record.settings.reports / study)
         else:
             name = _studies(record, study)[0]
             page = write_report(record, name, record.settings.reports / name)

@@ -13,6 +13,7 @@ from jobs.cli.overrides import ENGINE_HELP, Engine, overrides
 from jobs.cli.run import compute, copy_to_mlflow
 
 if TYPE_CHECKING:
+    from jobs.report.reproductions import Reproduction
     from jobs.study import Study
 
 
@@ -20,14 +21,16 @@ class Paper(StrEnum):
     """What can be reproduced."""
 
     td_in_llms = "td-in-llms"
+    dqn_saes = "dqn-saes"
 
 
 class Task(StrEnum):
-    """A study of the paper, by its task."""
+    """A study of a paper, by its task."""
 
     two_step = "two_step"
     grid_world = "grid_world"
     graph_walk = "graph_walk"
+    rook_endgame = "rook_endgame"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -44,7 +47,11 @@ def reproduce(
         list[Task] | None, typer.Option(help="Run this study and leave the others as they are; may be repeated.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="reference, a folder, or a Hugging Face id; short for --set model.name=…")
+        str | None,
+        typer.Option(
+            help="reference, a folder, or a Hugging Face id; for dqn-saes a folder of train-agent. "
+            "Short for --set model.name=…"
+        ),
     ] = None,
     revision: Annotated[
         str | None,
@@ -68,12 +75,18 @@ def reproduce(
     Two-Step task, the Grid World and a graph. Each figure has the published curve beside ours, each claim its
     verdict by a stated rule, beside the controls that the paper lacks.
 
-    The studies are those of the files two_step_demo, grid_world and graph_walk (**tdlens run** runs one of them).
-    What the record holds already isn't computed again: stopped at any moment, the same command goes on where it was.
-    **tdlens report td-in-llms** writes the page again without computing anything.
+    **dqn-saes** is DuPlessie (2024): sparse autoencoders on a deep Q network that plays a rook endgame. Which of its
+    latents stand for something on the board, which show what the Q-values alone don't, which do nothing; how well it
+    plays on what an autoencoder keeps. The agent ships with tdlens, **tdlens train-agent** trains another. Beside ours
+    stand numbers recomputed from the author's released checkpoints, none of them the paper's own.
 
-    With --model these studies are run as they are, with the blocks and autoencoders of the shipped small model. For
-    Llama 3 70B itself run their siblings **two_step_llama3_70b**, **grid_world_llama3_70b** and
+    The studies are those of the files two_step_demo, grid_world and graph_walk, and of rook_endgame (**tdlens run**
+    runs one of them). What the record holds already isn't computed again: stopped at any moment, the same command goes
+    on where it was. **tdlens report td-in-llms** or **tdlens report dqn-saes** writes the page again without computing
+    anything.
+
+    With --model the studies of td-in-llms are run as they are, with the blocks and autoencoders of the shipped small
+    model. For Llama 3 70B itself run their siblings **two_step_llama3_70b**, **grid_world_llama3_70b** and
     **graph_walk_llama3_70b** with **tdlens run**. Each then has a page of its own (**tdlens report
     grid_world_llama3_70b**). The page of the whole paper reads the record's studies two_step_demo, grid_world and
     graph_walk: to get there, run them under these names into a record of their own (TDLENS_HOME), as in the last
@@ -84,6 +97,10 @@ def reproduce(
     $ tdlens reproduce td-in-llms --quick
 
     $ tdlens reproduce td-in-llms
+
+    $ tdlens reproduce dqn-saes --quick
+
+    $ tdlens reproduce dqn-saes --model my-agent --set population.agents=0
 
     $ tdlens reproduce td-in-llms --only graph_walk --set graph_walk:task.rollouts=40
 
@@ -96,13 +113,16 @@ def reproduce(
     console = messages()
 
     from jobs.published.importing import import_published
-    from jobs.report.td_in_llms import NAME, PUBLICATION, STUDIES, write_paper
+    from jobs.report.reproductions import REPRODUCTIONS
     from tdlens.record import Record
     from tdlens.settings import Settings
 
-    asked = [task for task in STUDIES if not only or task in only]
+    chosen = REPRODUCTIONS[paper.value]
+    asked = _asked(chosen, only or [])
     # all of them first: a mistake in the last study shows before hours of the first
-    studies = {task: _load(task, STUDIES[task], [*short, *_own(changes or [], task, asked)], quick) for task in asked}
+    studies = {
+        task: _load(task, chosen.studies[task], [*short, *_own(changes or [], task, asked)], quick) for task in asked
+    }
     record = Record.open(Settings.from_environment())
     try:
         for number, study in enumerate(studies.values(), start=1):
@@ -111,21 +131,34 @@ def reproduce(
             console.print(f"[bold]{study.name}[/]: {computed} units computed, {found} already in the record")
             if mlflow:
                 copy_to_mlflow(record, study.name, console)
-        with console.status("Importing what the paper published"):
-            import_published(record, PUBLICATION)
+        with console.status("Importing the numbers that stand beside ours"):
+            import_published(record, chosen.publication)
         with console.status("Writing the report"):
-            page = write_paper(record, record.settings.reports / NAME)
+            page = chosen.write(record, record.settings.reports / chosen.name)
     finally:
         record.close()
     console.print(f"\n[bold]{paper.value}[/]: {time.monotonic() - started:.0f} s")
     console.print(f"Report: {page}", soft_wrap=True)
     console.print("Next:")
     for command in (
-        "tdlens report td-in-llms --open",
-        'tdlens sql "SELECT * FROM v_intervention_effect"',
+        f"tdlens report {chosen.name} --open",
+        f'tdlens sql "{chosen.query}"',
         "tdlens ui",
     ):
         console.print(f"  {command}", soft_wrap=True)
+
+
+def _asked(paper: Reproduction, only: list[Task]) -> list[str]:
+    """The tasks whose studies are to be run, in the paper's order."""
+    from tdlens.errors import UserError
+
+    foreign = [task.value for task in only if task not in paper.studies]
+    if foreign:
+        raise UserError(
+            f"{paper.name} has no study of {', '.join(foreign)}.",
+            f"Its studies can be chosen by --only: {', '.join(paper.studies)}.",
+        )
+    return [task for task in paper.studies if not only or task in only]
 
 
 def _load(task: str, study: str, changes: list[str], quick: bool) -> Study:

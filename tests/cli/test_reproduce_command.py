@@ -10,6 +10,7 @@ from jobs.bundled import DEMOS, study_file
 from jobs.cli import reproduce
 from jobs.cli.reproduce import Paper, Task
 from jobs.report import td_in_llms
+from jobs.report.reproductions import REPRODUCTIONS
 from jobs.study import Study, load
 from tests.cli.conftest import Invoke
 from tests.cli.test_bad_input import refused
@@ -35,10 +36,11 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Study]:
 
 
 def test_the_bundled_studies_are_the_papers() -> None:
-    assert set(DEMOS) == set(td_in_llms.STUDIES.values())
-    assert [task.value for task in Task] == list(td_in_llms.STUDIES)
-    assert Paper.td_in_llms.value == td_in_llms.NAME
-    for task, name in td_in_llms.STUDIES.items():
+    studies = {task: study for paper in REPRODUCTIONS.values() for task, study in paper.studies.items()}
+    assert list(DEMOS) == list(studies.values())
+    assert [task.value for task in Task] == list(studies)
+    assert [paper.value for paper in Paper] == list(REPRODUCTIONS)
+    for task, name in studies.items():
         study = load(study_file(name), quick=True)
         assert (study.name, study.task.name) == (name, task)
         assert study.task.rollouts < load(study_file(name)).task.rollouts
@@ -76,6 +78,7 @@ def test_changes_reach_the_studies_they_are_for(fresh: Workplace, invoke: Invoke
     [
         (("--set", "two_stop:seed=1"), ("is for 'two_stop'", "two_step, grid_world, graph_walk")),
         (("--only", "graph_walk", "--set", "grid_world:seed=1"), ("is for 'grid_world'", "graph_walk")),
+        (("--only", "rook_endgame"), ("td-in-llms has no study of rook_endgame", "two_step, grid_world, graph_walk")),
         (("--set", "graph_walk:task.rolouts=9"), ("unknown key task.rolouts", "did you mean rollouts?")),
         (("--set", "name=mine"), ("is to keep its name and task", "tdlens run")),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -33,6 +34,7 @@ VARIANTS = {
     "transpose_1": "resampled, transpose 1",
     "transpose_2": "resampled, transpose 2",
 }
+LEGEND: dict[str, Any] = {"frameon": True, "edgecolor": "none", "framealpha": 0.85}
 MARKERS = ("D", "^", "v", "s", "P", "X")
 """Of the autoencoders outside the series over k."""
 
@@ -101,8 +103,8 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     returns.set(title="Return with the reconstruction spliced in", ylabel="points a game", xlabel=below)
     mates.set(title="Games won by mate", ylabel="share of games", xlabel=below, ylim=(-0.03, 1.03))
     for ax, place in ((agreement, "lower right"), (unexplained, "upper right"), (returns, "upper left")):
-        ax.legend(loc=place)
-    mates.legend(loc="upper left", fontsize=7.5)
+        ax.legend(loc=place, **LEGEND)
+    mates.legend(loc="upper left", **{**LEGEND, "fontsize": 7.5})
     intact = effects.intact("return")
     return Drawing(
         figure,

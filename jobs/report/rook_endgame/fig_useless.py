@@ -51,7 +51,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
                 label=name,
                 zorder=3,
             )
-    for place, row in enumerate(idle[:NAMED]):
+    for place, row in enumerate(sorted(idle[:NAMED], key=lambda row: -row["flip_rate"])):
         _name(ax, row, place)
     corner: Any = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "bottom"}
     ax.annotate(
@@ -86,7 +86,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
 def _name(ax: Axes, row: dict[str, Any], place: int) -> None:
     """Its property, at the right, with a thin line to its point."""
     at, heights = (row["clear"], max(row["flip_rate"], FLOOR)), (0.36, 0.30, 0.24, 0.18)
-    line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkB": 4}
+    line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4, "relpos": (0, 0.5)}
     text = f"{short(row['predicate'], 38)} · {row['latent']}"
     where: Any = {
         "xytext": (1.03, heights[place]),

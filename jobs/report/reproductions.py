@@ -1,0 +1,61 @@
+"""The papers that one command reproduces: which studies each takes, and how its page is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.report import td_in_llms
+from jobs.report.page import write_report
+from tdlens.errors import UserError
+from tdlens.record import Record
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A paper."""
+
+    name: str
+    """What it is called in commands and folders."""
+    studies: Mapping[str, str]
+    """Task and the study of it, in the paper's order."""
+    publication: str
+    """Under this name tdlens import-published has the numbers beside ours."""
+    write: Callable[[Record, Path], Path]
+    """Writes the page into a folder from the record alone and gives its path; raises UserError without a study."""
+    query: str
+    """SQL to go on with."""
+
+
+def _td_in_llms(record: Record, out: Path) -> Path:
+    return td_in_llms.write_paper(record, out)
+
+
+def _dqn_saes(record: Record, out: Path) -> Path:
+    study = "rook_endgame"
+    if study not in set(record.query("SELECT study FROM v_study")["study"]):
+        raise UserError("The paper's study is not in the record.", "Run it: tdlens reproduce dqn-saes")
+    return write_report(record, study, out)
+
+
+REPRODUCTIONS = {
+    paper.name: paper
+    for paper in (
+        Reproduction(
+            td_in_llms.NAME,
+            td_in_llms.STUDIES,
+            td_in_llms.PUBLICATION,
+            _td_in_llms,
+            "SELECT * FROM v_intervention_effect",
+        ),
+        Reproduction(
+            "dqn-saes",
+            {"rook_endgame": "rook_endgame"},
+            "duplessie2024",
+            _dqn_saes,
+            "SELECT sae, latent, predicate, f1_heldout FROM v_latent_predicate ORDER BY f1_heldout DESC LIMIT 20",
+        ),
+    )
+}
+"""By name."""
