@@ -97,8 +97,8 @@ TRAPS: tuple[Trap, ...] = (
         "Values and TD errors are correlated, and a lesion of TD latents may be one of value latents.",
         "The lesion is run again without latents that follow a Q-value more closely, and in the first half only: a TD "
         "update would be missed later. Lesions of Q-value latents stand beside them. The best TD latents are "
-        "regressed on reward, next state's value and last action's value separately, on rollouts that did not choose them: those of an "
-        "error have weights of opposed signs on the two values.",
+        "regressed on reward, next state's value and last action's value separately, on rollouts that did not choose "
+        "them: those of an error have weights of opposed signs on the two values.",
         ("grid_world-td_parts", "two_step-td_parts", "grid_world-controls", "two_step-controls"),
     ),
     Trap(
