@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 from tests.faults.preloaded import Preloaded
+from tests.shared_folders import shared
 
 settings.register_profile("tests", deadline=None)  # a busy machine is no fault of an example
 settings.load_profile("tests")
@@ -23,7 +24,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Preloaded]:
-    """What starts tdlens's commands at once."""
-    started = Preloaded.begin(tmp_path_factory.mktemp("preloaded"))
+    """What starts tdlens's commands at once; one for all processes of a test run."""
+    with shared(tmp_path_factory.getbasetemp(), "preloaded") as folder:
+        started = Preloaded.begin(folder)
     yield started
     started.end()

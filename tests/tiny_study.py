@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +14,7 @@ from tdlens.record import Record
 from tdlens.record.views import VIEWS
 from tdlens.settings import Settings
 from tests.inference.tiny import byte_level_tokenizer, tiny_model
+from tests.shared_folders import shared
 
 NAME = "tiny"
 TOML = """
@@ -88,16 +86,6 @@ class Workplace:
 
     def record(self) -> Record:
         return Record.open(self.settings)
-
-
-@contextmanager
-def shared(base: Path, name: str) -> Iterator[Path]:
-    """A folder that all processes of a test run have in common; no other of them is in this block meanwhile."""
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
-    folder.mkdir(exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield folder
 
 
 @cache

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 import traceback
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,18 +132,29 @@ class Preloaded:
     """The first process, from the side of the tests."""
 
     address: str
-    process: subprocess.Popen[bytes]
+    held: int
+    """The write end of its standard input: it lives while somebody has that open."""
+    process: subprocess.Popen[bytes] | None = None
+    """None where somebody else started it."""
 
     @classmethod
     def begin(cls, folder: Path) -> Preloaded:
-        """Start it; ends with `end`, or with this process."""
-        address = str(folder / "preloaded")
+        """Start it, or join those who have; to be called by one at a time. It ends after the last one's `end`."""
+        address, held = folder / "preloaded", folder / "held"
+        with suppress(OSError):  # there is none yet, or not any more
+            return cls(str(address), os.open(held, os.O_WRONLY | os.O_NONBLOCK))
+        for left in (address, held):
+            left.unlink(missing_ok=True)
+        os.mkfifo(held)
+        read = os.open(held, os.O_RDONLY | os.O_NONBLOCK)
+        write = os.open(held, os.O_WRONLY)
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "tests.faults.preloaded", address]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        command = [sys.executable, "-m", "tests.faults.preloaded", str(address)]
+        process = subprocess.Popen(command, stdin=read, stdout=subprocess.PIPE, env=environment)
+        os.close(read)
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
-        return cls(address, process)
+        return cls(str(address), write, process)
 
     def start(self, *command: str, environment: dict[str, str], output: Path, own_group: bool = False) -> Process:
         """``python -m MODULE …`` with its output, of both kinds, appended to a file."""
@@ -177,11 +189,11 @@ class Preloaded:
             time.sleep(0.1)
 
     def end(self) -> None:
-        """Stop it and all it started."""
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.close()
-        self.process.wait()
-        self.process.stdout.close()
+        """Stop it and all it started, once nobody else needs it."""
+        os.close(self.held)
+        if self.process is not None and self.process.stdout is not None:
+            self.process.wait()
+            self.process.stdout.close()
 
     def _asked(self, question: dict[str, Any]) -> Any:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
@@ -299,6 +311,7 @@ def main(address: str) -> None:
     server = _Server(address)
     gc.collect()
     gc.freeze()  # else each process would copy what all share, only to look for garbage in it
+    warnings.filterwarnings("ignore", ".* found in sys.modules", RuntimeWarning)  # each module is run a second time
     subprocess.Popen = start  # type: ignore[assignment,misc]
     sys.modules[RANKS].Popen = start  # type: ignore[attr-defined]
     os.write(1, b"ready\n")
