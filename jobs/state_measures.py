@@ -91,17 +91,20 @@ class Design:
         """[R, T, C]"""
         return signals_of(self.context, self.unit, self.context.study.correlate.covariates)
 
-    def held(self, rollout: int) -> dict[str, Held]:
-        """By measure, what is held constant: nothing, the covariates, or these and the states entered and left last.
+    def held(self, measure: str, rollout: int) -> Held:
+        """What a measure holds constant: nothing, the covariates, or these and the states entered and left last.
 
         An SR-TD error is first of all 1 in the column of the state left, and a row of M that of the state entered: a
         feature that knows the name alone correlates with both.
         """
+        if measure == "max_r":
+            return Held()
+        own = self.covariates[rollout]
+        if measure == "max_r_partial":
+            return Held(own)
         entered = np.eye(self.n_states)[self.states[rollout]]
         left = np.concatenate([np.zeros_like(entered[:1]), entered[:-1]])
-        own = self.covariates[rollout]
-        given = (None, own, np.concatenate([own, entered, left], axis=1))
-        return {measure: Held(covariates) for measure, covariates in zip(LARGEST, given, strict=True)}
+        return Held(np.concatenate([own, entered, left], axis=1))
 
     def nearness(self, rollout: int) -> dict[str, Floats]:
         """By signal: what it knew of each state when the state was met last, [S, S]."""
@@ -145,10 +148,11 @@ class Design:
         return rollout_permutations(self.groups, self.unit.config["permutations"], seed=self.unit.seed)
 
     @cached_property
-    def permuted_states(self) -> NDArray[np.int64]:
+    def permuted_states(self) -> NDArray[np.int16]:
         """Permutations of the states of each rollout, [P, R, S]."""
         shape = (self.unit.config["permutations"], self.n_rollouts, 1)
-        return np.random.default_rng(self.unit.seed).permuted(np.tile(np.arange(self.n_states), shape), axis=2)
+        states = np.tile(np.arange(self.n_states, dtype=np.int16), shape)
+        return np.random.default_rng(self.unit.seed).permuted(states, axis=2, out=states)
 
     def of_pairs(self, measure: str, pairs: Floats) -> Iterator[Measurement]:
         """From a measure of every rollout with the signals of every other of its group, [R, R, K], NaN elsewhere."""
@@ -188,20 +192,19 @@ class Followed:
     def add(self, rollout: int, x: torch.Tensor) -> None:
         """Take in the features of the next rollout, [T, F]."""
         design = self._design
-        held = design.held(rollout)
         begun = design.group_from(rollout)
         if begun is not None:
             self._group = begun
-            constant = [design.held(other) for other in range(begun.start, begun.stop)]
-            self._signals = {
-                measure: PairedSignals(list(design.signals[begun]), [one[measure] for one in constant])
-                for measure in LARGEST
-            }
+            self._signals.clear()  # those of the last group, before there are others
+            for measure in LARGEST:
+                constant = [design.held(measure, other) for other in range(begun.start, begun.stop)]
+                self._signals[measure] = PairedSignals(list(design.signals[begun]), constant)
         for measure, signals in self._signals.items():
-            features = held[measure].leaves(x)
-            self._pairs[measure][rollout, self._group] = signals.largest(features, held[measure])
+            held = design.held(measure, rollout)
+            features = held.leaves(x)
+            self._pairs[measure][rollout, self._group] = signals.largest(features, held)
             if self._scores and measure in SCORED:
-                self._score(SCORED[measure], rollout, features, held[measure])
+                self._score(SCORED[measure], rollout, features, held)
 
     def _score(self, kind: str, rollout: int, features: Left, held: Held) -> None:
         design = self._design

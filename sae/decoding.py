@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
@@ -67,7 +69,10 @@ def balanced_accuracy(predicted: NDArray[np.bool_], labels: NDArray[np.bool_], k
 
 
 def permuted_accuracy(
-    predicted: NDArray[np.bool_], labels: NDArray[np.bool_], known: NDArray[np.bool_], permutations: NDArray[np.int64]
+    predicted: NDArray[np.bool_],
+    labels: NDArray[np.bool_],
+    known: NDArray[np.bool_],
+    permutations: NDArray[np.integer[Any]],
 ) -> Floats:
     """Balanced accuracy of each rollout, and the same with the labels of its states permuted.
 

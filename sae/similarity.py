@@ -6,6 +6,8 @@ is a control for measures that a representation of the current name alone would 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
@@ -13,7 +15,7 @@ from scipy.stats import rankdata
 Floats = NDArray[np.float64]
 
 
-def permuted_similarity(similarity: Floats, nearness: Floats, permutations: NDArray[np.int64]) -> Floats:
+def permuted_similarity(similarity: Floats, nearness: Floats, permutations: NDArray[np.integer[Any]]) -> Floats:
     """Spearman's correlation of two tables of pairs of states, and the same with the states of one permuted.
 
     Args:
@@ -38,7 +40,7 @@ def permuted_similarity(similarity: Floats, nearness: Floats, permutations: NDAr
     return r
 
 
-def permuted_contrast(similarity: Floats, groups: NDArray[np.int64], permutations: NDArray[np.int64]) -> Floats:
+def permuted_contrast(similarity: Floats, groups: NDArray[np.int64], permutations: NDArray[np.integer[Any]]) -> Floats:
     """Mean similarity of states of one group less that of states of two, and the same with the states permuted.
 
     Args:
@@ -59,7 +61,9 @@ def permuted_contrast(similarity: Floats, groups: NDArray[np.int64], permutation
     return difference
 
 
-def _pairs(permutations: NDArray[np.int64], known: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _pairs(
+    permutations: NDArray[np.integer[Any]], known: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows and columns of all pairs of the known states, as they are and under each permutation, [P + 1, pairs]."""
     order = np.vstack([np.arange(len(known)), np.argsort(permutations[:, known], axis=1)])
     first, second = np.triu_indices(len(known), 1)

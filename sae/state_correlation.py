@@ -126,10 +126,14 @@ class PairedSignals:
     """
 
     def __init__(self, y: Sequence[Array], held: Sequence[Held]) -> None:
-        n_signals, n_states = torch.as_tensor(y[0]).shape[1:]
+        n_decisions, n_signals, n_states = torch.as_tensor(y[0]).shape
         self._shape = (len(y), n_signals, n_states)
-        parts = [own.leaves(torch.as_tensor(one).flatten(1)) for one, own in zip(y, held, strict=True)]
-        self._signals = Left(torch.cat([part.values for part in parts], 1), torch.cat([part.varies for part in parts]))
+        width = n_signals * n_states
+        values = torch.empty(n_decisions, len(y) * width, dtype=torch.float64)
+        self._signals = Left(values, torch.empty(len(y) * width, dtype=torch.bool))
+        for place, (one, own) in enumerate(zip(y, held, strict=True)):
+            columns = slice(place * width, (place + 1) * width)
+            values[:, columns], self._signals.varies[columns] = own.leaves(torch.as_tensor(one).flatten(1))
 
     def largest(self, x: Left, held: Held) -> Floats:
         """``largest`` of one rollout's features with the signals of each rollout, [n, K].
