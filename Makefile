@@ -14,16 +14,19 @@ help: ## say what there is
 setup: $(VENV)/.installed ## make the virtual environment and install the pinned versions
 
 # The constraints pin torch by its version alone: a machine with a GPU gets the CUDA build of the same release.
+# Python compiles what is imported when it first is: most of what the libraries bring never is.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
 demo: setup ## run the complete Two-Step study on the shipped model: record, MLflow, report
 	$(BIN)/tdlens db upgrade
 	$(BIN)/tdlens run $(STUDY)
 
-test: lint types contracts unit ## style, types, import contracts and all tests
+# Types take one core half a minute, in which the first tests mostly wait.
+test: setup ## style, types, import contracts and all tests
+	$(MAKE) --jobs 2 lint types contracts unit
 
 lint: setup
 	$(BIN)/ruff check .
@@ -35,9 +38,10 @@ types: setup
 contracts: setup
 	$(BIN)/lint-imports
 
-# One thread a worker: two workers with two threads each would only wait for one another on two cores.
+# One thread a worker: with more they would only wait for one another. Three workers on two cores: many tests wait for
+# a scheduler, a lease or another process.
 unit: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 bench: setup ## measure what benchmarks/README.md reports
 	$(BIN)/python benchmarks/capture.py
