@@ -7,12 +7,9 @@ from pathlib import Path
 import jobs
 from tdlens.provenance import source_root
 
-DEMOS = ("two_step_demo", "grid_world", "graph_walk", "rook_endgame")
-"""The studies of the models that ship with tdlens: those that an installed package holds."""
-
 
 def study_file(name: str) -> Path:
-    """The path of one of them."""
+    """The path of one of them: those of the papers that ``tdlens reproduce`` knows."""
     root = source_root()
     folder = root / "studies" if root is not None else Path(jobs.__file__).parent / "studies"
     return folder / f"{name}.toml"

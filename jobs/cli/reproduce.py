@@ -33,6 +33,12 @@ class Task(StrEnum):
     rook_endgame = "rook_endgame"
 
 
+class Siblings(StrEnum):
+    """Studies of a paper's tasks beside those of the shipped model."""
+
+    llama3_70b = "llama3_70b"
+
+
 def add_to(app: typer.Typer) -> None:
     """Register the command."""
     app.command()(reproduce)
@@ -45,6 +51,14 @@ def reproduce(
     ] = False,
     only: Annotated[
         list[Task] | None, typer.Option(help="Run this study and leave the others as they are; may be repeated.")
+    ] = None,
+    siblings: Annotated[
+        Siblings | None,
+        typer.Option(
+            "--studies",
+            help="Take the model, blocks, autoencoders and lesions of the files studies/TASK_….toml, for td-in-llms "
+            "those of the published model.",
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -86,11 +100,9 @@ def reproduce(
     anything.
 
     With --model the studies of td-in-llms are run as they are, with the blocks and autoencoders of the shipped small
-    model. For Llama 3 70B itself run their siblings **two_step_llama3_70b**, **grid_world_llama3_70b** and
-    **graph_walk_llama3_70b** with **tdlens run**. Each then has a page of its own (**tdlens report
-    grid_world_llama3_70b**). The page of the whole paper reads the record's studies two_step_demo, grid_world and
-    graph_walk: to get there, run them under these names into a record of their own (TDLENS_HOME), as in the last
-    example, and then **tdlens report td-in-llms**.
+    model. **--studies llama3_70b** takes the published model and settings instead, those of the files
+    two_step_llama3_70b, grid_world_llama3_70b and graph_walk_llama3_70b, under the names by which the paper's page
+    finds its studies. A record of their own (TDLENS_HOME) keeps the small model's page beside it.
 
     **Examples**
 
@@ -106,7 +118,7 @@ def reproduce(
 
     $ tdlens reproduce td-in-llms --model meta-llama/Meta-Llama-3-8B --set model.dtype=bfloat16
 
-    $ TDLENS_HOME=.tdlens-70b tdlens run studies/grid_world_llama3_70b.toml --set name=grid_world
+    $ TDLENS_HOME=.tdlens-70b tdlens reproduce td-in-llms --studies llama3_70b
     """
     started = time.monotonic()
     short = overrides(None, model=model, revision=revision, engine=engine)
@@ -119,9 +131,11 @@ def reproduce(
 
     chosen = REPRODUCTIONS[paper.value]
     asked = _asked(chosen, only or [])
+    _refuse(chosen, siblings, quick=quick)
     # all of them first: a mistake in the last study shows before hours of the first
     studies = {
-        task: _load(task, chosen.studies[task], [*short, *_own(changes or [], task, asked)], quick) for task in asked
+        task: _load(task, chosen.studies[task], siblings, [*short, *_own(changes or [], task, asked)], quick)
+        for task in asked
     }
     record = Record.open(Settings.from_environment())
     try:
@@ -161,17 +175,34 @@ def _asked(paper: Reproduction, only: list[Task]) -> list[str]:
     return [task for task in paper.studies if not only or task in only]
 
 
-def _load(task: str, study: str, changes: list[str], quick: bool) -> Study:
+def _refuse(paper: Reproduction, siblings: Siblings | None, *, quick: bool) -> None:
+    """Refuse siblings that there aren't, or that nothing makes small."""
+    from jobs.bundled import study_file
+    from tdlens.errors import UserError
+
+    if siblings is None:
+        return
+    if not all(study_file(f"{task}_{siblings}").exists() for task in paper.studies):
+        raise UserError(f"{paper.name} has no studies of {siblings}.", "Leave --studies out.")
+    if quick:
+        raise UserError(
+            f"The studies of {siblings} have no table [quick].",
+            f"Rehearse them: tdlens run {study_file(f'{next(iter(paper.studies))}_{siblings}')} --rehearse",
+        )
+
+
+def _load(task: str, study: str, siblings: Siblings | None, changes: list[str], quick: bool) -> Study:
     from jobs.bundled import study_file
     from jobs.study import load
     from tdlens.errors import UserError
 
-    loaded = load(study_file(study), changes, quick=quick)
+    file = study_file(study if siblings is None else f"{task}_{siblings}")
+    loaded = load(file, [f"name={study}", *changes], quick=quick)
     if (loaded.name, loaded.task.name) != (study, task):
         raise UserError(
             f"The study {study} of the paper is to keep its name and task, but these changes make it "
             f"{loaded.name} with the task {loaded.task.name}.",
-            f"For another study copy {study_file(study)} and use tdlens run.",
+            f"For another study copy {file} and use tdlens run.",
         )
     return loaded
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.bundled import DEMOS, study_file
+from jobs.bundled import study_file
 from jobs.cli import reproduce
-from jobs.cli.reproduce import Paper, Task
+from jobs.cli.reproduce import Paper, Siblings, Task
 from jobs.report import td_in_llms
 from jobs.report.reproductions import REPRODUCTIONS
 from jobs.study import Study, load
@@ -37,7 +37,6 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Study]:
 
 def test_the_bundled_studies_are_the_papers() -> None:
     studies = {task: study for paper in REPRODUCTIONS.values() for task, study in paper.studies.items()}
-    assert list(DEMOS) == list(studies.values())
     assert [task.value for task in Task] == list(studies)
     assert [paper.value for paper in Paper] == list(REPRODUCTIONS)
     for task, name in studies.items():
@@ -51,7 +50,9 @@ def test_the_wheel_holds_the_studies() -> None:
 
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
     included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
-    assert {f"studies/{name}.toml": f"jobs/studies/{name}.toml" for name in DEMOS}.items() <= included.items()
+    names = [name for paper in REPRODUCTIONS.values() for name in paper.studies.values()]
+    names += [f"{task}_{siblings}" for task in td_in_llms.STUDIES for siblings in Siblings]
+    assert {f"studies/{name}.toml": f"jobs/studies/{name}.toml" for name in names}.items() <= included.items()
 
 
 def test_all_studies_run_in_the_papers_order(fresh: Workplace, invoke: Invoke, asked: list[Study]) -> None:
@@ -73,9 +74,24 @@ def test_changes_reach_the_studies_they_are_for(fresh: Workplace, invoke: Invoke
     assert grid.task.rollouts == load(study_file("grid_world"), quick=True).task.rollouts
 
 
+def test_the_published_models_studies_run_under_the_papers_names(
+    fresh: Workplace, invoke: Invoke, asked: list[Study], tmp_path: Path
+) -> None:
+    changes = ("--model", str(tmp_path / "tiny"), "--engine", "hf", "--set", "grid_world:task.rollouts=6")
+    result = invoke(fresh, *REPRODUCE, "--studies", "llama3_70b", *changes)
+    assert result.exit_code == 0, result.stderr
+    assert [study.name for study in asked] == list(td_in_llms.STUDIES.values())
+    for task, study in zip(td_in_llms.STUDIES, asked, strict=True):
+        own = load(study_file(f"{task}_llama3_70b"))
+        assert (study.sae, study.intervention, study.capture) == (own.sae, own.intervention, own.capture)
+        assert (study.model.name, study.model.engine) == (str(tmp_path / "tiny"), "hf")
+        assert study.task.rollouts == (6 if task == "grid_world" else own.task.rollouts)
+
+
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
+        (("--studies", "llama3_70b", "--quick"), ("have no table [quick]", "--rehearse")),
         (("--set", "two_stop:seed=1"), ("is for 'two_stop'", "two_step, grid_world, graph_walk")),
         (("--only", "graph_walk", "--set", "grid_world:seed=1"), ("is for 'grid_world'", "graph_walk")),
         (("--only", "rook_endgame"), ("td-in-llms has no study of rook_endgame", "two_step, grid_world, graph_walk")),
@@ -89,6 +105,12 @@ def test_mistakes_show_before_anything_runs(
     refused(invoke(fresh, *REPRODUCE, *arguments), *parts)
     assert asked == []
     assert not fresh.home.exists()
+
+
+def test_a_paper_on_one_model_has_no_siblings(fresh: Workplace, invoke: Invoke, asked: list[Study]) -> None:
+    result = invoke(fresh, "reproduce", "dqn-saes", "--no-mlflow", "--studies", "llama3_70b")
+    refused(result, "dqn-saes has no studies of llama3_70b", "Leave --studies out")
+    assert asked == []
 
 
 def test_an_unknown_paper_or_study_is_named(fresh: Workplace, invoke: Invoke) -> None:
