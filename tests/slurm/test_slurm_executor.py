@@ -62,7 +62,7 @@ def test_preempted_workers_give_back_and_come_again(site: Site, undisturbed: Row
 
 def test_the_unit_of_a_node_that_died_is_taken_up(site: Site, undisturbed: Rows) -> None:
     site.hold.touch()
-    site.submit(SlurmSettings(array=2, partition="low", cpus_per_task=2, worker=("--lease", "5")))
+    site.submit(SlurmSettings(array=2, partition="low", cpus_per_task=2, worker=("--lease", "10")))
     site.wait_for(lambda: site.training() == 2, "two units in progress")
     site.cluster.kill_node("n1")
     site.hold.unlink()
