@@ -1,9 +1,11 @@
-"""``tdlens train-agent`` and ``evaluate-agent``: deep Q networks that play the rook endgame."""
+"""``tdlens train-agent`` and ``evaluate-agent``: deep Q networks that play the rook endgame, or Ms. Pac-Man."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -11,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from jobs.cli.console import messages, output, table
 
 Opponent = Literal["smart", "uniform"]
+Trained = Literal["rook_endgame", "ms_pacman"]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -21,15 +24,21 @@ def add_to(app: typer.Typer) -> None:
 
 def train_agent(
     out: Annotated[Path, typer.Option(help="Folder for weights, configuration and curve.", show_default=False)],
+    task: Annotated[Trained, typer.Option(help="What it plays.")] = "rook_endgame",
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of weights, games and replay.")] = 0,
     moves: Annotated[
-        int | None, typer.Option(min=1, help="Moves of all games together; default: as for the shipped agent.")
+        int | None,
+        typer.Option(min=1, help="Moves of all games together; default: 1,000,000, or 200,000 of Ms. Pac-Man."),
     ] = None,
     hidden: Annotated[
         list[int] | None,
-        typer.Option(min=1, help="Units of a hidden layer, once for each layer; default: 128, twice."),
+        typer.Option(
+            min=1, help="Units of a hidden layer, once for each layer; default: 128, twice, or 512 for Ms. Pac-Man."
+        ),
     ] = None,
-    opponent: Annotated[Opponent, typer.Option(help="How Black answers: by his rule, or at random.")] = "smart",
+    opponent: Annotated[
+        Opponent | None, typer.Option(help="How Black answers: by his rule (the default), or at random.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over an agent in that folder.")] = False,
 ) -> None:
     """
@@ -38,6 +47,10 @@ def train_agent(
     It learns by stable-baselines3's DQN from its own games. With the defaults this made the shipped agent, rook_128;
     with the same seed it makes the same weights again, to the bit, on the same machine. The folder's **training.json**
     says what went in, what it cost and how the return rose.
+
+    With **--task ms_pacman** it learns Ms. Pac-Man from the screen instead, which needs the emulator
+    (pip install 'tdlens[atari]') and 1 GB for its replay memory. The published agents played 20,000 games, some
+    12 million moves: that takes days without a GPU. No such agent ships.
 
     **Example**
 
@@ -48,22 +61,54 @@ def train_agent(
     **A small network, a short training**
 
     $ tdlens train-agent --out small-agent --hidden 64 --hidden 64 --moves 100000
+
+    **Ms. Pac-Man**
+
+    $ tdlens train-agent --task ms_pacman --out ms-pacman-agent --moves 200000
     """
     from tdlens.errors import UserError
 
     if any(out.glob("*.safetensors")) and not force:
         raise UserError(f"{out} holds a model already.", "Give another folder, or add --force to replace it.")
+    given: dict[str, Any] = {"seed": seed}
+    if moves is not None:
+        given["moves"] = moves
+    if hidden:
+        given["hidden"] = tuple(hidden)
+    if task == "rook_endgame":
+        _train_rook(out, given | {"variant": opponent or "smart"})
+    elif opponent is not None:
+        raise UserError("--opponent is for the rook endgame: Ms. Pac-Man has no Black.", "Leave it out.")
+    else:
+        _train_ms_pacman(out, given)
 
-    from envs.rook_endgame import Variant
+
+def _train_rook(out: Path, given: dict[str, Any]) -> None:
     from jobs.networks import train as training
 
-    shipped = training.AgentConfig()
-    config = training.AgentConfig(
-        seed=seed,
-        moves=moves or shipped.moves,
-        hidden=tuple(hidden) if hidden else shipped.hidden,
-        variant=Variant(opponent),
+    config = training.AgentConfig(**given)
+    with _bar(config.moves) as show:
+        training.train_into(out, config, lambda progress: show(progress.moves, progress.mean_return))
+    messages().print(f"Saved in {out}. Judge it: tdlens evaluate-agent {out}", soft_wrap=True)
+
+
+def _train_ms_pacman(out: Path, given: dict[str, Any]) -> None:
+    from envs import TASKS
+    from jobs.networks import train_ms_pacman as training
+    from jobs.networks.player import require_extra
+
+    require_extra(training.TASK, TASKS[training.TASK])
+    config = training.PacmanAgentConfig(**given)
+    with _bar(config.moves) as show:
+        training.train_into(out, config, lambda progress: show(progress.moves, progress.mean_return))
+    messages().print(
+        f"Saved in {out}. Study it: tdlens run studies/ms_pacman.toml --model {out}", soft_wrap=True, highlight=False
     )
+
+
+@contextmanager
+def _bar(moves: int) -> Iterator[Callable[[int, float | None], None]]:
+    """Shows how far a training is: its moves, and the return, if there is one yet."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -71,13 +116,13 @@ def train_agent(
         TimeRemainingColumn(elapsed_when_finished=True),
     )
     with Progress(*columns, console=messages()) as bars:
-        bar = bars.add_task("training", total=config.moves)
+        bar = bars.add_task("training", total=moves)
 
-        def show(progress: training.Progress) -> None:
-            bars.update(bar, completed=progress.moves, description=f"return {progress.mean_return:.1f}")
+        def show(done: int, mean_return: float | None) -> None:
+            said = "training" if mean_return is None else f"return {mean_return:.1f}"
+            bars.update(bar, completed=min(done, moves), description=said)
 
-        training.train_into(out, config, show)
-    messages().print(f"Saved in {out}. Judge it: tdlens evaluate-agent {out}", soft_wrap=True)
+        yield show
 
 
 def evaluate_agent(

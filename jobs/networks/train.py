@@ -132,7 +132,7 @@ def train_agent(
     """
     games = VectorGames(RookEndgameVector(config.games, config.variant), REWARD_SCALE)
     callback = None if on_progress is None else _Reports(config, on_progress, reports)
-    with _one_thread(), _generators_put_back():
+    with _one_thread(), generators_put_back():
         dqn = DQN(
             "MlpPolicy",
             games,
@@ -242,7 +242,7 @@ def _one_thread() -> Iterator[None]:
 
 
 @contextmanager
-def _generators_put_back() -> Iterator[None]:
+def generators_put_back() -> Iterator[None]:
     """stable-baselines3 seeds and uses the global generators: lend them, and put everything back."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):
