@@ -76,8 +76,9 @@ def live(preloaded: Preloaded, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 
 @pytest.fixture
-def study(own: Settings, preloaded: Preloaded, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
-    return tiny(preloaded, tmp_path_factory.getbasetemp(), tmp_path / "study", own)
+def study(preloaded: Preloaded, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    with database("sqlite", tmp_path / "home") as settings:
+        yield tiny(preloaded, tmp_path_factory.getbasetemp(), tmp_path / "study", settings)
 
 
 def give_up(place: Place, address: str) -> float:
