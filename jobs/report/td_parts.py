@@ -65,7 +65,8 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         beside=(
             "A latent that follows one value alone correlates with the error, too. The parts are means over the "
             "transitions that the learner replays, as the error is; where that is the whole history they are slow and "
-            "nearly collinear, and the intervals are wide: a weight whose interval contains 0 tells nothing. The "
+            "nearly collinear, and the intervals are wide: a weight whose interval contains 0 tells nothing. "
+            "What the parts explain is, with the covariates held constant, the share of what these leave. The "
             f"covariates are {', '.join(facts.covariates)}.".replace("_", " ")
         ),
         n=f"{int(rows['n_rollouts'].min())} held-out rollouts",
@@ -108,17 +109,20 @@ def _named(found: list[Found]) -> str:
 
 def _table(reader: Reader, facts: StudyFacts, plain: list[Found], partial: list[Found]) -> Table:
     chosen = selected(reader, facts, (SIGNAL,))
-    chosen = chosen[(chosen["source"] == "sae") & (chosen["sae"] == facts.sae)].set_index("block")["latent"]
+    own = chosen[(chosen["source"] == "sae") & (chosen["sae"] == facts.sae)]
+    latents = dict(zip(own["block"].tolist(), own["latent"].tolist(), strict=True))
     header = ("block/latent", "covariates", *LABELS.values(), "explained by the parts", "by the error alone")
     rows = [
         (
-            f"{one.block}/{int(chosen[one.block])}" if one.block in chosen.index else str(one.block),
+            f"{one.block}/{latents[one.block]}" if one.block in latents else str(one.block),
             held,
             *(one.weights[part].text() for part in PARTS),
             number(one.explained),
             number(one.by_error),
         )
-        for pair in zip(plain, partial, strict=False)
-        for one, held in zip(pair, ("free", "held constant"), strict=True)
+        for one, held in sorted(
+            [*((one, "free") for one in plain), *((one, "held constant") for one in partial)],
+            key=lambda row: row[0].block,
+        )
     ]
     return Table(header, tuple(rows), words=(0, 1))
