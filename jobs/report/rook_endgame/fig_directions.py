@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from jobs.report.drawing import Drawing
@@ -18,7 +19,7 @@ TITLE = "A map of the dictionary"
 OVERLAY = "the author drew such maps of encoder rows by UMAP; their coordinates aren't among the released files"
 
 NAMED = 8
-"""So many of the clearest latents have their names on the map."""
+"""At most so many latents have their names on the map."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,8 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
                 label=f"{about} ({len(here)})",
                 zorder=2 if about == NONE else 3,
             )
-    for point in sorted(points, key=lambda point: -point.clear)[:NAMED]:
-        if point.name:
-            _name(ax, point)
+    for point in _apart(points):
+        _name(ax, point)
     title = f"Decoder directions of {sheet.sae}, two largest principal components"
     ax.set(title=title, xlabel="first component", ylabel="second component")
     ax.set_aspect("equal", adjustable="datalim")
@@ -90,7 +90,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         sees=(
             f"Each point is one of the {len(points)} latents of {sheet.sae} that fire on some board, at the place of "
             "its unit decoder direction; the larger, the higher its F1 above chance. The theme of most latents: "
-            f"{most}. Named are the {NAMED} clearest."
+            f"{most}. Named are the clearest whose names don't hide each other."
         ),
         beside=(
             "Two components show a small part of a space of many dimensions: neighbours on the map need not be "
@@ -106,6 +106,17 @@ def _point(place: dict[str, Any], known: dict[str, Any] | None) -> Point:
     return Point(
         place["x"], place["y"], theme(known["family"]), max(0.0, known["clear"]), short(known["predicate"], 44)
     )
+
+
+def _apart(points: list[Point]) -> list[Point]:
+    """The clearest latents with a name, without those too near to a clearer one for both to be read."""
+    across, high = (np.ptp([getattr(point, axis) for point in points]) for axis in ("x", "y"))
+    kept: list[Point] = []
+    for point in sorted(points, key=lambda point: -point.clear):
+        near = any(abs(point.x - o.x) < 0.3 * across and abs(point.y - o.y) < 0.04 * high for o in kept)
+        if point.name and not near and len(kept) < NAMED:
+            kept.append(point)
+    return kept
 
 
 def _name(ax: Axes, point: Point) -> None:

@@ -44,7 +44,7 @@ def chosen(sheet: Sheet) -> Iterator[tuple[int, str]]:
             yield row["latent"], "clearest of its family"
     for rule, rows, column, ascending in (
         ("clearest at equal Q-values", sheet.matched, "matched_low", False),
-        ("clear, but without effect", sheet.clear, "flip_rate", True),
+        ("clear, with the least effect", sheet.clear, "flip_rate", True),
         ("changes most moves", sheet.rows, "flips", False),
     ):
         rest = new(rows).dropna(subset=[column]).sort_values(column, ascending=ascending, kind="stable")

@@ -42,12 +42,18 @@ def hidden(sheet: Sheet, facts: StudyFacts) -> Hidden:
         raise NotRecorded("latents compared at equal Q-values (stage probe)")
     several = records(rows)
     shares, f1 = (
-        [widened(Interval(*(float(row[name]) for name in names)), len(several), facts.alpha) for row in several]
+        [_widened(Interval(*(float(row[name]) for name in names)), len(several), facts.alpha) for row in several]
         for names in (("matched_share", "matched_low", "matched_high"), ("f1_heldout", "ci_low", "ci_high"))
     )
     decoders = [float(row["decoder_f1"]) for row in several]
     ahead = [Interval(o.value - d, o.low - d, o.high - d) for o, d in zip(f1, decoders, strict=True)]
     return Hidden(several, shares, ahead)
+
+
+def _widened(share: Interval, tests: int, alpha: float) -> Interval:
+    """Widened for all tests, within what a share can be."""
+    wide = widened(share, tests, alpha)
+    return Interval(wide.value, max(0.0, wide.low), min(1.0, wide.high))
 
 
 def draw(reader: Reader, facts: StudyFacts) -> Drawing:

@@ -101,8 +101,10 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     unexplained.set(title="Variance left unexplained", ylabel="FVU (log scale)", yscale="log")
     below = "latents active on a board"
     returns.set(title="Return with the reconstruction spliced in", ylabel="points a game", xlabel=below)
-    mates.set(title="Games won by mate", ylabel="share of games", xlabel=below, ylim=(-0.03, 1.03))
-    for ax, place in ((agreement, "lower right"), (unexplained, "upper right"), (returns, "upper left")):
+    mates.set(title="Games won by mate", ylabel="share of games", xlabel=below, ylim=(-0.03, 1.12))
+    low, high = returns.get_ylim()
+    returns.set_ylim(low, high + 0.12 * (high - low))
+    for ax, place in ((agreement, "lower right"), (unexplained, "lower left"), (returns, "upper left")):
         ax.legend(loc=place, **LEGEND)
     mates.legend(loc="upper left", **{**LEGEND, "fontsize": 7.5})
     intact = effects.intact("return")
