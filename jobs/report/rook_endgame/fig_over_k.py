@@ -104,7 +104,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     mates.set(title="Games won by mate", ylabel="share of games", xlabel=below, ylim=(-0.03, 1.12))
     low, high = returns.get_ylim()
     returns.set_ylim(low, high + 0.12 * (high - low))
-    for ax, place in ((agreement, "lower right"), (unexplained, "lower left"), (returns, "upper left")):
+    for ax, place in ((agreement, "lower right"), (returns, "upper left")):
         ax.legend(loc=place, **LEGEND)
     mates.legend(loc="upper left", **{**LEGEND, "fontsize": 7.5})
     intact = effects.intact("return")
