@@ -23,7 +23,7 @@ from tests.jobs.small_study import context_of, fresh_record, run
 BLOCK = 2
 WALK: dict[str, Any] = copy.deepcopy(GRID) | {"capture": {"blocks": [1, BLOCK]}}
 WALK["task"] |= {"controls": []}
-WALK["correlate"] = {"permutations": 19, "controls": [], "covariates": ["step", "log_step", "previous_reward"]}
+WALK["correlate"] = {"permutations": 19, "controls": [], "covariates": ["step", "log_step"]}
 Floats = NDArray[np.float64]
 
 
@@ -51,8 +51,7 @@ def test_the_best_latent_is_regressed_on_the_other_half(tmp_path_factory: pytest
         tensors = [record.blobs.load_tensors(blob) for blob in shards.blob]
         blob = record.query(f"SELECT blob FROM v_sae WHERE block = {BLOCK}").blob.item()  # noqa: S608
         sae = from_bytes(record.blobs.read(blob, "safetensors"))
-        names = "'step', 'log_step', 'previous_reward'"
-        signals = record.query(f"SELECT * FROM v_learning_signal WHERE signal IN ({names})")  # noqa: S608
+        signals = record.query("SELECT * FROM v_learning_signal WHERE signal IN ('step', 'log_step')")
     assert (
         set(rows.block) == {1, BLOCK} and set(rows.signal) == {"td_error"} and set(rows.n_rollouts) == {ROLLOUTS // 2}
     )
@@ -67,7 +66,7 @@ def test_the_best_latent_is_regressed_on_the_other_half(tmp_path_factory: pytest
     x = torch.cat([part["activations"] + part["mean"] for part in tensors])
     z = sae.encode(x)[:, latent].double().numpy().reshape(ROLLOUTS, STEPS)[heldout].ravel()
     wide = signals.pivot_table(index=["rollout_index", "step"], columns="signal", values="value").sort_index()
-    wide = wide[["step", "log_step", "previous_reward"]].to_numpy().reshape(ROLLOUTS, STEPS, 3)[heldout].reshape(-1, 3)
+    wide = wide[["step", "log_step"]].to_numpy().reshape(ROLLOUTS, STEPS, 2)[heldout].reshape(-1, 2)
 
     found: pd.DataFrame = rows[rows.block == BLOCK].set_index("measure")
     for covariates, ending in ((np.empty((len(z), 0)), ""), (wide, "_partial")):
