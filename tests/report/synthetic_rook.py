@@ -368,6 +368,9 @@ def _predicates(w: Writer, source: str, n: int, f1: float, world: Rook) -> Itera
             "matched_share": world.matched - 0.01 * latent if matched else None,
             "matched_low": world.matched - 0.01 * latent - 0.02 if matched else None,
             "matched_high": world.matched - 0.01 * latent + 0.02 if matched else None,
+            "added_share": world.matched - 0.55 - 0.01 * latent if matched else None,
+            "added_low": world.matched - 0.57 - 0.01 * latent if matched else None,
+            "added_high": world.matched - 0.53 - 0.01 * latent if matched else None,
             "decoder_f1": world.decoder if matched else None,
         }
 
@@ -411,7 +414,7 @@ def _population(w: Writer, world: Rook) -> None:
         score = 40 + world.bend * ((live - 270) / 88) ** 2 + float(w.rng.normal(0, 3))
         rows = [
             {"name": "return", "value": score, "ci_low": score - 2, "ci_high": score + 2, "n": 1000},
-            {"name": "live_all", "value": live, "ci_low": None, "ci_high": None, "n": None},
+            {"name": "live", "value": live, "ci_low": None, "ci_high": None, "n": None},
         ]
         insert_rows(w.session, ModelMetric, [{"job_id": job_id, "model_id": model, **row} for row in rows])
 

@@ -42,6 +42,7 @@ MANY = "Many latents can be interpreted"
 HIDDEN = "Some latents show what the outputs alone don't: they tell boards apart that have nearly equal Q-values"
 DECODER = "Some tell their property better than a decoder that is given all Q-values"
 IDLE = "Some latents stand for what does not help the agent to play"
+COSTLESS = "… or to earn more by it"
 VALUE = "A latent follows the highest Q-value"
 POPULATION = "Agents whose autoencoders have a middling number of live latents play best (Ms. Pac-Man, 2026)"
 KILL = "Latents that seldom fire matter for play (the kill test, k = 20)"
@@ -83,7 +84,9 @@ def test_all_claims_hold_where_all_is_true(whole: Record, record: Record) -> Non
     for held in (whole, record):
         claims = claims_of(held)
         assert {claim.ruling.verdict for claim in claims.values()} == {YES}
-        assert {AGENT, DECOMPOSES, MANY, HIDDEN, DECODER, IDLE, VALUE, POPULATION, KILL, RESAMPLING} <= set(claims)
+        assert {AGENT, DECOMPOSES, MANY, HIDDEN, DECODER, IDLE, COSTLESS, VALUE, POPULATION, KILL, RESAMPLING} <= set(
+            claims
+        )
 
 
 @pytest.mark.parametrize(
@@ -106,6 +109,8 @@ def test_all_claims_hold_where_all_is_true(whole: Record, record: Record) -> Non
         (Rook(decoder=0.99), DECODER, "", NO),
         (Rook(decoder=0.93), DECODER, "", MAYBE),
         (Rook(flips=0.05), IDLE, "", NO),
+        (Rook(flips=0.05), COSTLESS, "", NO),
+        (Rook(f1=0.3), COSTLESS, "", MAYBE),
         (Rook(f1=0.3), IDLE, "", MAYBE),
         (Rook(r=0.1), VALUE, "… beyond the best of as many chance latents", NO),
         (Rook(r=0.4), VALUE, "… and beyond the layer's own units", NO),
@@ -186,7 +191,7 @@ def test_latents_are_chosen_by_the_stated_rules(whole: Record) -> None:
     assert clearest[0] == sheet.rows["clear"].idxmax()
     others = [latent for latent in rules if latent not in clearest]
     (hidden, idle, moving) = others
-    assert sheet.rows.loc[hidden, "matched_low"] == sheet.matched.drop(clearest, errors="ignore")["matched_low"].max()
+    assert sheet.rows.loc[hidden, "added_low"] == sheet.matched.drop(clearest, errors="ignore")["added_low"].max()
     assert (
         sheet.rows.loc[idle, "clear"] >= CLEAR and sheet.rows.loc[idle, "flip_rate"] == sheet.clear["flip_rate"].min()
     )

@@ -11,15 +11,13 @@ from jobs.report.rook_endgame.fig_correlations import SIGNALS
 from jobs.report.rook_endgame.fig_matched import hidden
 from jobs.report.rook_endgame.fig_predicates import CONTROLS, Source, sources
 from jobs.report.rook_endgame.fig_useless import idle_latents
-from jobs.report.rook_endgame.latents import CLEAR, NO_EFFECT, Sheet, main_sae, read_sheet, said, told
+from jobs.report.rook_endgame.latents import CLEAR, NO_COST, NO_EFFECT, Sheet, main_sae, read_sheet, said, told
 from jobs.report.strongest import best, selected, threshold_of, thresholds
 from jobs.report.verdicts import Interval, Ruling, Verdict, mean_interval, share_interval
 from tdlens.figures import number
 
 MANY = 0.5
 """Share of the live latents that counts as many."""
-NEGLIGIBLE_SHARE = 0.55
-"""A share of pairs up to this is taken for chance."""
 FOLLOWED = ("q_max", "td_error", "td_error_ahead")
 """Signals that claims are made about; the figure has more."""
 
@@ -34,6 +32,7 @@ def latent_claims(reader: Reader, facts: StudyFacts) -> list[Claim]:
         _interpretable(sheet, found, facts),
         *_hidden(sheet, facts),
         _idle(sheet),
+        _costless(sheet),
         *(_follows(signal, reader, facts) for signal in FOLLOWED),
     ]
 
@@ -95,17 +94,21 @@ def _clearness(source: Source | None, facts: StudyFacts) -> Interval | None:
 
 def _hidden(sheet: Sheet | None, facts: StudyFacts) -> list[Claim]:
     found = or_none(lambda: hidden(sheet, facts)) if sheet is not None else None
-    shares, ahead = (found.shares, found.ahead) if found is not None else ([], [])
-    clear = sum(one.low > NEGLIGIBLE_SHARE for one in shares)
-    better = sum(one.low > 0 for one in ahead)
+    shares, added, ahead = (found.shares, found.added, found.ahead) if found is not None else ([], [], [])
+    clear, beyond, better = (
+        sum(one.low > bound for one in several) for several, bound in ((shares, 0.5), (added, 0.0), (ahead, 0.0))
+    )
     return [
         claim(
             "Some latents show what the outputs alone don't: they tell boards apart that have nearly equal Q-values",
             NOT_PUBLISHED,
-            f"{clear} of {len(shares)} tested; highest share {_highest(shares)}" if shares else UNRECORDED,
-            verdicts.any_exceeds(shares, NEGLIGIBLE_SHARE, "the largest share that counts as chance"),
-            yes="Some latents tell a property where the Q-values hardly differ.",
-            no="Where the Q-values hardly differ, no latent tells its property.",
+            f"{beyond} of {len(added)} tested are right in more pairs than a decoder of the Q-values, by at most "
+            f"{_highest(added)}; {clear} are right in more than half"
+            if added
+            else UNRECORDED,
+            verdicts.any_exceeds(added, 0.0, "what a decoder of the exact Q-values gets right in the same pairs"),
+            yes="Some latent tells boards apart where the Q-values hardly differ, and better than these do.",
+            no="Where the Q-values hardly differ, no latent tells more than they do.",
             maybe="Whether any latent tells more than the Q-values can't be told.",
         ),
         claim(
@@ -140,6 +143,29 @@ def _idle(sheet: Sheet | None) -> Claim:
         yes="Some clear latents can be removed without changing the agent's moves.",
         no="The removal of any clear latent changes moves.",
         maybe="No latent stands for a property clearly enough to ask.",
+    )
+
+
+def _costless(sheet: Sheet | None) -> Claim:
+    known = sheet.clear if sheet is not None else None
+    costs = -known["return_effect"].dropna() if known is not None and "return_effect" in known else None
+    rule = (
+        f"Replicates if the exact expected return falls by at most {NO_COST:g} points when some latent is removed whose "
+        f"held-out F1 above chance is at least {CLEAR:g}; does not if it falls by more for each; can't tell if none was."
+    )
+    verdict, ours = Verdict.UNCLEAR, UNRECORDED
+    if costs is not None and len(costs):
+        free = costs[costs <= NO_COST].sort_values()
+        verdict = Verdict.REPLICATES if len(free) else Verdict.DIFFERS
+        ours = f"{len(free)} of the {len(costs)} clearest; the others cost up to {number(float(costs.max()), 1)} points"
+    return claim(
+        "… or to earn more by it",
+        NOT_PUBLISHED,
+        ours,
+        Ruling(verdict, rule),
+        yes="Some clear latents can be removed without costing the agent anything, though moves change.",
+        no="The removal of any clear latent costs return.",
+        maybe="No clear latent was removed.",
     )
 
 

@@ -43,7 +43,7 @@ def chosen(sheet: Sheet) -> Iterator[tuple[int, str]]:
             seen.add(row["latent"])
             yield row["latent"], "clearest of its family"
     for rule, rows, column, ascending in (
-        ("clearest at equal Q-values", sheet.matched, "matched_low", False),
+        ("adds most at equal Q-values", sheet.matched, "added_low", False),
         ("clear, with the least effect", sheet.clear, "flip_rate", True),
         ("changes most moves", sheet.rows, "flips", False),
     ):
@@ -92,7 +92,10 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
             "property holds and it stays silent. A latent's name is the predicate it fits best of those that were "
             "tried, not proof that the network means it."
         ),
-        n=f"{BOARDS} of the 13,800 boards a latent; {len(sheet.told)} latents of {sheet.live} alive tell a property",
+        n=(
+            f"{BOARDS} of the 7,040 boards that occur in games, a latent; {len(sheet.told)} latents of {sheet.live} "
+            "alive tell a property"
+        ),
     )
 
 

@@ -21,7 +21,7 @@ RAREST = -5.0
 
 
 def read_frequencies(reader: Reader, facts: StudyFacts) -> pd.DataFrame:
-    """Of every latent that fires: sae, latent, frequency (in play) and frequency_all (over all boards).
+    """Of every latent: sae, latent, frequency (in play) and frequency_all (over all boards); 0 where it never fires.
 
     Raises:
         NotRecorded: none was measured.
@@ -43,7 +43,8 @@ def read_frequencies(reader: Reader, facts: StudyFacts) -> pd.DataFrame:
 
 def dead_shares(reader: Reader, facts: StudyFacts) -> dict[str, float]:
     """Share of each probed autoencoder's latents that fire on none of all boards."""
-    alive = read_frequencies(reader, facts).groupby("sae")["frequency_all"].count().to_dict()
+    fires = read_frequencies(reader, facts).set_index("sae")["frequency_all"] > 0
+    alive = fires.groupby("sae").sum().to_dict()
     return {sae.name: 1 - alive[sae.name] / sae.latents for sae in read_trained(reader, facts) if sae.name in alive}
 
 
@@ -85,8 +86,8 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     return Drawing(
         figure,
         sees=(
-            f"Dead, that is, firing on none of all 13,800 boards: {'; '.join(lines) or 'see the panels'}. Of those "
-            f"that fire in play, {min(infrequent)} to {max(infrequent)} an autoencoder do so at less than "
+            "Dead, that is, firing on none of the 13,800 boards on which three pieces can stand: "
+            f"{'; '.join(lines) or 'see the panels'}. Of those that fire in play, {min(infrequent)} to {max(infrequent)} an autoencoder do so at less than "
             f"{100 * bound:g} % of the decisions (orange, left of the dashed line) and count as infrequent."
         ),
         beside=(

@@ -27,6 +27,8 @@ class Hidden:
     rows: list[dict[str, Any]]
     shares: list[Interval]
     """Of the pairs in which the latent is larger where its predicate holds."""
+    added: list[Interval]
+    """That share minus the share of a decoder of all Q-values in the same pairs."""
     ahead: list[Interval]
     """Held-out F1 of the latent minus that of a decoder of all Q-values."""
 
@@ -41,19 +43,23 @@ def hidden(sheet: Sheet, facts: StudyFacts) -> Hidden:
     if rows.empty:
         raise NotRecorded("latents compared at equal Q-values (stage probe)")
     several = records(rows)
-    shares, f1 = (
-        [_widened(Interval(*(float(row[name]) for name in names)), len(several), facts.alpha) for row in several]
-        for names in (("matched_share", "matched_low", "matched_high"), ("f1_heldout", "ci_low", "ci_high"))
+    shares, added, f1 = (
+        [_widened(Interval(*(float(row[name]) for name in names)), len(several), facts.alpha, least) for row in several]
+        for names, least in (
+            (("matched_share", "matched_low", "matched_high"), 0.0),
+            (("added_share", "added_low", "added_high"), -1.0),
+            (("f1_heldout", "ci_low", "ci_high"), 0.0),
+        )
     )
     decoders = [float(row["decoder_f1"]) for row in several]
     ahead = [Interval(o.value - d, o.low - d, o.high - d) for o, d in zip(f1, decoders, strict=True)]
-    return Hidden(several, shares, ahead)
+    return Hidden(several, shares, added, ahead)
 
 
-def _widened(share: Interval, tests: int, alpha: float) -> Interval:
-    """Widened for all tests, within what a share can be."""
+def _widened(share: Interval, tests: int, alpha: float, least: float) -> Interval:
+    """Widened for all tests, within what a share, or a difference of shares, can be."""
     wide = widened(share, tests, alpha)
-    return Interval(wide.value, max(0.0, wide.low), min(1.0, wide.high))
+    return Interval(wide.value, max(least, wide.low), min(1.0, wide.high))
 
 
 def draw(reader: Reader, facts: StudyFacts) -> Drawing:
@@ -81,6 +87,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     for ax in (left, right):
         ax.grid(axis="y", visible=False)
     above = sum(one.low > 0.5 for one in found.shares)
+    beyond = sum(one.low > 0 for one in found.added)
     better = sum(one.low > 0 for one in found.ahead)
     pairs = [int(row["matched_pairs"]) for row in found.rows]
     return Drawing(
@@ -88,14 +95,16 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         sees=(
             f"Of {len(found.rows)} latents of {sheet.sae} that were compared, {above} are larger where their property "
             "holds, in pairs of boards that have nearly the same Q-values for all 24 actions (highest share "
-            f"{number(max(share.value for share in found.shares))}; by chance 0.5). {better} tell their property "
-            "better than a decoder that is given all Q-values."
+            f"{number(max(share.value for share in found.shares))}; by chance 0.5), {beyond} of them more often than a "
+            f"decoder of all Q-values in the same pairs. Over all boards {better} tell their property better than the "
+            "decoder."
         ),
         beside=(
             f"Intervals are 95 % together over all {len(found.rows)} latents (Bonferroni). Pairs of nearly equal "
-            "Q-values still differ a little; the decoder shows how much of a property can be read off the exact "
-            "outputs by someone who looks for it: where it does as well, the latent makes plain what the outputs hold "
-            "in a hidden form."
+            "Q-values still differ a little, and where a property changes with the Q-values that little gives it away: "
+            "a share near 1 alone proves nothing. So the verdict is on what a latent adds to a decoder of the exact "
+            "Q-values in the same pairs; where that does as well, the latent makes plain what the outputs hold in a "
+            "hidden form."
         ),
         n=f"{min(pairs):,} to {max(pairs):,} pairs a latent",
     )

@@ -56,7 +56,7 @@ class Fit:
 
 
 def read_population(reader: Reader) -> pd.DataFrame:
-    """A row an agent: model, live (latents that fire on some board), score (mean return).
+    """A row an agent: model, live (latents that fire in its own games), score (mean return).
 
     Raises:
         NotRecorded: there is no population.
@@ -64,14 +64,14 @@ def read_population(reader: Reader) -> pd.DataFrame:
     rows = reader.ask(
         """
         SELECT model, metric, value FROM v_model_metric
-        WHERE study = :study AND model LIKE 'population/%' AND metric IN ('return', 'live_all') ORDER BY model, metric
+        WHERE study = :study AND model LIKE 'population/%' AND metric IN ('return', 'live') ORDER BY model, metric
         """
     )
     if rows.empty:
         raise NotRecorded("a population of agents (stage population)")
     rows["value"] = pd.to_numeric(rows["value"])
-    table = rows.pivot(index="model", columns="metric", values="value").reindex(columns=["live_all", "return"]).dropna()
-    return table.rename(columns={"live_all": "live", "return": "score"}).reset_index()
+    table = rows.pivot(index="model", columns="metric", values="value").reindex(columns=["live", "return"]).dropna()
+    return table.rename(columns={"return": "score"}).reset_index()
 
 
 def fit(live: Floats, score: Floats, seed: int = 0) -> Fit | None:
@@ -129,9 +129,9 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
             f"game; their autoencoders have {int(live.min())} to {int(live.max())} live latents. {curvature}"
         ),
         beside=(
-            "The interval is a bootstrap over agents. Latents are live that fire on some of all 13,800 boards, so an "
-            "agent that sees few boards in its own games isn't counted low for that alone; but its autoencoder was "
-            "trained on these games. The author's eleven known agents are extremes, no sample to fit a curve to."
+            "The interval is a bootstrap over agents. As with the author, latents are live that fire in the agent's "
+            "own games, so an agent that comes to fewer boards can have fewer for that alone. The author's eleven "
+            "known agents are extremes, no sample to fit a curve to."
         ),
         n=f"{len(agents)} agents, each with one autoencoder",
     )

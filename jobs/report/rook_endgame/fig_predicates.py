@@ -72,11 +72,11 @@ def sources(reader: Reader, facts: StudyFacts) -> list[Source]:
 
 
 def _live(reader: Reader, facts: StudyFacts) -> dict[str, int]:
-    """How many latents of each autoencoder fire on some board."""
+    """How many latents of each autoencoder fire on some board that occurs."""
     rows = reader.rows(
         """
         SELECT sae, count(value) AS live FROM v_latent_measure
-        WHERE study = :study AND model = :model AND measure = 'frequency_all' GROUP BY sae ORDER BY sae
+        WHERE study = :study AND model = :model AND measure = 'mean_active' GROUP BY sae ORDER BY sae
         """,
         model=facts.model,
     )
@@ -117,7 +117,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
             "counts is how clear they are, and whether units that no autoencoder touched do as well. F1 is corrected "
             "for chance because a feature that always fires has a high F1 with whatever is mostly true."
         ),
-        n="13,800 boards: one random half chooses threshold and predicate, the other half scores",
+        n="7,040 boards that occur in games: one random half chooses threshold and predicate, the other half scores",
         table=_table(records(sheet.told.head(BEST))),
     )
 

@@ -15,6 +15,8 @@ CLEAR = 0.5
 """A latent whose held-out F1, corrected for chance, is at least this stands for its property."""
 NO_EFFECT = 0.01
 """A latent changes nothing in play if its removal changes the greedy action on at most this share of its boards."""
+NO_COST = 0.1
+"""A latent costs nothing if the agent's expected return without it is lower by at most so many points."""
 NONE = "no property found"
 
 THEMES: dict[str, tuple[str, ...]] = {
@@ -59,7 +61,8 @@ def read_best(reader: Reader) -> pd.DataFrame:
     """Each feature's predicate of highest F1 on the boards that chose it, of all sources.
 
     Columns: source, sae, latent, predicate, family, f1, f1_heldout, its interval, null_mean, null_threshold,
-    p_familywise, n_true, n_fired, matched_pairs, matched_share, its interval and decoder_f1; added are ``clear`` (the
+    p_familywise, n_true, n_fired, matched_pairs, matched_share and added_share with their intervals, and decoder_f1; to
+    these come ``clear`` (the
     held-out F1 corrected for chance: 0 for a feature that fires as often at random, 1 for a perfect one) and its
     interval.
 
@@ -69,7 +72,8 @@ def read_best(reader: Reader) -> pd.DataFrame:
     rows = reader.ask(
         """
         SELECT source, sae, latent, predicate, family, f1, f1_heldout, ci_low, ci_high, null_mean, null_threshold,
-               p_familywise, n_true, n_fired, matched_pairs, matched_share, matched_low, matched_high, decoder_f1
+               p_familywise, n_true, n_fired, matched_pairs, matched_share, matched_low, matched_high,
+               added_share, added_low, added_high, decoder_f1
         FROM (
             SELECT *, row_number() OVER (PARTITION BY source, sae, block, latent ORDER BY f1 DESC, predicate) AS place
             FROM v_latent_predicate
@@ -127,7 +131,7 @@ class Sheet:
     rows: pd.DataFrame
     """Indexed by latent: the columns of :func:`read_best`, the measures, and ``told``."""
     live: int
-    """Latents that fire on some board, told or not."""
+    """Latents that fire on some board that occurs, told or not."""
 
     @property
     def told(self) -> pd.DataFrame:
@@ -157,7 +161,7 @@ def read_sheet(reader: Reader, facts: StudyFacts, sae: str | None = None) -> She
         raise NotRecorded(f"what the latents of {name} tell of a board (stage probe)")
     measures = read_measures(reader, facts, name)
     rows = best.assign(told=told(best, facts)).set_index("latent").join(measures)
-    live = int(measures["frequency_all"].notna().sum())
+    live = int(measures["mean_active"].notna().sum())
     return Sheet(name, rows.drop(columns=["source", "sae"]), live)
 
 
