@@ -64,20 +64,27 @@ class Scored:
     """Each [F, P]."""
 
     def best(self) -> list[tuple[int, int]]:
-        """Feature and predicate (both as columns) of each feature's highest F1 on the selection, clearest first."""
-        f1 = np.where(np.isfinite(self.scores.f1), self.scores.f1, -1.0)
-        chosen = f1.argmax(1)
-        found = [(feature, int(chosen[feature])) for feature in range(len(f1)) if f1[feature, chosen[feature]] >= 0]
-        return sorted(found, key=lambda pair: -f1[pair])
+        """Feature and predicate (both as columns) of each feature's highest F1 above chance, clearest first.
+
+        On the selection, so that what is held out hasn't chosen them.
+        """
+        clear = self._clear
+        chosen = clear.argmax(1)
+        found = [(feature, int(chosen[feature])) for feature in np.flatnonzero(np.isfinite(clear.max(1))).tolist()]
+        return sorted(found, key=lambda pair: -clear[pair])
+
+    @property
+    def _clear(self) -> Floats:
+        return np.where(np.isfinite(self.scores.clear), self.scores.clear, -np.inf)
 
     def kept(self) -> list[tuple[int, int]]:
-        """Each feature's best predicate, and the best features of each predicate, by F1 on the selection."""
-        f1 = np.where(np.isfinite(self.scores.f1), self.scores.f1, -1.0)
+        """Each feature's best predicate, and the best features of each predicate, by F1 above chance."""
+        clear = self._clear
         by_predicate = [
             (int(feature), predicate)
-            for predicate in range(f1.shape[1])
-            for feature in np.argsort(-f1[:, predicate], kind="stable")[:NEAREST]
-            if f1[feature, predicate] >= 0
+            for predicate in range(clear.shape[1])
+            for feature in np.argsort(-clear[:, predicate], kind="stable")[:NEAREST]
+            if np.isfinite(clear[feature, predicate])
         ]
         return sorted({*self.best(), *by_predicate})
 

@@ -38,7 +38,7 @@ class PredicateScores:
     """Of each feature and predicate [F, P]. NaN where no test was made: see `score_predicates`."""
 
     threshold: Floats
-    """The feature fires above it: that of the thresholds with the highest F1 on the selection."""
+    """The feature fires above it: that of the thresholds whose F1 on the selection lies farthest above chance."""
     f1: Floats
     """On the selection, where the threshold was chosen, so that it's somewhat too high."""
     f1_heldout: Floats
@@ -65,6 +65,11 @@ class PredicateScores:
     """The largest z of the family under each permutation [n_permutations]."""
     n_tests: int
     """Features, predicates and thresholds that were tried."""
+
+    @property
+    def clear(self) -> Floats:
+        """F1 on the selection above chance: see `above_chance`."""
+        return above_chance(self.f1, self.null_mean)
 
 
 def random_half(n: int, seed: int) -> Bools:
@@ -114,7 +119,8 @@ def score_predicates(
     critical = np.sort(max_z)[-int(alpha * (n_permutations + 1))]
     size = (fired[:, :, None] + held).double().numpy()
     f1 = np.where(testable, 2 * both.double().numpy() / size, np.nan)
-    best = np.where(testable, f1, -1.0).argmax(1)[:, None]  # [F, 1, P]
+    by_chance = 2 * mean.double().numpy() / size
+    best = np.where(testable, above_chance(f1, by_chance), -np.inf).argmax(1)[:, None]  # [F, 1, P]
     tested = testable.any(1)
 
     def chosen(values: Tensor | Floats) -> Floats:
@@ -141,11 +147,20 @@ def score_predicates(
             n_fired=np.where(tested, chosen(fired[:, :, None]) + fires, 0).astype(np.int64),
             z=observed,
             p_familywise=np.where(tested, (1 + n_permutations - below) / (1 + n_permutations), np.nan),
-            null_mean=chosen(2 * mean.double().numpy() / size),
+            null_mean=chosen(by_chance),
             null_threshold=chosen(2 * (mean + critical * sd).double().numpy() / size),
             max_z=max_z,
             n_tests=int(testable.sum()),
         )
+
+
+def above_chance(f1: Floats, null_mean: Floats) -> Floats:
+    """F1 corrected for chance: 0 for a feature that fires as often at random, 1 for a perfect one.
+
+    A feature that always fires has a high F1 with whatever is mostly true; this tells it from one that sees.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray((f1 - null_mean) / (1 - null_mean))
 
 
 def f1_interval(hits: Floats, misses: Floats, confidence: float = 0.95) -> tuple[Floats, Floats]:

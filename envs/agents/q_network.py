@@ -33,7 +33,9 @@ class QNetworkSignals:
     def describe(self) -> dict[str, SignalInfo]:
         units = {"gamma": self.gamma, "reward_scale": self.reward_scale}
         return {
-            "td_error": SignalInfo("TD error of the move before (0 at the first): r + γ max Q(s) − Q(s₋₁, a₋₁)", units),
+            "td_error": SignalInfo(
+                "TD error of the move before, 0 at the first of a game: r + γ max Q(s) − Q(s₋₁, a₋₁)", units
+            ),
             "td_error_ahead": SignalInfo(
                 "TD error of the move made here, which only its outcome tells (0 at the last decision of a rollout, "
                 "unless it ended its game)",
@@ -62,8 +64,9 @@ class QNetworkSignals:
         # an end of the rollout that isn't one of its game leaves the last move without a successor
         following = np.append(highest[1:, 1], np.nan)
         ahead = t.reward * self.reward_scale + np.where(t.done, 0.0, self.gamma * following) - chosen
+        begins = np.concatenate([[True], t.ends[:-1]])  # nothing of the game before reaches what the network sees
         return {
-            "td_error": np.concatenate([[0.0], ahead[:-1]]),
+            "td_error": np.where(begins, 0.0, np.concatenate([[0.0], ahead[:-1]])),
             "td_error_ahead": np.nan_to_num(ahead),
             "q_max": highest[:, 1],
             "q_mean": q.mean(1),

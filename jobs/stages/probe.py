@@ -27,7 +27,7 @@ from jobs.stages.games import greedy
 from jobs.stages.rank import model_of
 from jobs.stages.train_sae import activations_of
 from sae.autoencoder import Autoencoder
-from sae.matched_pairs import decode_predicate, matched_pairs, neighbours, share_added, share_larger
+from sae.matched_pairs import decode_predicate, decode_together, matched_pairs, neighbours, share_added, share_larger
 from sae.metrics import evaluate
 from tdlens.record import LatentExample, LatentMeasure, LatentPredicate, MapPoint, SaeCheckpoint, insert_rows
 
@@ -191,7 +191,11 @@ def _beyond_outputs(context: Context, unit: Unit, found: Scored, pair: tuple[int
     holds = found.holds[:, predicate]
     key = (unit.seed, block, found.names[predicate])
     near = context.keep(lambda: neighbours(q[heldout]), "neighbours", unit.seed, block)
-    decoded = context.keep(lambda: decode_predicate(q, holds, found.half, seed=unit.seed), "decoded", *key)
+    perceptron = context.keep(
+        lambda: decode_together(q, found.holds, found.half, seed=unit.seed), "perceptron", unit.seed, block
+    )
+    other = perceptron.inside[:, predicate], perceptron.outside[:, predicate]
+    decoded = context.keep(lambda: decode_predicate(q, holds, found.half, seed=unit.seed, other=other), "decoded", *key)
     pairs = context.keep(lambda: matched_pairs(near, holds[heldout]), "pairs", *key)
     z = found.features.z[heldout, feature].numpy()
     share, added = share_larger(pairs, z), share_added(pairs, z, decoded.scores)

@@ -1,7 +1,9 @@
-"""An agent plays its games again with a layer's output replaced: by a reconstruction, without some latents, by nothing.
+"""An agent plays its games again with a layer's output replaced: by a reconstruction, without latents, by nothing.
 
-The *kill test* removes all latents together that fire, but seldom, from the layer's output in delta form; its control
-removes as many of the others. What each does is compared with the same games as they were.
+The *kill test* removes all latents together that fire, but seldom, from the layer's output in delta form. There are
+many of them, but few are active at a time; its control removes others, drawn at random, that together are active as
+often. What each does is compared with the same games as they were; how faithful it is, is measured on rollouts that no
+autoencoder was trained on.
 """
 
 from __future__ import annotations
@@ -46,6 +48,8 @@ DESCRIPTION = "an agent's games with a layer replaced by its reconstruction, rob
 
 CHUNK = 8192
 """Rows that are replaced at once."""
+FRESH = 20
+"""Rollouts, further than the study's own, on which fidelity is measured."""
 BASELINES = "baselines"
 """The unit without an autoencoder: the layer's mean, and zero."""
 
@@ -72,7 +76,8 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
     study = context.study
     games = next(unit for unit in plan.of("games") if unit.key == MODEL)
     parents = (plan.of("play")[0], games)
-    common = {**task_config(context), "games": min(study.games.spliced, study.games.played), "boot": study.bootstrap}
+    counts = {"games": min(study.games.spliced, study.games.played), "boot": study.bootstrap, "fresh": FRESH}
+    common = {**task_config(context), **counts}
     for block in context.blocks:
         yield Unit(NAME, f"{BASELINES}/block {block}", {**common, "block": block}, parents, seed=study.seed)
     for trained in plan.of("train_sae"):
@@ -82,6 +87,7 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
 
 def run(context: Context, unit: Unit) -> Publish:
     x = activations_of(context, unit.parents_of("play"), unit.config["block"])
+    fresh = _fresh(context, unit)
     seeds = context.seeds(unit.config["games"])
     replacements = list(_replacements(context, unit, x))
     intact = _intact(context, unit)
@@ -97,7 +103,7 @@ def run(context: Context, unit: Unit) -> Publish:
                 (paired(name, values, intact.get(name, np.zeros(len(seeds))), weights), len(seeds))
                 for name, values in _scores(games)
             ]
-            done.append((replacement, games, [*found, *_fidelity(context, x, replacement.edit)]))
+            done.append((replacement, games, [*found, *_fidelity(context, fresh, replacement.edit)]))
 
     def publish(session: Session, job_id: int) -> None:
         for replacement, games, effects in done:
@@ -123,20 +129,25 @@ def _replacements(context: Context, unit: Unit, x: Tensor) -> Iterator[Replaceme
     frequency = evaluate(sae, [x]).frequency
     seldom = np.flatnonzero((frequency > 0) & (frequency < unit.config["infrequent"]))
     others = np.flatnonzero(frequency >= unit.config["infrequent"])
-    drawn = np.random.default_rng(unit.seed).permutation(others)[: len(seldom)]
-    share = f"{100 * unit.config['infrequent']:g} %"
-    for operation, latents, control, description in (
-        ("kill_infrequent", seldom, "none", f"all {len(seldom)} latents removed that fire at less than {share}"),
-        (
-            "kill_frequent",
-            np.sort(drawn),
-            "matched_number",
-            f"{len(drawn)} latents removed that fire at more than {share}",
-        ),
+    drawn = _as_active(frequency, others, frequency[seldom].sum(), np.random.default_rng(unit.seed))
+    for operation, latents, control, which in (
+        ("kill_infrequent", seldom, "none", "all that fire, but at less than"),
+        ("kill_frequent", drawn, "matched_activity", "as active together, drawn from those that fire at more than"),
     ):
         if len(latents):
             chosen = tuple(latents.tolist())
+            share = f"{100 * unit.config['infrequent']:g} % of the decisions"
+            description = f"{len(chosen)} latents removed: {which} {share}"
             yield Replacement(operation, LatentEdit(block, sae, chosen, "zero"), description, chosen, control)
+
+
+def _as_active(
+    frequency: Floats, latents: NDArray[np.int64], activity: float, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Some of the latents, in a random order, until as many are active at a decision as ``activity`` says."""
+    order = rng.permutation(latents)
+    reached = np.concatenate([[0.0], np.cumsum(frequency[order])])
+    return np.sort(order[: int(np.abs(reached - activity).argmin())])
 
 
 def _scores(games: list[SeenGame]) -> Iterator[tuple[str, Floats]]:
@@ -161,25 +172,34 @@ def _intact(context: Context, unit: Unit) -> dict[str, Floats]:
     return {"return": np.array(returns, dtype=np.float64), **shares}
 
 
+def _fresh(context: Context, unit: Unit) -> Tensor:
+    """The layer's output in rollouts after the study's own, [R, T, d]."""
+    block, parts = unit.config["block"], []
+    seeds = context.seeds(unit.config["fresh"], first=context.study.task.rollouts)
+    games = context.seen_games(unit.config["task"]["variant"], seeds)
+    play_games(context.player, games, capture=[block], take=lambda batch: parts.append(batch[block]))
+    return torch.cat(parts)
+
+
 def _fidelity(context: Context, x: Tensor, edit: StreamEdit) -> Iterator[tuple[Effect, int]]:
     """How much of the layer's output is kept, and how often the action stays the same, with the rollouts behind it.
 
-    Over the decisions of play and, where all states can be listed, over all of these.
+    Over the decisions of fresh play [R, T, d] and, where all states can be listed, over all of these: no rollouts then.
     """
-    player, n = context.player, context.study.task.rollouts
-    same = np.concatenate([_agrees(player, rows, edit) for rows in torch.split(x, CHUNK)])
-    mean = mean_interval(same.reshape(n, -1).mean(1))
-    yield Effect("agreement", mean.value, 1.0, mean.low - 1, mean.high - 1), n
-    yield Effect("fvu", _unexplained(x, edit), 0.0, np.nan, np.nan), n
+    player, rows = context.player, x.flatten(0, 1)
+    same = np.concatenate([_agrees(player, part, edit) for part in torch.split(rows, CHUNK)])
+    mean = mean_interval(same.reshape(len(x), -1).mean(1))
+    yield Effect("agreement", mean.value, 1.0, mean.low - 1, mean.high - 1), len(x)
+    yield Effect("fvu", _unexplained(rows, edit), 0.0, np.nan, np.nan), len(x)
     states = context.task.seen.states if context.task.seen else None
     if states is None:
         return
     whole = player.look(states.observe(np.flatnonzero(states.placed)), [edit.block]).activations[edit.block]
-    yield Effect("agreement_all", float(_agrees(player, whole, edit).mean()), 1.0, np.nan, np.nan), n
-    yield Effect("fvu_all", _unexplained(whole, edit), 0.0, np.nan, np.nan), n
+    yield Effect("agreement_all", float(_agrees(player, whole, edit).mean()), 1.0, np.nan, np.nan), 0
+    yield Effect("fvu_all", _unexplained(whole, edit), 0.0, np.nan, np.nan), 0
     variant = context.study.task.variants[0]
     played, intact = (states.play_out(greedy(player, states, each), variant).mean_return for each in (edit, None))
-    yield Effect("expected_return", played, intact, np.nan, np.nan), n
+    yield Effect("expected_return", played, intact, np.nan, np.nan), 0
 
 
 def _agrees(player: Player, x: Tensor, edit: StreamEdit) -> Floats:
@@ -205,6 +225,8 @@ def _intervention(
     if trained:
         query = select(SaeCheckpoint.id).where(SaeCheckpoint.job_id == context.job_id(trained[0]))
         sae_id, name = session.scalars(query).one(), f"{trained[0].config['name']}_{name}"
+    if block != context.blocks[0]:
+        name = f"{name}_block_{block}"
     row = Intervention(
         job_id=job_id,
         name=name,

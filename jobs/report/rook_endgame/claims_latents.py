@@ -150,8 +150,8 @@ def _costless(sheet: Sheet | None) -> Claim:
     known = sheet.clear if sheet is not None else None
     costs = -known["return_effect"].dropna() if known is not None and "return_effect" in known else None
     rule = (
-        f"Replicates if the exact expected return falls by at most {NO_COST:g} points when some latent is removed whose "
-        f"held-out F1 above chance is at least {CLEAR:g}; does not if it falls by more for each; can't tell if none was."
+        f"Replicates if one of the latents removed (the clearest, F1 above chance at least {CLEAR:g}) costs at most "
+        f"{NO_COST:g} points of the exact expected return; does not if each costs more; can't tell if none was removed."
     )
     verdict, ours = Verdict.UNCLEAR, UNRECORDED
     if costs is not None and len(costs):
@@ -163,8 +163,8 @@ def _costless(sheet: Sheet | None) -> Claim:
         NOT_PUBLISHED,
         ours,
         Ruling(verdict, rule),
-        yes="Some clear latents can be removed without costing the agent anything, though moves change.",
-        no="The removal of any clear latent costs return.",
+        yes="Some of the clearest latents can be removed without costing the agent anything, though moves change.",
+        no="The removal of each of the clearest latents costs return.",
         maybe="No clear latent was removed.",
     )
 

@@ -87,8 +87,9 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         figure,
         sees=(
             "Dead, that is, firing on none of the 13,800 boards on which three pieces can stand: "
-            f"{'; '.join(lines) or 'see the panels'}. Of those that fire in play, {min(infrequent)} to {max(infrequent)} an autoencoder do so at less than "
-            f"{100 * bound:g} % of the decisions (orange, left of the dashed line) and count as infrequent."
+            f"{'; '.join(lines) or 'see the panels'}. Of those that fire in play, {min(infrequent)} to "
+            f"{max(infrequent)} an autoencoder do so at less than {100 * bound:g} % of the decisions (orange, left of "
+            "the dashed line) and count as infrequent."
         ),
         beside=(
             "A latent fires where its value is above 0. Many dead latents mean that the dictionary is wider than the "
