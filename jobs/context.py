@@ -20,6 +20,7 @@ from jobs.sections import SAESection
 from jobs.stage import Unit
 from jobs.study import Study
 from jobs.training.trainers import Trainer, make_trainer, n_ranks
+from tdlens.errors import UserError
 from tdlens.record import Record
 
 T = TypeVar("T")
@@ -163,8 +164,15 @@ class Context:
     @property
     def blocks(self) -> tuple[int, ...]:
         """The captured blocks."""
-        wanted = self.study.capture.blocks
-        return tuple(range(1, self.network.n_blocks + 1)) if wanted == "all" else wanted
+        wanted, n = self.study.capture.blocks, self.network.n_blocks
+        if wanted == "all":
+            return tuple(range(1, n + 1))
+        if self.task.seen is not None and not set(wanted) <= set(range(1, n + 1)):
+            raise UserError(
+                f"capture.blocks is {list(wanted)}, but {self.study.model.name} has {n} hidden layers, counted from 1.",
+                "Name some of these, or: --set capture.blocks=all",
+            )
+        return wanted
 
     def remember(self, job_ids: Mapping[str, int]) -> None:
         """Note which job holds the rows of each unit, by its identity."""

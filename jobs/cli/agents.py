@@ -102,7 +102,7 @@ def _train_ms_pacman(out: Path, given: dict[str, Any]) -> None:
     with _bar(config.moves) as show:
         training.train_into(out, config, lambda progress: show(progress.moves, progress.mean_return))
     messages().print(
-        f"Saved in {out}. Study it: tdlens run studies/ms_pacman.toml --no-report --model {out}",
+        f"Saved in {out}. Study it: tdlens run studies/ms_pacman.toml --model {out}",
         soft_wrap=True,
         highlight=False,
     )

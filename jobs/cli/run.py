@@ -182,7 +182,7 @@ def run(
             _submit(study, record, console, asked)
             return
         computed, found = compute(study, record, console, executor, workers)
-        page = _report(record, study.name, console) if report else None
+        page = _report(record, study, console) if report else None
         if mlflow:
             copy_to_mlflow(record, study.name, console)
     finally:
@@ -256,11 +256,18 @@ def compute(
     return outcome.computed, outcome.found
 
 
-def _report(record: Record, study: str, console: Console) -> Path:
+def _report(record: Record, study: Study, console: Console) -> Path | None:
+    """Write a study's report; None where its task has none."""
     from jobs.report import write_report
+    from jobs.report.page import REPORTS
 
+    if study.task.name not in REPORTS:
+        console.print(
+            f"There is no report on the task {study.task.name}; tdlens sql asks for anything.", soft_wrap=True
+        )
+        return None
     with console.status("Writing the report"):
-        return write_report(record, study, record.settings.reports / study)
+        return write_report(record, study.name, record.settings.reports / study.name)
 
 
 def copy_to_mlflow(record: Record, study: str, console: Console) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.orm import Session
 from torch import Tensor
 
@@ -30,6 +31,9 @@ from sae.rollout_means import mean_interval
 from tdlens.errors import UserError
 from tdlens.record import ModelMetric, SaeCheckpoint, SaeMetric, insert_rows, record_artifact, record_blob
 
+if TYPE_CHECKING:
+    from jobs.networks.train import AgentConfig
+
 NAME = "population"
 DESCRIPTION = "agents of other seeds, each with an autoencoder: live latents beside how well they play"
 
@@ -46,14 +50,7 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
     section, task = context.study.population, task_config(context)
     if not section.agents:
         return
-    from jobs.networks.train import POPULATION
-
-    try:
-        training = replace(POPULATION, **{**section.training, "variant": task["task"]["variant"]})
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"population.training: {error}.", "Give settings of tdlens train-agent, with values that it takes."
-        ) from None
+    training = _training(context, task["task"]["variant"])
     sae = _autoencoder(context).model_dump(mode="json")
     for index in range(section.agents):
         config = {
@@ -65,6 +62,33 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
             "games": section.games,
         }
         yield Unit(NAME, f"{index:02d}", config, seed=context.study.seed)
+
+
+def _training(context: Context, variant: Any) -> AgentConfig:
+    """How every agent is trained, but for its seed.
+
+    Raises:
+        UserError: a setting that no training has, or a value that it doesn't take.
+    """
+    from jobs.networks.train import POPULATION, AgentConfig
+
+    given = context.study.population.training
+    try:
+        if fixed := {"seed", "variant"} & set(given):
+            raise ValueError(f"{fixed.pop()} is not to be set here: it follows from the agent's number and the task")
+        training = replace(POPULATION, **given, variant=variant)
+        training = TypeAdapter(AgentConfig).validate_python(asdict(training))
+        if len(set(training.hidden)) > 1 or len(training.hidden) < context.blocks[-1]:
+            raise ValueError(f"hidden must be layers of one width, at least {context.blocks[-1]}: {training.hidden}")
+        _autoencoder(context).autoencoder(training.hidden[-1])
+    except ValidationError as error:
+        first = error.errors()[0]
+        said = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    except (TypeError, ValueError) as error:
+        said = str(error)
+    else:
+        return training
+    raise UserError(f"population.training: {said}.", "Give settings of tdlens train-agent, with values that it takes.")
 
 
 def run(context: Context, unit: Unit) -> Publish:

@@ -16,6 +16,7 @@ from jobs.sections import SAESection
 from jobs.spool import mapped_rows
 from jobs.stage import Plan, Publish, Unit
 from sae.checkpoint import to_bytes
+from tdlens.errors import UserError
 from tdlens.record import SaeCheckpoint, SaeMetric, insert_rows, record_artifact, record_blob
 
 NAME = "train_sae"
@@ -25,11 +26,19 @@ DESCRIPTION = "sparse autoencoders, one a block, on the decision tokens of all v
 def units(context: Context, plan: Plan) -> Iterable[Unit]:
     """One unit for each autoencoder section and block."""
     for section in context.study.sae:
+        try:
+            autoencoder = section.autoencoder(context.network.d_model).to_dict()
+        except ValueError as error:
+            raise UserError(
+                f"The autoencoder {section.name} doesn't fit {context.study.model.name}, which is "
+                f"{context.network.d_model} wide: {error}.",
+                f"Change sae.{section.name}.expansion or sae.{section.name}.options, or take another model.",
+            ) from None
         for block in context.blocks:
             config = {
                 "name": section.name,
                 "block": block,
-                "autoencoder": section.autoencoder(context.network.d_model).to_dict(),
+                "autoencoder": autoencoder,
                 "training": asdict(section.training()),
             }
             seed = context.study.seed * 10_000 + block

@@ -331,7 +331,7 @@ def _probe(w: Writer, model: int, saes: dict[str, int], world: Rook) -> None:
         insert_rows(w.session, MapPoint, points)
     for source, of, sae_id in (("raw", model, None), ("untrained", untrained, None), ("shuffled", model, saes["k20"])):
         job_id, f1 = w.job("probe", source), 0.02 if source == "shuffled" else world.units
-        rows = list(_predicates(w, source, 100, f1, world))
+        rows = list(_predicates(w, source, 100 if source == "shuffled" else 2 * 128, f1, world))
         insert_rows(
             w.session, LatentPredicate, [{"job_id": job_id, "model_id": of, "sae_id": sae_id, **row} for row in rows]
         )
@@ -390,6 +390,8 @@ def _measures(w: Writer, live: int, world: Rook) -> Iterator[dict[str, Any]]:
             **({"return_effect": -20 * flip} if latent < 12 else {}),
         }
         yield from ({"latent": latent, "name": name, "value": value} for name, value in values.items())
+    for latent in range(live, LATENTS):  # dead ones
+        yield from ({"latent": latent, "name": name, "value": 0.0} for name in ("frequency", "frequency_all", "rms"))
 
 
 def _examples(w: Writer, live: int) -> Iterator[dict[str, Any]]:

@@ -193,5 +193,5 @@ def test_a_task_without_a_report_is_named(record: Record, tmp_path: Path) -> Non
     assert not (tmp_path / "report").exists()
 
 
-def test_every_task_has_a_report() -> None:
-    assert set(REPORTS) == set(TASKS)
+def test_every_task_that_a_model_ships_for_has_a_report() -> None:
+    assert set(REPORTS) == set(TASKS) - {"ms_pacman"}

@@ -36,11 +36,11 @@ from tests.report.synthetic_rook import LATENTS, LIVE, STAGES, STUDY, Rook, writ
 
 YES, NO, MAYBE = Verdict.REPLICATES, Verdict.DIFFERS, Verdict.UNCLEAR
 
-AGENT = "The agent plays as well as the author's"
+AGENT = "The agent plays at least as well as the author's"
 DECOMPOSES = "Autoencoders decompose the layer's activations into few latents each"
 MANY = "Many latents can be interpreted"
 HIDDEN = "Some latents show what the outputs alone don't: they tell boards apart that have nearly equal Q-values"
-DECODER = "Some tell their property better than a decoder that is given all Q-values"
+DECODER = "Some tell their property better than a decoder of all Q-values (trees or perceptron, on 3,520 boards)"
 IDLE = "Some latents stand for what does not help the agent to play"
 COSTLESS = "… or to earn more by it"
 VALUE = "A latent follows the highest Q-value"
@@ -119,7 +119,7 @@ def test_all_claims_hold_where_all_is_true(whole: Record, record: Record) -> Non
         (Rook(bend=0), POPULATION, "", MAYBE),
         (Rook(seldom=-12), KILL, "… removing all of them costs return", NO),
         (Rook(seldom=1, often=-2), KILL, "… removing all of them costs return", MAYBE),
-        (Rook(seldom=12, often=30), KILL, "… more than removing as many others", NO),
+        (Rook(seldom=12, often=30), KILL, "… more than removing others", NO),
         (Rook(resampled=(0.5, 0.5)), RESAMPLING, "", NO),
         (Rook(resampled=(1.0, 0.5)), RESAMPLING, "", MAYBE),
     ],

@@ -14,7 +14,7 @@ from jobs.report.rook_endgame import authors
 from jobs.report.rook_endgame.claims_latents import latent_claims
 from jobs.report.rook_endgame.fig_frequencies import dead_shares
 from jobs.report.rook_endgame.fig_over_k import plain, read_spliced
-from jobs.report.rook_endgame.fig_population import fit, read_population
+from jobs.report.rook_endgame.fig_population import Fit, fit, read_population
 from jobs.report.rook_endgame.play import (
     CONTROL,
     KILL,
@@ -35,6 +35,8 @@ MOST_UNEXPLAINED = 0.02
 """FVU in play of k = 20."""
 DEAD = (0.65, 0.95)
 """Share of latents that fire on no board, of k = 20."""
+MARGIN = 0.1
+"""Share of the variance left unexplained by which two autoencoders of one seed each must differ."""
 PLAIN, BEST, RESAMPLED = "k20", "k50", "k20_resampled"
 
 _AGENT = authors.agents()[0]
@@ -58,11 +60,11 @@ def _agent(reader: Reader, facts: StudyFacts) -> Claim:
     metrics = or_none(lambda: read_metrics(reader, facts))
     earned = metrics["return"] if metrics else None
     return claim(
-        "The agent plays as well as the author's",
+        "The agent plays at least as well as the author's",
         f"{number(_AGENT['return'], 1)} points a game",
         shown(earned, 1),
         verdicts.exceeds(earned, ACCEPTED, "the least return of such an agent"),
-        yes="It plays as well as the agent whose layer the author took apart.",
+        yes="It plays at least as well as the agent whose layer the author took apart.",
         no="It plays worse: what its layer holds may be something else.",
         maybe="Whether it plays as well can't be told from these games.",
     )
@@ -76,7 +78,7 @@ def _decomposes(reader: Reader, facts: StudyFacts, effects: Effects | None) -> C
     theirs = {k: authors.autoencoder(k) for k in (20, 50)}
     parts = [
         claim(
-            f"… leaving less than {100 * MOST_UNEXPLAINED:g} % of the variance in play unexplained at k = 20",
+            f"… leaving less than {100 * MOST_UNEXPLAINED:g} % of the variance in fresh play unexplained at k = 20",
             f"{number(100 * theirs[20]['fvu'], 2)} %",
             _percent(unexplained, 2),
             verdicts.between(unexplained, 0, MOST_UNEXPLAINED),
@@ -132,7 +134,7 @@ def _agreement(reader: Reader, facts: StudyFacts) -> Claim:
         f"{number(several[0].value)} to {number(several[-1].value)}" if len(several) > 1 else UNRECORDED,
         verdicts.rises(several, "k"),
         yes="The more latents, the more often the action stays the same.",
-        no="More latents do not always keep more actions.",
+        no="More latents do not always keep more actions; each k is one autoencoder, of one seed.",
         maybe="Some steps of k can't be told apart.",
     )
 
@@ -143,19 +145,32 @@ def _population(reader: Reader) -> Claim:
     ours = UNRECORDED
     if found is not None and agents is not None:
         ours = (
-            f"curvature {shown(found.curvature, 1)}; R² = {number(found.r_squared)}, F(2, {len(agents) - 3}) = "
-            f"{number(found.f)}, p = {found.p:.2g}"
+            f"curvature {shown(found.curvature, 1)}, turning at {number(found.vertex, 0)} of "
+            f"{int(agents['live'].min())} to {int(agents['live'].max())}; R² = "
+            f"{number(found.r_squared)}, F(2, {len(agents) - 3}) = {number(found.f)}, p = {found.p:.2g}"
         )
     return claim(
         "Agents whose autoencoders have a middling number of live latents play best (Ms. Pac-Man, 2026)",
         f"R² = {number(_PACMAN['r_squared'])}, F(2, {int(_PACMAN['agents']) - 3}) = {number(_PACMAN['f'])}, p = "
         f"{_PACMAN['p']:.2g}",
         ours,
-        verdicts.effect(found.curvature if found else None, None, expected=-1),
-        yes="Over this population the curve of return on live latents bends down.",
-        no="Over this population the curve bends up.",
+        _bends_down(found),
+        yes="Over this population the return is highest at a middling number of live latents.",
+        no="Over this population the curve bends up, or turns beyond the agents there are.",
         maybe="Over this population no curve can be told from a line.",
     )
+
+
+def _bends_down(found: Fit | None) -> Ruling:
+    rule = (
+        "Replicates if the 95 % interval of the curvature lies below 0 and the curve turns within the numbers of live "
+        "latents that the agents have; does not if it lies above 0, or below it and the curve turns elsewhere; else "
+        "can't tell."
+    )
+    if found is None or not found.curvature.known or found.curvature.low <= 0 <= found.curvature.high:
+        return Ruling(Verdict.UNCLEAR, rule)
+    bends = found.curvature.high < 0 and found.turns_within
+    return Ruling(Verdict.REPLICATES if bends else Verdict.DIFFERS, rule)
 
 
 def _kill_test(reader: Reader, facts: StudyFacts, effects: Effects | None) -> list[Claim]:
@@ -177,17 +192,17 @@ def _kill_test(reader: Reader, facts: StudyFacts, effects: Effects | None) -> li
                     maybe="Without them the agent earns about as much.",
                 ),
                 claim(
-                    "… more than removing as many others, drawn at random",
+                    "… more than removing others, drawn at random, that together are active as often",
                     NOT_PUBLISHED,
                     shown(spared, 1),
                     verdicts.effect(spared, None, expected=-1),
-                    yes="Removing as many of the others costs less.",
-                    no="Removing as many of the others costs more.",
+                    yes="Removing others that are active as often costs less.",
+                    no="Removing others that are active as often costs more.",
                     maybe="Whether the others matter more can't be told.",
                 ),
             ],
-            yes="The infrequent latents matter, and more than as many others.",
-            no="The infrequent latents don't matter, or less than as many others.",
+            yes="The infrequent latents matter, and more than others that are active as often.",
+            no="The infrequent latents don't matter, or less than others that are active as often.",
             maybe="What the infrequent latents matter can't be told.",
         )
     ]
@@ -209,22 +224,22 @@ def _resampling(effects: Effects | None) -> Claim:
         _no_lower([(float(a), float(b)) for a, b in pairs if a is not None and b is not None], len(told)),
         yes="With resampling, more is left unexplained.",
         no="With resampling, less is left unexplained.",
-        maybe="In play and over all boards the answers differ.",
+        maybe="With and without resampling about as much is left unexplained, or the answers differ.",
     )
 
 
 def _no_lower(pairs: list[tuple[float, float]], needed: int) -> Ruling:
-    """Whether the first of each pair is at least the second; exact numbers of one seed each."""
+    """Whether the first of each pair is clearly the larger; exact numbers of one seed each."""
     rule = (
-        "Replicates if resampling leaves at least as much unexplained both in play and over all boards; does not if it "
-        "leaves less in both; else can't tell. Each is of one seed."
+        f"Replicates if resampling leaves at least {100 * MARGIN:g} % more unexplained both in play and over all "
+        "boards; does not if it leaves as much less in both; else can't tell. Each is of one seed."
     )
     if len(pairs) < needed:
         return Ruling(Verdict.UNCLEAR, rule)
-    higher = [first >= second for first, second in pairs]
-    if all(higher):
+    if all(first >= second * (1 + MARGIN) for first, second in pairs):
         return Ruling(Verdict.REPLICATES, rule)
-    return Ruling(Verdict.UNCLEAR if any(higher) else Verdict.DIFFERS, rule)
+    lower = all(first <= second * (1 - MARGIN) for first, second in pairs)
+    return Ruling(Verdict.DIFFERS if lower else Verdict.UNCLEAR, rule)
 
 
 def _percent(share: float | None, digits: int) -> str:

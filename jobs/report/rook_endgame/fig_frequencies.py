@@ -30,6 +30,7 @@ def read_frequencies(reader: Reader, facts: StudyFacts) -> pd.DataFrame:
         """
         SELECT sae, latent, measure, value FROM v_latent_measure
         WHERE study = :study AND model = :model AND measure IN ('frequency', 'frequency_all')
+        AND block = (SELECT min(block) FROM v_latent_measure WHERE study = :study)
         ORDER BY sae, latent, measure
         """,
         model=facts.model,

@@ -50,6 +50,17 @@ class Fit:
     mean: float
     sd: float
 
+    @property
+    def vertex(self) -> float:
+        """Live latents at which the curve turns; NaN for a line."""
+        c, b, _ = self.coefficients
+        return self.mean - self.sd * float(b) / (2 * float(c)) if c else float("nan")
+
+    @property
+    def turns_within(self) -> bool:
+        """Whether it turns among the agents there are."""
+        return bool(self.grid[0] < self.vertex < self.grid[-1])
+
     def at(self, live: Floats) -> Floats:
         """The fitted score."""
         return np.asarray(np.polyval(self.coefficients, (live - self.mean) / self.sd))
@@ -117,8 +128,9 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     left.set_ylim(score.min() - 0.15 * spread, score.max() + 0.3 * spread)
     _authors(right)
     curvature = (
-        f"The curvature of the fit is {found.curvature.text(1)} points per squared standard deviation of live latents "
-        "(below 0: agents with a middling number play best)."
+        f"The curvature of the fit is {found.curvature.text(1)} points per squared standard deviation of live latents; "
+        f"it turns at {number(found.vertex, 0)} of them, {'within' if found.turns_within else 'outside'} what the "
+        f"agents have. The return falls or rises with them at r = {number(float(np.corrcoef(live, score)[0, 1]))}."
         if found is not None
         else f"A curve is fitted to {FEWEST} agents or more."
     )

@@ -66,8 +66,9 @@ def sources(reader: Reader, facts: StudyFacts) -> list[Source]:
     for source, label, colour in CONTROLS:
         rows = of_source(best, source)
         if len(rows):
-            shuffled = live.get(str(rows["sae"].iloc[0]), len(rows)) if source == "shuffled" else len(rows)
-            found.append(Source(label, colour, rows, shuffled))
+            units = 2 * int(facts.network["d_model"])  # each in both directions
+            features = live.get(str(rows["sae"].iloc[0]), len(rows)) if source == "shuffled" else units
+            found.append(Source(label, colour, rows, features))
     return found
 
 
@@ -76,7 +77,8 @@ def _live(reader: Reader, facts: StudyFacts) -> dict[str, int]:
     rows = reader.rows(
         """
         SELECT sae, count(value) AS live FROM v_latent_measure
-        WHERE study = :study AND model = :model AND measure = 'mean_active' GROUP BY sae ORDER BY sae
+        WHERE study = :study AND model = :model AND measure = 'mean_active'
+        AND block = (SELECT min(block) FROM v_latent_measure WHERE study = :study) GROUP BY sae ORDER BY sae
         """,
         model=facts.model,
     )

@@ -79,7 +79,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
             "whatever it tells."
         ),
         n=f"{len(several)} latents that tell a property, over the 7,040 boards that occur in games",
-        table=_table(idle[:LISTED]),
+        table=_table(idle[:LISTED]) if idle else None,
     )
 
 

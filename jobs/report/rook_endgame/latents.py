@@ -58,7 +58,7 @@ def said(predicate: str) -> str:
 
 
 def read_best(reader: Reader) -> pd.DataFrame:
-    """Each feature's predicate of highest F1 on the boards that chose it, of all sources.
+    """Each feature's predicate whose F1 lies farthest above chance on the boards that chose it, of all sources.
 
     Columns: source, sae, latent, predicate, family, f1, f1_heldout, its interval, null_mean, null_threshold,
     p_familywise, n_true, n_fired, matched_pairs, matched_share and added_share with their intervals, and decoder_f1; to
@@ -75,7 +75,9 @@ def read_best(reader: Reader) -> pd.DataFrame:
                p_familywise, n_true, n_fired, matched_pairs, matched_share, matched_low, matched_high,
                added_share, added_low, added_high, decoder_f1
         FROM (
-            SELECT *, row_number() OVER (PARTITION BY source, sae, block, latent ORDER BY f1 DESC, predicate) AS place
+            SELECT *, row_number() OVER (
+                PARTITION BY source, sae, block, latent ORDER BY (f1 - null_mean) / (1 - null_mean) DESC, predicate
+            ) AS place
             FROM v_latent_predicate
             WHERE study = :study AND block = (SELECT min(block) FROM v_latent_predicate WHERE study = :study)
         ) AS ranked
@@ -112,7 +114,8 @@ def read_measures(reader: Reader, facts: StudyFacts, sae: str) -> pd.DataFrame:
     rows = reader.ask(
         """
         SELECT latent, measure, value FROM v_latent_measure
-        WHERE study = :study AND sae = :sae AND model = :model ORDER BY latent, measure
+        WHERE study = :study AND sae = :sae AND model = :model
+        AND block = (SELECT min(block) FROM v_latent_measure WHERE study = :study) ORDER BY latent, measure
         """,
         sae=sae,
         model=facts.model,
