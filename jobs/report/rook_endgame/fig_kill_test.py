@@ -1,4 +1,4 @@
-"""The kill test: all latents that seldom fire are removed together, and as many others."""
+"""The kill test: all latents that seldom fire are removed together, and others that are active as often."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OVERLAY = "none: the author's code has the test, its outcome isn't among the rel
 
 KINDS = (
     (KILL, VERMILION, "all infrequent latents removed"),
-    (CONTROL, BLUE, "as many others removed, drawn at random"),
+    (CONTROL, BLUE, "others removed that are active as often, drawn at random"),
 )
 
 
@@ -54,8 +54,8 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         sees=f"In {main}, {'; '.join(told) or 'neither was removed'} [95 %, paired by game].",
         beside=(
             "Latents are removed from the layer's own output, which keeps what the autoencoder leaves unexplained. The "
-            "control matches the number of latents, not how often they fire or how large they are: removing what "
-            "fires often changes more boards. Where fewer latents are frequent than infrequent, all of them go."
+            "control matches how many of the removed latents are active at a decision, not their number or size, and "
+            "is one random draw."
         ),
         n=f"{effects.games:,} games with each removal",
         table=_table(reader),

@@ -106,7 +106,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     returns.set_ylim(low, high + 0.12 * (high - low))
     for ax, place in ((agreement, "lower right"), (returns, "upper left")):
         ax.legend(loc=place, **LEGEND)
-    mates.legend(loc="upper left", **{**LEGEND, "fontsize": 7.5})
+    mates.legend(loc="lower right", bbox_to_anchor=(1, 0.08), **{**LEGEND, "fontsize": 7.5})
     intact = effects.intact("return")
     return Drawing(
         figure,
