@@ -26,6 +26,7 @@ def jobs(place: Workplace) -> dict[str, set[str]]:
 NOT_HERE = {
     *("v_submission", "v_worker"),  # it is run inline
     *("v_block_measure", "v_map_point"),  # of tasks with matrix signals
+    *("v_model_metric", "v_latent_measure", "v_latent_predicate", "v_latent_example"),  # of tasks seen as numbers
     "v_published_point",  # of `tdlens import-published`
 }
 

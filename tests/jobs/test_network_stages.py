@@ -85,7 +85,8 @@ class Finished:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     study = validate(ROOK, "rook")
-    with fresh_record("sqlite", tmp_path_factory.mktemp("rook")) as record:
+    with fresh_record("sqlite", tmp_path_factory.mktemp("rook")) as record, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sae.matched_pairs.PASSES", 3)
         run(study, record)
         context = context_of(study, record)
         yield Finished(record, context, plan_study(context).units)
@@ -169,7 +170,7 @@ def test_baselines_leave_nothing_of_the_layer(done: Finished) -> None:
     for name in ("mean_layer", "zero_layer"):
         effects = done.effects(name)
         assert effects.loc["agreement", "value"] < 0.5 and effects.loc["return", "value"] < 0
-    assert done.effects("mean_layer").loc["fvu", "value"] == pytest.approx(1)
+    assert done.effects("mean_layer").loc["fvu", "value"] == pytest.approx(1, abs=0.05)  # of other rollouts
     assert done.effects("zero_layer").loc["fvu", "value"] > 1
 
 

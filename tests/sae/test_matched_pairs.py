@@ -10,6 +10,7 @@ from sklearn.metrics import f1_score
 from sae.matched_pairs import (
     Pairs,
     decode_predicate,
+    decode_together,
     larger,
     matched_pairs,
     neighbours,
@@ -150,3 +151,25 @@ def test_what_makes_no_sense_is_refused() -> None:
         neighbours(outputs(10), caliper=1.5)
     with pytest.raises(ValueError, match="always or never"):
         decode_predicate(outputs(10), np.arange(10) < 1, np.arange(10) < 5, seed=0)
+
+
+def test_the_perceptron_reads_what_is_there_and_only_on_rows_not_seen() -> None:
+    q = outputs(1200)
+    has = np.stack([q[:, 0] > 5.5, q[:, 1] + 3 * q[:, 0] > 20, np.random.default_rng(1).random(1200) < 0.5], 1)
+    half = random_half(1200, 0)
+    found = decode_together(q, has, half, seed=0)
+    assert found.inside.shape == (600, 3) and found.outside.shape == (600, 3)
+    for scores, rows in ((found.inside, half), (found.outside, ~half)):
+        right = ((scores > 0.5) == has[rows]).mean(0)
+        assert (right[:2] > 0.9).all() and 0.4 < right[2] < 0.6
+
+
+def test_the_better_of_two_decoders_is_the_yardstick() -> None:
+    q = outputs(600)
+    has = q[:, 0] * q[:, 1] > 100
+    half = random_half(600, 0)
+    trees = decode_predicate(q, has, half, seed=0)
+    perfect = (has[half].astype(float), has[~half].astype(float))
+    worthless = (np.zeros(300), np.zeros(300))
+    assert decode_predicate(q, has, half, seed=0, other=perfect).f1 == 1
+    np.testing.assert_array_equal(decode_predicate(q, has, half, seed=0, other=worthless).scores, trees.scores)

@@ -105,7 +105,7 @@ def bench(record: Record, units: list[Unit] | None = None, name: str = "bench") 
         record=record,
         study=SimpleNamespace(name=name),
         remember=lambda ids: None,
-        engine=SimpleNamespace(place="cpu"),
+        network=SimpleNamespace(place="cpu"),
         close=lambda: None,
     )
     work = Work(context, Plan(chain(1) if units is None else units), study_id)  # type: ignore[arg-type]
