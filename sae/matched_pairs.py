@@ -24,6 +24,7 @@ from sklearn.metrics import f1_score, precision_recall_curve
 from sklearn.neighbors import NearestNeighbors
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from sae.predicates import wilson
 
@@ -216,7 +217,9 @@ def _scores(outputs: Floats, has: Bools, seen: Bools, seed: int) -> Floats:
     """Probability of the predicate at the rows not seen, by trees trained on those seen."""
     if len(np.unique(has[seen])) < 2:
         raise ValueError("a half of the rows holds the predicate always or never: nothing can be decoded")
-    trees = HistGradientBoostingClassifier(random_state=seed).fit(outputs[seen], has[seen])
+    # for so few rows a second thread costs more than it brings: ten times, where another library's threads wait, too
+    with threadpool_limits(1, user_api="openmp"):
+        trees = HistGradientBoostingClassifier(random_state=seed).fit(outputs[seen], has[seen])
     return np.asarray(trees.predict_proba(outputs[~seen])[:, 1], dtype=np.float64)
 
 
