@@ -238,15 +238,23 @@ class _Server:
 
     def _answer(self, connection: socket.socket) -> None:
         connection.setblocking(True)
-        message, descriptors, _, _ = socket.recv_fds(connection, LARGEST, 3)
+        try:
+            message, descriptors, _, _ = socket.recv_fds(connection, LARGEST, 3)
+        except OSError:
+            message, descriptors = b"", []
+        if not message:  # who asks may be killed before it has said what for
+            connection.close()
+            return
         asked = json.loads(message)
         if "list" in asked:
             found = {pid: child.command for pid, child in self.children.items() if child.home == asked["list"]}
-            connection.send(json.dumps(found).encode())
+            with suppress(OSError):
+                connection.send(json.dumps(found).encode())
         elif "kill" in asked:
             if asked["kill"] in self.children:  # not waited for yet: the number is nobody else's
                 os.kill(asked["kill"], signal.SIGKILL)
-            connection.send(json.dumps(asked["kill"] in self.children).encode())
+            with suppress(OSError):
+                connection.send(json.dumps(asked["kill"] in self.children).encode())
         else:
             pid = os.fork()
             if pid == 0:
