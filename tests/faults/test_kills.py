@@ -14,7 +14,7 @@ from tests.faults.preloaded import Preloaded
 from tests.faults.storm_study import UNITS
 from tests.faults.storms import Storm
 
-PLAYS = 50
+PLAYS = 80
 KILLS = 100
 SECONDS = 0.1
 """That a unit takes on average."""
