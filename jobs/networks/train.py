@@ -9,16 +9,14 @@ the differences do.
 from __future__ import annotations
 
 import json
-import random
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from stable_baselines3 import DQN
 from stable_baselines3.common.callbacks import BaseCallback
@@ -28,16 +26,10 @@ from envs.rook_endgame import N_ACTIONS, Variant
 from envs.rook_games import RookEndgameVector
 from envs.rook_values import play_out
 from jobs.networks.evaluate import N_INPUTS, TASK, greedy_policy
-from jobs.networks.files import About, save
+from jobs.networks.files import About
+from jobs.networks.learned import PACKAGES, REWARD_SCALE, generators_put_back, with_layers_of, write_trained
 from jobs.networks.q_network import QNetwork
 from jobs.networks.vec_env import VectorGames
-
-REWARD_SCALE = 0.01
-"""Rewards are divided by 100, as in the source."""
-TRAINING = "training.json"
-"""File beside the weights that says how they came to be: configuration, cost and curve."""
-PACKAGES = ("stable-baselines3", "gymnasium", "torch", "numpy")
-"""Whose versions decide the weights."""
 
 
 @dataclass(frozen=True)
@@ -160,25 +152,7 @@ def train_into(
     folder: Path, config: AgentConfig, on_progress: Callable[[Progress], None] = lambda progress: None
 ) -> QNetwork:
     """Train a network and write it with its configuration, cost and curve into a folder, made if missing."""
-    curve: list[Progress] = []
-
-    def keep(progress: Progress) -> None:
-        curve.append(progress)
-        on_progress(progress)
-
-    started, cpu_started = time.perf_counter(), time.process_time()
-    network = train_agent(config, keep)
-    cost = {
-        "moves": curve[-1].moves,
-        "games": curve[-1].games,
-        "updates": curve[-1].updates,
-        "seconds": round(time.perf_counter() - started),
-        "cpu_seconds": round(time.process_time() - cpu_started),
-    }
-    save(network, folder, about(config))
-    record = {"config": asdict(config), "cost": cost, "curve": [asdict(point) for point in curve]}
-    (folder / TRAINING).write_text(json.dumps(record, indent=2) + "\n")
-    return network
+    return write_trained(folder, config, about(config), partial(train_agent, config), on_progress)
 
 
 def about(config: AgentConfig) -> About:
@@ -224,11 +198,7 @@ class _Reports(BaseCallback):
 
 def _network_of(dqn: Any, config: AgentConfig) -> QNetwork:
     """A copy of the network that a DQN trains."""
-    network = QNetwork(N_INPUTS, config.hidden, N_ACTIONS)
-    linear = [layer for layer in dqn.q_net.q_net if isinstance(layer, torch.nn.Linear)]
-    for ours, theirs in zip(network.layers, linear, strict=True):
-        ours.load_state_dict(theirs.state_dict())
-    return network.eval().requires_grad_(False)
+    return with_layers_of(dqn, QNetwork(N_INPUTS, config.hidden, N_ACTIONS))
 
 
 @contextmanager
@@ -239,15 +209,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-@contextmanager
-def generators_put_back() -> Iterator[None]:
-    """stable-baselines3 seeds and uses the global generators: lend them, and put everything back."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng(devices=[]):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002

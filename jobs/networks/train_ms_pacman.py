@@ -10,9 +10,9 @@ the default's 10,000 take 1.0 GB, the source's 50,000 would take 5.0 GB.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from math import prod
 from pathlib import Path
@@ -20,7 +20,6 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-import torch
 from gymnasium.wrappers import TransformReward
 from stable_baselines3 import DQN
 from stable_baselines3.common.callbacks import BaseCallback
@@ -29,8 +28,8 @@ from torch import Tensor
 
 from envs.ms_pacman import EMULATOR, N_ACTIONS, SHAPE, MsPacmanConfig, environment
 from jobs.networks.conv_network import N_FEATURES, ConvNetwork, convolutions
-from jobs.networks.files import About, save
-from jobs.networks.train import PACKAGES, REWARD_SCALE, TRAINING, generators_put_back
+from jobs.networks.files import About
+from jobs.networks.learned import PACKAGES, REWARD_SCALE, generators_put_back, with_layers_of, write_trained
 
 TASK = "ms_pacman"
 N_INPUTS = prod(SHAPE)
@@ -154,25 +153,7 @@ def train_into(
     folder: Path, config: PacmanAgentConfig, on_progress: Callable[[Progress], None] = lambda progress: None
 ) -> ConvNetwork:
     """Train a network and write it with its configuration, cost and curve into a folder, made if missing."""
-    curve: list[Progress] = []
-
-    def keep(progress: Progress) -> None:
-        curve.append(progress)
-        on_progress(progress)
-
-    started, cpu_started = time.perf_counter(), time.process_time()
-    network = train_agent(config, keep)
-    cost = {
-        "moves": curve[-1].moves,
-        "games": curve[-1].games,
-        "updates": curve[-1].updates,
-        "seconds": round(time.perf_counter() - started),
-        "cpu_seconds": round(time.process_time() - cpu_started),
-    }
-    save(network, folder, about(config))
-    record = {"config": asdict(config), "cost": cost, "curve": [asdict(point) for point in curve]}
-    (folder / TRAINING).write_text(json.dumps(record, indent=2) + "\n")
-    return network
+    return write_trained(folder, config, about(config), partial(train_agent, config), on_progress)
 
 
 def about(config: PacmanAgentConfig) -> About:
@@ -234,7 +215,4 @@ def _network_of(dqn: Any, config: PacmanAgentConfig) -> ConvNetwork:
     """A copy of the network that a DQN trains."""
     network = ConvNetwork(N_INPUTS, config.hidden, N_ACTIONS)
     network.convolutions.load_state_dict(dqn.q_net.features_extractor.convolutions.state_dict())
-    linear = [layer for layer in dqn.q_net.q_net if isinstance(layer, torch.nn.Linear)]
-    for ours, theirs in zip(network.layers, linear, strict=True):
-        ours.load_state_dict(theirs.state_dict())
-    return network.eval().requires_grad_(False)
+    return with_layers_of(dqn, network)

@@ -5,7 +5,7 @@ Game i starts and is answered alike whoever plays, so that all are paired.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -107,17 +107,27 @@ def greedy(player: Player, states: States, edit: StreamEdit | None = None) -> ND
 def _metrics(context: Context, games: Sequence[SeenGame]) -> Iterator[dict[str, Any]]:
     """How well the agent plays: over the games with intervals and, where all states can be listed, exactly."""
     lengths = np.array([len(game.steps) for game in games], dtype=np.float64)
-    for name, values in {"return": returns_of(games), "length": lengths, **outcome_shares(games)}.items():
-        mean = mean_interval(values)
-        yield {"name": name, "value": mean.value, "ci_low": mean.low, "ci_high": mean.high, "n": mean.n}
+    yield from sampled({"return": returns_of(games), "length": lengths, **outcome_shares(games)})
     states = context.task.seen.states if context.task.seen else None
     if states is not None:
         variant = context.study.task.variants[0]
         exact = states.play_out(greedy(context.player, states), variant)
         shares = {f"expected_{outcome.name.lower()}": share for outcome, share in exact.shares.items()}
         exactly = {"expected_return": exact.mean_return, **shares, "ceiling": states.ceiling(variant)}
-        unsampled = dict.fromkeys(("ci_low", "ci_high", "n"))
-        yield from ({"name": name, "value": value, **unsampled} for name, value in exactly.items())
+        yield from unsampled(exactly)
+
+
+def sampled(measures: Mapping[str, Floats]) -> Iterator[dict[str, Any]]:
+    """Metrics of a model that have a value for each game [n], as the record keeps them: means with intervals."""
+    for name, values in measures.items():
+        mean = mean_interval(values)
+        yield {"name": name, "value": mean.value, "ci_low": mean.low, "ci_high": mean.high, "n": mean.n}
+
+
+def unsampled(values: Mapping[str, float]) -> Iterator[dict[str, Any]]:
+    """Metrics that are exact, or have no interval."""
+    blank = dict.fromkeys(("ci_low", "ci_high", "n"))
+    yield from ({"name": name, "value": value, **blank} for name, value in values.items())
 
 
 def _choices(context: Context, policy: str, seed: int) -> Choose:

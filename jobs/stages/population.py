@@ -24,12 +24,21 @@ from jobs.networks.splices import Splice
 from jobs.recording import record_model
 from jobs.sections import SAESection
 from jobs.stage import Plan, Publish, Unit
-from jobs.stages.games import AT_ONCE, greedy, outcome_shares, returns_of, task_config, whole_games
+from jobs.stages.games import (
+    AT_ONCE,
+    greedy,
+    outcome_shares,
+    returns_of,
+    sampled,
+    task_config,
+    unsampled,
+    whole_games,
+)
+from jobs.stages.train_sae import record_autoencoder
 from sae.autoencoder import Autoencoder
 from sae.checkpoint import to_bytes
-from sae.rollout_means import mean_interval
 from tdlens.errors import UserError
-from tdlens.record import ModelMetric, SaeCheckpoint, SaeMetric, insert_rows, record_artifact, record_blob
+from tdlens.record import ModelMetric, insert_rows, record_artifact
 
 if TYPE_CHECKING:
     from jobs.networks.train import AgentConfig
@@ -41,8 +50,6 @@ WEIGHTS = "agent"
 """Name of the artifact that holds an agent's weights."""
 STEPS = 100.0
 """Of the bar: half for the agent, half for its autoencoder."""
-UNSAMPLED: dict[str, None] = dict.fromkeys(("ci_low", "ci_high", "n"))
-"""Columns of a metric that is exact, or has no interval."""
 
 
 def units(context: Context, plan: Plan) -> Iterable[Unit]:
@@ -103,29 +110,16 @@ def run(context: Context, unit: Unit) -> Publish:
             config, section.training(), x, seed=unit.seed, on_step=lambda: advance(STEPS / 2 / n_steps)
         )
     metrics = _metrics(context, unit, player, fitted.sae)
-    metrics += [{"name": name, "value": fitted.metrics[name], **UNSAMPLED} for name in ("live", "dead", "fvu", "l0")]
+    metrics += unsampled({name: fitted.metrics[name] for name in ("live", "dead", "fvu", "l0")})
     blobs = context.record.blobs
     weights = blobs.put_tensors(dict(player.network.state_dict()))
     checkpoint = blobs.put_bytes(to_bytes(fitted.sae), "safetensors")
 
     def publish(session: Session, job_id: int) -> None:
         model_id = record_model(session, f"{NAME}/{unit.key}", player.source, player)
-        sae = SaeCheckpoint(
-            job_id=job_id,
-            model_id=model_id,
-            name=f"{NAME}_{section.name}",
-            block=block,
-            architecture=config.architecture,
-            d_in=config.d_in,
-            d_latents=config.d_latents,
-            config=config.to_dict(),
-            blob=record_blob(session, checkpoint),
-            seed=unit.seed,
-        )
-        session.add(sae)
-        session.flush()
-        values = [{"sae_id": sae.id, "name": name, "value": value} for name, value in fitted.metrics.items()]
-        insert_rows(session, SaeMetric, values)
+        common = {"job_id": job_id, "model_id": model_id, "block": block, "seed": unit.seed}
+        about = {"name": f"{NAME}_{section.name}", "config": config.to_dict()}
+        record_autoencoder(session, config, checkpoint, fitted.metrics, **about, **common)
         insert_rows(session, ModelMetric, [{"job_id": job_id, "model_id": model_id, **row} for row in metrics])
         record_artifact(session, job_id, WEIGHTS, weights)
 
@@ -140,7 +134,8 @@ def _autoencoder(context: Context) -> SAESection:
 
 def _trained(context: Context, unit: Unit, advance: Callable[[float], None]) -> Player:
     """An agent, from its configuration; ``advance`` is told which share of the training was done since."""
-    from jobs.networks.train import REWARD_SCALE, AgentConfig, Progress, train_agent
+    from jobs.networks.learned import REWARD_SCALE
+    from jobs.networks.train import AgentConfig, Progress, train_agent
 
     config = AgentConfig(**{**unit.config["training"], "hidden": tuple(unit.config["training"]["hidden"])})
     done = 0.0
@@ -173,24 +168,16 @@ def _activations(context: Context, unit: Unit, player: Player) -> Tensor:
 def _metrics(context: Context, unit: Unit, player: Player, sae: Autoencoder) -> list[dict[str, Any]]:
     """How well the agent plays, with its layer as it is and as its autoencoder gives it back."""
     games = whole_games(context, context.seeds(unit.config["games"]))
-    for first in range(0, len(games), AT_ONCE):
-        play_games(player, games[first : first + AT_ONCE])
-    means = {name: mean_interval(v) for name, v in {"return": returns_of(games), **outcome_shares(games)}.items()}
-    found = [
-        {"name": name, "value": mean.value, "ci_low": mean.low, "ci_high": mean.high, "n": mean.n}
-        for name, mean in means.items()
-    ]
-    states, block, variant = (
-        context.task.seen and context.task.seen.states,
-        unit.config["block"],
-        unit.config["task"]["variant"],
-    )
-    if not states:
+    play_games(player, games, batch_size=AT_ONCE)
+    found = list(sampled({"return": returns_of(games), **outcome_shares(games)}))
+    states = context.task.seen.states if context.task.seen else None
+    if states is None:
         return found
+    block, variant = unit.config["block"], unit.config["task"]["variant"]
     x = player.look(states.observe(np.flatnonzero(states.placed)), [block]).activations[block]
     exact = {
         "expected_return": states.play_out(greedy(player, states), variant).mean_return,
         "spliced_expected_return": states.play_out(greedy(player, states, Splice(block, sae)), variant).mean_return,
         "live_all": float((sae.encode(x) > 0).any(0).sum()),
     }
-    return [*found, *({"name": name, "value": value, **UNSAMPLED} for name, value in exact.items())]
+    return [*found, *unsampled(exact)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
+from typing import Any
 
 import pandas as pd
 import torch
@@ -16,6 +17,8 @@ from jobs.sections import SAESection
 from jobs.spool import mapped_rows
 from jobs.stage import Plan, Publish, Unit
 from sae.checkpoint import to_bytes
+from sae.config import SAEConfig
+from tdlens.blobs import StoredBlob
 from tdlens.errors import UserError
 from tdlens.record import SaeCheckpoint, SaeMetric, insert_rows, record_artifact, record_blob
 
@@ -60,31 +63,35 @@ def run(context: Context, unit: Unit) -> Publish:
 
     def publish(session: Session, job_id: int) -> None:
         model = context.study.model.name
-        checkpoint = SaeCheckpoint(
-            job_id=job_id,
-            model_id=record_model(session, model, context.model_source, context.network),
-            name=section.name,
-            block=block,
-            architecture=config.architecture,
-            d_in=config.d_in,
-            d_latents=config.d_latents,
-            config=dict(unit.config),
-            blob=record_blob(session, blob),
-            seed=unit.seed,
-        )
-        session.add(checkpoint)
-        session.flush()
+        model_id = record_model(session, model, context.model_source, context.network)
         record_artifact(session, job_id, "history", history)
         values = {**trained.metrics, "loss": last.loss, "l1_norm": last.l1, "steps": float(last.step)}
         if config.resamplings:
             values["resampled"] = float(sum(epoch.resampled for epoch in trained.history))
-        insert_rows(
-            session,
-            SaeMetric,
-            [{"sae_id": checkpoint.id, "name": name, "value": value} for name, value in values.items()],
-        )
+        common = {"job_id": job_id, "model_id": model_id, "block": block, "seed": unit.seed}
+        record_autoencoder(session, config, blob, values, name=section.name, config=dict(unit.config), **common)
 
     return publish
+
+
+def record_autoencoder(
+    session: Session, sae: SAEConfig, blob: StoredBlob, metrics: Mapping[str, float], **common: Any
+) -> None:
+    """Insert an autoencoder and its metrics.
+
+    Args:
+        session: of the transaction.
+        sae: what it is.
+        blob: holds it.
+        metrics: by name.
+        common: its other columns: job_id, model_id, name, block, config, seed.
+    """
+    common |= {"architecture": sae.architecture, "d_in": sae.d_in, "d_latents": sae.d_latents}
+    checkpoint = SaeCheckpoint(blob=record_blob(session, blob), **common)
+    session.add(checkpoint)
+    session.flush()
+    values = [{"sae_id": checkpoint.id, "name": name, "value": value} for name, value in metrics.items()]
+    insert_rows(session, SaeMetric, values)
 
 
 def section_of(context: Context, unit: Unit) -> SAESection:

@@ -15,8 +15,9 @@ from envs.rook_endgame import Outcome
 from envs.rook_values import play_out
 from jobs.networks.evaluate import greedy_policy
 from jobs.networks.files import load_network
+from jobs.networks.learned import TRAINING
 from jobs.networks.q_network import QNetwork, untrained
-from jobs.networks.train import TRAINING, AgentConfig, Progress, train_agent, train_into
+from jobs.networks.train import AgentConfig, Progress, train_agent, train_into
 
 TINY = AgentConfig(hidden=(16, 12), moves=3_000, games=16, updates=1, batch=16, learning_starts=200)
 

@@ -13,8 +13,9 @@ from envs.rook_endgame import START_PROBABILITIES, Outcome, Variant
 from envs.rook_values import best_returns
 from jobs.networks.evaluate import Played, compare, follow, greedy_policy, sample_games
 from jobs.networks.files import SHIPPED, load_network
+from jobs.networks.learned import TRAINING
 from jobs.networks.q_network import untrained
-from jobs.networks.train import TRAINING, AgentConfig
+from jobs.networks.train import AgentConfig
 
 FOLDER = SHIPPED["rook_128"]
 GATE = 45
