@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
 import torch
 
 from jobs.networks.files import About, save
@@ -84,15 +81,3 @@ def with_layers_of(dqn: Any, network: N) -> N:
     for ours, theirs in zip(network.layers, linear, strict=True):
         ours.load_state_dict(theirs.state_dict())
     return network.eval().requires_grad_(False)
-
-
-@contextmanager
-def generators_put_back() -> Iterator[None]:
-    """stable-baselines3 seeds and uses the global generators: lend them, and put everything back."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng(devices=[]):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002

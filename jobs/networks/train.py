@@ -9,15 +9,13 @@ the differences do.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from stable_baselines3 import DQN
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
@@ -25,9 +23,10 @@ from stable_baselines3.common.utils import LinearSchedule
 from envs.rook_endgame import N_ACTIONS, Variant
 from envs.rook_games import RookEndgameVector
 from envs.rook_values import play_out
+from jobs.global_state import generators_put_back, one_thread
 from jobs.networks.evaluate import N_INPUTS, TASK, greedy_policy
 from jobs.networks.files import About
-from jobs.networks.learned import PACKAGES, REWARD_SCALE, generators_put_back, with_layers_of, write_trained
+from jobs.networks.learned import PACKAGES, REWARD_SCALE, with_layers_of, write_trained
 from jobs.networks.q_network import QNetwork
 from jobs.networks.vec_env import VectorGames
 
@@ -124,7 +123,7 @@ def train_agent(
     """
     games = VectorGames(RookEndgameVector(config.games, config.variant), REWARD_SCALE)
     callback = None if on_progress is None else _Reports(config, on_progress, reports)
-    with _one_thread(), generators_put_back():
+    with one_thread(), generators_put_back():
         dqn = DQN(
             "MlpPolicy",
             games,
@@ -199,13 +198,3 @@ class _Reports(BaseCallback):
 def _network_of(dqn: Any, config: AgentConfig) -> QNetwork:
     """A copy of the network that a DQN trains."""
     return with_layers_of(dqn, QNetwork(N_INPUTS, config.hidden, N_ACTIONS))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -27,9 +27,10 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor
 
 from envs.ms_pacman import EMULATOR, N_ACTIONS, SHAPE, MsPacmanConfig, environment
+from jobs.global_state import generators_put_back
 from jobs.networks.conv_network import N_FEATURES, ConvNetwork, convolutions
 from jobs.networks.files import About
-from jobs.networks.learned import PACKAGES, REWARD_SCALE, generators_put_back, with_layers_of, write_trained
+from jobs.networks.learned import PACKAGES, REWARD_SCALE, with_layers_of, write_trained
 
 TASK = "ms_pacman"
 N_INPUTS = prod(SHAPE)
