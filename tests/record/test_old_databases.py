@@ -33,6 +33,8 @@ STUDIES = ("first", "second", "third")
 LATER = {
     *("v_submission", "v_worker", "v_intervention_latent", "v_block_measure", "v_map_point", "v_published_point"),
     *("v_model_metric", "v_latent_measure", "v_latent_predicate", "v_latent_example"),
+    *("v_head_score", "v_head_measure", "v_head_label", "v_head_pair", "v_circuit_search"),
+    *("v_search_progress", "v_search_episode", "v_search_step", "v_planted_circuit"),
 }
 """Views of what no earlier revision recorded."""
 Rows = dict[str, set[str]]

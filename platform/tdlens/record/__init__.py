@@ -27,6 +27,17 @@ from tdlens.record.partitions import insert_analysis
 from tdlens.record.query import query
 from tdlens.record.registry import current_study, find_or_create, record_artifact, record_blob
 from tdlens.record.representations import BlockMeasure, MapPoint, PublishedPoint
+from tdlens.record.searches import (
+    CircuitSearch,
+    HeadLabel,
+    HeadMeasure,
+    HeadPair,
+    HeadScore,
+    PlantedCircuit,
+    SearchEpisode,
+    SearchProgress,
+    SearchStep,
+)
 from tdlens.record.signals import LearningSignal, Signal
 from tdlens.remote_blobs import open_blobs
 from tdlens.settings import Settings
@@ -44,8 +55,13 @@ __all__ = [
     "BlockMeasure",
     "Capture",
     "CaptureRow",
+    "CircuitSearch",
     "Coverage",
     "Episode",
+    "HeadLabel",
+    "HeadMeasure",
+    "HeadPair",
+    "HeadScore",
     "Intervention",
     "InterventionEffect",
     "InterventionLatent",
@@ -60,11 +76,15 @@ __all__ = [
     "MapPoint",
     "Model",
     "ModelMetric",
+    "PlantedCircuit",
     "PublishedPoint",
     "Record",
     "Rollout",
     "SaeCheckpoint",
     "SaeMetric",
+    "SearchEpisode",
+    "SearchProgress",
+    "SearchStep",
     "Signal",
     "Step",
     "Study",

@@ -69,7 +69,27 @@ VIEWS: dict[str, tuple[str, ...]] = {
             "matched_high added_share added_low added_high decoder_f1"
         ),
         "v_latent_example": "study model sae block latent rank state value q_effect",
+        "v_head_score": (
+            "study task model ablation split seed block layer head name task_damage control_damage score attribution"
+        ),
+        "v_head_measure": "study task model measure block layer head name value",
+        "v_head_label": "study task model label block layer head name source",
+        "v_head_pair": (
+            "study task model seed block layer head name other_block other_layer other_head other_name damage excess"
+        ),
+        "v_circuit_search": "study model search method best_of seed transitions forward_passes parameters blob",
+        "v_search_progress": "study task model search method best_of seed transitions best_score n_episodes",
+        "v_search_episode": (
+            "study task model search method trained_best_of seed task_code best_of episode rollout best_score oracle "
+            "share forward_passes best_head oracle_head"
+        ),
+        "v_search_step": (
+            "study task model search method trained_best_of seed task_code best_of episode step head score best_score "
+            "oracle forward_passes"
+        ),
+        "v_planted_circuit": "study model block layer head name role score pair_excess found_rank",
     }.items()
 }
 """Each view's columns, in order. All but v_submission and v_worker show each study's current revision, and 'none' as
-the intervention of a rollout without one."""
+the intervention of a rollout without one. In the views of heads and searches the task is the task's variant, and heads
+are named `layer.head`, with layers from 0 on where blocks count from 1."""

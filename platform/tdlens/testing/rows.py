@@ -15,8 +15,13 @@ from tdlens.record import (
     BlockMeasure,
     Capture,
     CaptureRow,
+    CircuitSearch,
     Coverage,
     Episode,
+    HeadLabel,
+    HeadMeasure,
+    HeadPair,
+    HeadScore,
     Intervention,
     InterventionEffect,
     InterventionLatent,
@@ -30,10 +35,14 @@ from tdlens.record import (
     MapPoint,
     Model,
     ModelMetric,
+    PlantedCircuit,
     PublishedPoint,
     Rollout,
     SaeCheckpoint,
     SaeMetric,
+    SearchEpisode,
+    SearchProgress,
+    SearchStep,
     Signal,
     Step,
     StudyJob,
@@ -161,6 +170,40 @@ def fill(session: Session) -> None:
                 intervention_id=lesion.id,
                 behaviour_model="q_learning", n_choices=2, n_rollouts=1, n_parameters=1, nll=1.0, aic=4.0,
                 bic=4.0, chance_nll=1.4,
+            ),
+        ]
+    )  # fmt: skip
+    _search(session, analyse, play, task, model, steps, shard)
+
+
+def _search(session: Session, scan: Job, job: Job, task: Task, model: Model, steps: list[Step], policy: Blob) -> None:
+    """A search whose picks are the first rollout's actions, and what is known of the heads."""
+    search = CircuitSearch(
+        job_id=job.id, model_id=model.id, n_heads=2, name="ppo_k5/0", method="ppo", best_of=5, seed=0,
+        transitions=400, forward_passes=2000, parameters={"lr": 2.5e-4},
+    )  # fmt: skip
+    session.add_all([search, Artifact(job_id=job.id, name="policy", blob=policy.sha256)])
+    session.flush()
+    head: dict[str, Any] = {"job_id": scan.id, "model_id": model.id, "block": 2, "head": 1}
+    episode = {"task_id": task.id, "seed": 2**40}
+    session.add_all(
+        [
+            HeadScore(
+                **head, **episode, ablation="value_bias", split="evaluation", task_damage=2.0, control_damage=0.5,
+                score=1.5, attribution=1.25,
+            ),
+            HeadMeasure(**head, task="", measure="induction_score", value=0.75),
+            HeadLabel(**head, task="", label="induction", source="attention pattern"),
+            HeadPair(**head, **episode, other_block=2, other_head=0, damage=3.0, excess=0.75),
+            SearchProgress(search_id=search.id, transitions=400, task_id=task.id, best_score=1.0, n_episodes=1),
+            SearchEpisode(
+                rollout_id=steps[0].rollout_id, search_id=search.id, task_code="none", best_of=1, best_score=1.0,
+                oracle=1.5, forward_passes=6, best_block=1, best_head=1, oracle_block=2, oracle_head=1,
+            ),
+            SearchStep(step_id=steps[0].id, forward_passes=4, best_score=1.0),
+            SearchStep(step_id=steps[1].id, forward_passes=6, best_score=1.0),
+            PlantedCircuit(
+                job_id=job.id, model="induction_backup", block=2, head=0, role="hidden", score=0.0, pair_excess=4.0
             ),
         ]
     )  # fmt: skip
