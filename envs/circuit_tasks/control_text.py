@@ -8,28 +8,9 @@ from __future__ import annotations
 
 from random import Random
 
-PEOPLE = (
-    *("John", "Mary", "Tom", "James", "Sarah", "Michael", "Robert", "Jennifer", "David", "Linda", "William"),
-    *("Patricia", "Richard", "Susan", "Joseph", "Karen", "Charles", "Nancy", "Daniel", "Lisa", "Anna", "Mark"),
-    *("Paul", "Emily", "Andrew", "George"),
-)
-THINGS = (
-    *("ring", "kiss", "bone", "basketball", "computer", "necklace", "drink", "snack", "book", "letter", "ball"),
-    *("guitar", "pen", "shirt", "watch"),
-)
-PLACES = (
-    *("store", "garden", "restaurant", "school", "park", "hospital", "library", "office", "station", "market"),
-    *("cafe", "gym"),
-)
-PROPERTIES = (
-    *("files", "data", "size", "shape", "state", "option", "value", "name", "items", "config", "path", "mode"),
-    *("flag", "key", "token", "user", "color", "type", "index", "label", "limit", "scale", "rate", "weight"),
-    *("depth", "count", "offset", "result", "target", "source"),
-)
-NOTES = (
-    *("example value", "the input value", "an integer flag", "a list of items", "configuration entry"),
-    *("the requested item", "string identifier", "metadata field", "an optional argument", "the source object"),
-)
+from envs.circuit_tasks.docstring import DESCRIPTIONS, PARAMETERS
+from envs.circuit_tasks.ioi import NAMES, OBJECTS, PLACES
+
 OTHERS = ("teacher", "doctor", "farmer", "child", "woman", "driver", "student", "neighbour", "singer", "baker")
 ANIMALS = ("dog", "cat", "horse", "bird", "cow", "sheep", "duck", "mouse")
 FURNITURE = ("table", "chair", "door", "window", "wall", "box", "lamp", "bed", "bench", "bridge", "road", "river")
@@ -65,9 +46,10 @@ SENTENCES = (
 )
 """Forms of sentences. ``one`` and ``two`` are a tale's people; things, place and animal stay the same within a tale
 too, the other words are drawn anew for each sentence."""
-ANEW = {
-    **{"property": PROPERTIES, "second": PROPERTIES, "note": NOTES, "other": OTHERS, "furniture": FURNITURE},
+DRAWN = {
+    **{"property": PARAMETERS, "second": PARAMETERS, "note": DESCRIPTIONS, "other": OTHERS, "furniture": FURNITURE},
     **{"quality": QUALITIES, "time": TIMES, "how": HOW, "did": DID, "rested": RESTED, "where": WHERE},
+    "animal": ANIMALS,
     "plain": tuple(word for word in QUALITIES if word[0] not in "aeiou"),
 }
 
@@ -77,11 +59,11 @@ def control_text(n_sentences: int, seed: int) -> str:
     rng = Random(seed)
     sentences: list[str] = []
     while len(sentences) < n_sentences:
-        cast = rng.sample(PEOPLE, 2)
-        things, place, animal = rng.sample(THINGS, 2), rng.choice(PLACES), rng.choice(ANIMALS)
+        cast = rng.sample(NAMES, 2)
+        things, place, animal = rng.sample(OBJECTS, 2), rng.choice(PLACES), rng.choice(ANIMALS)
         for _ in range(rng.randint(4, 8)):
             one, two = cast if rng.random() < 0.5 else reversed(cast)
-            words = {slot: rng.choice(choices) for slot, choices in ANEW.items()}
+            words = {slot: rng.choice(choices) for slot, choices in DRAWN.items()}
             words |= {"one": one, "two": two, "thing": rng.choice(things), "place": place, "animal": animal}
             sentences.append(rng.choice(SENTENCES).format_map(words))
     return " ".join(sentences[:n_sentences])
