@@ -1,0 +1,1 @@
+"""Which attention heads matter: their scores, the agents that search for them, and what else finds them."""
