@@ -94,9 +94,9 @@ class TableScores:
         self.task_damage = np.array(task_damage, dtype=np.float64)
         self.control_damage = np.array(control_damage, dtype=np.float64)
         self.weight, self.n_blocks, self.n_heads = weight, n_blocks, n_heads
-        self.scores: NDArray[np.float64] = self.task_damage - weight * self.control_damage
-        if self.task_damage.shape != (n_blocks * n_heads,) or self.control_damage.shape != self.task_damage.shape:
+        if {self.task_damage.shape, self.control_damage.shape} != {(n_blocks * n_heads,)}:
             raise ValueError(f"{n_blocks} x {n_heads} heads need as many damages of each kind")
+        self.scores: NDArray[np.float64] = self.task_damage - weight * self.control_damage
         if not np.isfinite(self.scores).all():
             raise ValueError("scores of heads must be finite")
         self.best = int(self.scores.argmax())
