@@ -26,7 +26,7 @@ def add_to(app: typer.Typer) -> None:
 
 def import_published(
     publication: Annotated[
-        str, typer.Argument(metavar="PUBLICATION", help="demircan2025 or duplessie2024", show_default=False)
+        str, typer.Argument(metavar="PUBLICATION", help="demircan2025, duplessie2024 or khadka2026", show_default=False)
     ],
 ) -> None:
     """
@@ -41,6 +41,9 @@ def import_published(
     scores of 24 Ms. Pac-Man networks. None of it is printed in a paper: it was recomputed from the author's released
     checkpoints and logs.
 
+    **khadka2026**: searches for attention heads of GPT-2 small: how good the heads are that policies find, step by step
+    and on a task that they were not trained on, which these are, and what the oracle finds.
+
     **Examples**
 
     $ tdlens import-published demircan2025
@@ -50,6 +53,10 @@ def import_published(
     $ tdlens import-published duplessie2024
 
     $ tdlens sql "SELECT series, x, y FROM v_published_point WHERE figure = 'dqn_topk'"
+
+    $ tdlens import-published khadka2026
+
+    $ tdlens sql "SELECT series, x, y FROM v_published_point WHERE figure = 'discovery_curves'"
     """
     from jobs.published.importing import PUBLICATIONS
     from jobs.published.importing import import_published as insert

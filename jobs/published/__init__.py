@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib.resources import as_file, files
 from importlib.resources.abc import Traversable
 
 import pandas as pd
 
-
-@dataclass(frozen=True)
-class Headline:
-    """One number that a paper reports."""
-
-    study: str
-    """The folder of the paper's curves."""
-    name: str
-    """Short key, unique within the study."""
-    value: float
-    """As published."""
-    unit: str
-    """What it counts."""
-    source: str
-    """Figure or text of arXiv 2410.01280v1; ``inferred`` where the paper does not state it."""
-    description: str
-    """One line."""
+from jobs.published.head_numbers import HEADLINES_OF_HEADS
+from jobs.published.headline import Headline
 
 
 def _headline(name: str, value: float, unit: str, source: str, description: str) -> Headline:
     return Headline("td_in_llms", name, value, unit, source, description)
 
 
-HEADLINES: tuple[Headline, ...] = (
+_TD_IN_LLMS = (
     _headline("return_70b", 4.879, "points", "Fig 2A", "Mean return of Llama 3 70B, episodes 7-29"),
     _headline("return_8b", 3.760, "points", "Fig 2A", "Mean return of Llama 3 8B, episodes 7-29"),
     _headline("return_td_lesion", 4.315, "points", "Fig 2E", "Mean return with the TD latent zeroed, episodes 7-29"),
@@ -95,6 +79,8 @@ HEADLINES: tuple[Headline, ...] = (
     _headline("graph_live_latents_max", 27.0, "latents", "Fig 8", "Most latents of non-zero variance in a block"),
 )
 """Headline numbers of Demircan et al. (2025, arXiv 2410.01280v1): first those of the Two-Step task."""
+
+HEADLINES: tuple[Headline, ...] = (*_TD_IN_LLMS, *HEADLINES_OF_HEADS)
 
 
 def headlines(study: str) -> dict[str, Headline]:

@@ -58,6 +58,10 @@ PUBLICATIONS = {
         citation="DuPlessie 2024, recomputed from the released checkpoints and logs (5cb6e578)",
         curves="dqn_saes",
     ),
+    "khadka2026": Publication(
+        citation="Khadka 2026, arXiv 2605.26343v1, result files and logs (21b1d98c), in part recomputed from them",
+        curves="mechrl",
+    ),
 }
 """By the name of the study that holds their results."""
 

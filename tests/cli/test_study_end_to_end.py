@@ -27,6 +27,8 @@ NOT_HERE = {
     *("v_submission", "v_worker"),  # it is run inline
     *("v_block_measure", "v_map_point"),  # of tasks with matrix signals
     *("v_model_metric", "v_latent_measure", "v_latent_predicate", "v_latent_example"),  # of tasks seen as numbers
+    *("v_head_score", "v_head_measure", "v_head_label", "v_head_pair", "v_planted_circuit"),  # of attention heads
+    *("v_circuit_search", "v_search_progress", "v_search_episode", "v_search_step"),
     "v_published_point",  # of `tdlens import-published`
 }
 

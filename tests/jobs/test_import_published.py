@@ -20,7 +20,7 @@ from tdlens.errors import UserError
 from tdlens.record import Record, leases
 from tdlens.rows import rows
 
-STUDY, RECOMPUTED = "demircan2025", "duplessie2024"
+STUDY, RECOMPUTED, HEADS = "demircan2025", "duplessie2024", "khadka2026"
 TABLES = ("study", "job", "rollout", "step", "learning_signal", "block_measure", "behaviour_fit", "published_point")
 RUNS, T = 6, 60
 
@@ -173,14 +173,38 @@ def test_what_was_recomputed_is_there_and_says_so(record: Record) -> None:
     assert not any(found[table] for table in ("rollout", "learning_signal", "block_measure", "behaviour_fit"))
 
 
+def test_searches_for_heads_are_there_and_say_what_was_recomputed(record: Record) -> None:
+    assert import_published(record, HEADS)
+    held = record.query("SELECT * FROM v_published_point WHERE study = :study", {"study": HEADS})
+    (source,) = set(held.source)
+    assert "2605.26343v1" in source and "21b1d98c" in source and "in part recomputed" in source
+    assert set(held.figure) == set(curve_names("mechrl"))
+    table = curve("mechrl", "discovery_curves")
+    for name in ("random", "k1_none", "k5_none"):
+        mine = held[(held.figure == "discovery_curves") & (held.series == name)].sort_values("x")
+        assert mine.x.to_list() == table.step.to_list()
+        np.testing.assert_array_equal(mine.y, table[name])
+    shares = held[(held.figure == "transfer") & (held.series.str.endswith("/k5/none"))]
+    assert set(zip(shares.series, shares.x, shares.y, strict=True)) >= {
+        ("share_of_oracle/k5/none", 30, 0.967),
+        ("matched_share/k5/none", 30, 0.929),
+    }
+    best = held[(held.figure == "oracle_heads") & (held.x == 1) & held.series.str.endswith("/docstring")]
+    assert dict(zip(best.series, best.y, strict=True)) == {
+        **{"layer/docstring": 0, "head/docstring": 10, "score/docstring": 2.175}
+    }
+    assert not any(sizes(record)[table] for table in ("rollout", "learning_signal", "block_measure", "behaviour_fit"))
+
+
 def test_publications_stand_side_by_side(record: Record) -> None:
-    assert import_published(record, RECOMPUTED) and import_published(record, STUDY)
+    several = (RECOMPUTED, STUDY, HEADS)
+    assert all(import_published(record, name) for name in several)
     before = sizes(record)
-    assert not import_published(record, RECOMPUTED) and not import_published(record, STUDY)
-    assert sizes(record) == before and before["study"] == before["job"] == 2
+    assert not any(import_published(record, name) for name in several)
+    assert sizes(record) == before and before["study"] == before["job"] == 3
     points_of = record.query("SELECT study, source, count(*) AS n FROM v_published_point GROUP BY study, source")
     assert {row.study: row.n for row in rows(points_of)} == {
-        name: len(list(points(PUBLICATIONS[name].curves))) for name in (STUDY, RECOMPUTED)
+        name: len(list(points(PUBLICATIONS[name].curves))) for name in several
     }
 
 
@@ -215,12 +239,13 @@ def test_every_number_of_every_curve_is_a_point() -> None:
     assert len({point[:3] for point in drawn}) == len(drawn)
 
 
-def test_every_recomputed_number_is_a_point() -> None:
-    tables = [curve("dqn_saes", name) for name in curve_names("dqn_saes")]
+@pytest.mark.parametrize("study", ["dqn_saes", "mechrl"])
+def test_every_number_of_every_table_is_a_point(study: str) -> None:
+    tables = [curve(study, name) for name in curve_names(study)]
     numbers = sum(
         int(table.drop(columns="variant", errors="ignore").iloc[:, 1:].notna().sum().sum()) for table in tables
     )
-    drawn = list(points("dqn_saes"))
+    drawn = list(points(study))
     assert len(drawn) == len({point[:3] for point in drawn}) == numbers
     assert all(point.low is None and point.high is None for point in drawn)
 

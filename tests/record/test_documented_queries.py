@@ -1,13 +1,15 @@
 """The queries under docs/ answer on both databases."""
 
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 from typer.testing import CliRunner
 
 from jobs.cli import app
-from tdlens.record import Record
+from tdlens.record import HeadScore, Record
 from tdlens.testing.rows import fill
 
 QUERIES = sorted((Path(__file__).parents[2] / "docs" / "queries").glob("*.sql"))
@@ -49,6 +51,39 @@ def test_what_a_latent_stands_for_is_beside_what_it_does(filled: Record) -> None
         session.execute(text("DELETE FROM latent_measure WHERE name = 'flip_rate'"))
     assert filled.query(stand).empty
     assert filled.query(do).flip_rate.isna().all()
+
+
+def test_heads_have_their_mean_over_evaluation_and_what_they_are_known_for(filled: Record) -> None:
+    query = (QUERIES[0].parent / "heads_that_matter.sql").read_text()
+    with filled.session() as session:
+        known = session.scalars(select(HeadScore)).one()
+        about: dict[str, Any] = {
+            **{"job_id": known.job_id, "model_id": known.model_id, "task_id": known.task_id, "head": 1},
+            **{"task_damage": 4.0, "control_damage": 1.5, "score": 2.5, "ablation": "value_bias", "block": 2},
+        }
+        session.add_all(
+            [
+                HeadScore(**about, seed=1, split="evaluation"),
+                HeadScore(**about | {"score": 9.0}, seed=2, split="training"),
+                HeadScore(**about | {"score": 9.0, "ablation": "zero"}, seed=1, split="evaluation"),
+                HeadScore(**about | {"block": 1}, seed=1, split="evaluation"),
+            ]
+        )
+    unknown, found = filled.query(query).to_dict("records")
+    assert (unknown["head"], unknown["score"]) == ("0.1", 2.5) and pd.isna(unknown["known_for"])
+    assert (found["head"], found["score"], found["task_damage"], found["episodes"]) == ("1.1", 2.0, 3.0, 2)
+    assert found["attribution"] == 1.25 and found["known_for"] == "induction"
+
+
+def test_searches_are_beside_the_best_of_their_episodes(filled: Record) -> None:
+    query = (QUERIES[0].parent / "how_searches_fare.sql").read_text()
+    (row,) = filled.query(query).to_dict("records")
+    assert (row["method"], row["trained_best_of"], row["best_of"], row["episodes"]) == ("ppo", 5, 1, 1)
+    assert row["share"] == pytest.approx(1 / 1.5) and row["found_the_best"] == 0
+    with filled.session() as session:
+        session.execute(text("UPDATE search_episode SET best_score = -1.0, oracle = -0.5, best_block = 2"))
+    (row,) = filled.query(query).to_dict("records")
+    assert pd.isna(row["share"]) and row["found_the_best"] == 1
 
 
 def test_a_file_may_end_with_a_semicolon_or_not_be_there(filled: Record, tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from sqlalchemy import func, inspect, select
+from sqlalchemy import func, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
 from tdlens.errors import BadQuery
+from tdlens.identity import digest
 from tdlens.record import Episode, LatentPredicate, Record, Rollout, Step
 from tdlens.record.views import VIEWS
 from tdlens.testing.backend import Backend
@@ -136,6 +137,41 @@ class QueryTests(Backend):
         assert shown.sae.isna().to_list() == [True, False] and shown.sae[1] == "topk"
         with pytest.raises(IntegrityError, match="ck_latent_predicate_source"), filled.session() as session:
             session.add(LatentPredicate(**columns | {"source": "stream"}))
+
+    def test_heads_are_named_by_layer(self, filled: Record) -> None:
+        score = filled.query("SELECT task, block, layer, head, name FROM v_head_score").iloc[0]
+        assert score.to_list() == ["original", 2, 1, 1, "1.1"]
+        pair = filled.query("SELECT name, other_block, other_layer, other_head, other_name FROM v_head_pair").iloc[0]
+        assert pair.to_list() == ["1.1", 2, 1, 0, "1.0"]
+        for view, name in (("v_head_measure", "1.1"), ("v_head_label", "1.1"), ("v_planted_circuit", "1.0")):
+            shown = filled.query(f"SELECT block, layer, name FROM {view}").iloc[0]  # noqa: S608
+            assert shown.to_list() == [2, 1, name]
+        with pytest.raises(IntegrityError, match="ck_head_score_split"), filled.session() as session:
+            session.execute(text("UPDATE head_score SET split = 'test'"))
+
+    def test_a_search_has_its_policy_and_its_rollouts_their_heads(self, filled: Record) -> None:
+        search = filled.query("SELECT search, best_of, blob FROM v_circuit_search").iloc[0]
+        assert search.to_list() == ["ppo_k5/0", 5, digest("safetensors")]
+        steps = filled.query("SELECT search, step, head, score, best_score, oracle FROM v_search_step ORDER BY step")
+        assert steps.values.tolist() == [["ppo_k5/0", 0, "0.1", 0.0, 1.0, 1.5], ["ppo_k5/0", 1, "0.0", 8.0, 1.0, 1.5]]
+        episode = filled.query("SELECT * FROM v_search_episode").iloc[0]
+        assert (episode.task, episode.model, episode.episode) == ("original", "reference", 0)
+        assert (episode.best_head, episode.oracle_head) == ("0.1", "1.1") and episode.share == pytest.approx(2 / 3)
+        rollout = int(filled.query("SELECT rollout FROM v_episode WHERE intervention = 'none'").rollout.item())
+        assert episode.rollout == rollout
+        with filled.session() as session:
+            session.execute(text("UPDATE circuit_search SET n_heads = 1, best_of = NULL"))
+            session.execute(text("DELETE FROM artifact WHERE name = 'policy'"))
+        assert filled.query("SELECT head FROM v_search_step ORDER BY step")["head"].to_list() == ["1.0", "0.0"]
+        untrained = filled.query("SELECT best_of, blob FROM v_circuit_search").iloc[0]
+        assert untrained.isna().all()
+
+    def test_a_model_is_shown_for_its_captures_or_its_heads(self, filled: Record) -> None:
+        for table in ("capture", "head_score"):
+            assert filled.query("SELECT model FROM v_model").model.to_list() == ["reference"]
+            with filled.session() as session:
+                session.execute(text(f"DELETE FROM {table}"))  # noqa: S608
+        assert filled.query("SELECT model FROM v_model").empty
 
     def test_metrics_become_columns(self, filled: Record) -> None:
         sae = filled.query("SELECT * FROM v_sae").iloc[0]
