@@ -73,15 +73,17 @@ class HeadEdit:
     heads: tuple[int, ...]
     """Indices of the heads."""
     values: Tensor | None = None
-    """What each head's output becomes [len(heads), d_head]; zeros if None."""
+    """What each head's output becomes: zeros if None, else what can be broadcast to [B, P, len(heads), d_head], so that
+    [len(heads), d_head] holds for every row and position."""
+    rows: slice | None = None
+    """Which rows of the batch are changed, and B of the values counts; all if None."""
 
-    def __call__(self, heads: Tensor, first: int = 0) -> Tensor:
-        """The changed outputs of the heads from ``first`` on, [B, P, H, d_head]; others among the edit's are left."""
-        changed = heads.clone()
+    def write(self, heads: Tensor, first: int = 0) -> None:
+        """Change, where they are, the outputs of the heads from ``first`` on, [B, P, H, d_head]; it leaves others."""
+        own = heads if self.rows is None else heads[self.rows]
         for index, head in enumerate(self.heads):
             if first <= head < first + heads.shape[2]:
-                changed[:, :, head - first] = 0 if self.values is None else self.values[index].to(heads)
-        return changed
+                own[:, :, head - first] = 0 if self.values is None else self.values[..., index, :].to(heads)
 
 
 Edit = StreamEdit | HeadEdit
@@ -142,6 +144,8 @@ class Engine(Network, Protocol):
     tokenizer: Any
     """The model's own fast Hugging Face tokenizer."""
     dtype: torch.dtype
+    n_heads: int
+    """Attention heads of a block."""
     readers: int
     """How many processes read different rows of a batch: each holds so much less of it."""
 

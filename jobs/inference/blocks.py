@@ -41,17 +41,48 @@ def decoder_blocks(model: Any) -> nn.ModuleList:
     return outermost[0]
 
 
-def output_projection(block: nn.Module) -> nn.Module | None:
-    """The linear map by which a decoder block's attention heads write into the residual stream, if it is known.
+def attention(block: nn.Module) -> tuple[nn.Module, nn.Module] | None:
+    """A decoder block's attention and the linear map by which its heads write into the residual stream, if known.
 
-    Its input is the heads' outputs side by side. ``o_proj`` in Llama and its kin, ``c_proj`` in GPT-2, ``out_proj``
-    in OPT, ``dense`` in GPT-NeoX.
+    The map's input is the heads' outputs side by side. It is ``o_proj`` in Llama and its kin, ``c_proj`` in GPT-2,
+    ``out_proj`` in OPT, ``dense`` in GPT-NeoX.
     """
-    for name, attention in block.named_children():
+    for name, module in block.named_children():
         if "attn" in name or "attention" in name:
             for projection in ("o_proj", "c_proj", "out_proj", "dense"):
-                if isinstance(found := getattr(attention, projection, None), nn.Module):
-                    return found
+                if isinstance(found := getattr(module, projection, None), nn.Module):
+                    return module, found
+    return None
+
+
+def output_projection(block: nn.Module) -> nn.Module | None:
+    """The map by which a decoder block's attention heads write into the residual stream, if it is known."""
+    found = attention(block)
+    return None if found is None else found[1]
+
+
+def value_bias(block: nn.Module, n_heads: int, d_head: int) -> Tensor | None:
+    """What each head gives to the output projection whatever it attends to: the bias of its values [H, d_head].
+
+    A head's weights over tokens sum to one, so this constant is in its output at every token. Zero where the model has
+    no such bias; None where it isn't known where the model keeps it.
+    """
+    found = attention(block)
+    if found is None:
+        return None
+    for name in ("v_proj", "c_attn", "query_key_value"):
+        if isinstance(made := getattr(found[0], name, None), nn.Module):
+            bias: Tensor | None = getattr(made, "bias", None)
+            if bias is None:
+                return next(found[1].parameters()).new_zeros(n_heads, d_head)
+            match name:
+                case "v_proj":  # heads that share values share their bias
+                    own = bias.view(-1, d_head)
+                    return own.repeat_interleave(n_heads // len(own), dim=0)
+                case "c_attn":  # all queries, all keys, all values
+                    return bias.view(3, n_heads, d_head)[2]
+                case _:  # each head's query, key and value
+                    return bias.view(n_heads, 3, d_head)[:, 2]
     return None
 
 
@@ -71,6 +102,42 @@ def visiting(blocks: nn.ModuleList, visits: Mapping[int, Visit]) -> Iterator[Non
             )
             hooks.callback(handle.remove)
         yield
+
+
+@contextmanager
+def starting_in(blocks: nn.ModuleList, block: int, stream: Tensor, heads: Tensor, *, tuples: bool) -> Iterator[None]:
+    """Within the context the model begins at the attention's output of one decoder block; none before it is run.
+
+    Args:
+        blocks: the model's decoder blocks.
+        block: in which of them, from 1.
+        stream: what enters it [B, T, d].
+        heads: what its heads give to their output projection [B, T, H * d_head].
+        tuples: whether the model's blocks return tuples.
+    """
+    found = attention(blocks[block - 1])
+    assert found is not None
+    module, projection = found
+    handed_on = (stream,) if tuples else stream
+    with ExitStack() as restored:
+        for earlier in blocks[: block - 1]:
+            restored.enter_context(_running(earlier, lambda *args, **kwargs: handed_on))
+        restored.enter_context(_running(module, lambda *args, **kwargs: (projection(heads), None)))
+        restored.enter_context(visiting(blocks, {0: lambda _: stream}))
+        yield
+
+
+@contextmanager
+def _running(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Within the context the module computes something else."""
+    own = vars(module).get("forward")  # there if somebody else has put one in place of the class's
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.forward
+        if own is not None:
+            module.forward = own
 
 
 def _on_input(visit: Visit) -> Callable[..., Any]:

@@ -87,8 +87,7 @@ class HuggingFaceEngine:
             mask = torch.cat([cache.mask.reshape(len(mask), -1), mask], dim=1)
             cache.mask = mask
             self._refuse_padding_in_window(mask)
-        token_positions = mask.cumsum(dim=1) - 1
-        refuse_overlong(self.config, int(token_positions.max()) + 1)
+        refuse_overlong(self.config, int(mask.sum(dim=1).max()))
 
         rows = torch.arange(len(ids), device=self.device)[:, None]
         positions = positions.to(self.device)
@@ -96,23 +95,92 @@ class HuggingFaceEngine:
         stream_edits = [edit for edit in edits if not isinstance(edit, HeadEdit)]
         enough = max(capture, default=None) if not logits and cache is None else None
         visits = self._visits(rows, positions, capture, stream_edits, deliver or activations.__setitem__, enough)
-        arguments = {
-            "input_ids": ids,
-            "attention_mask": mask.long(),
-            "position_ids": token_positions[:, -ids.shape[1] :].clamp(min=0),
-            "past_key_values": None if cache is None else cache.keys_values,
-            "use_cache": cache is not None,
-        }
-        with visiting(self.blocks, visits), self._heads_edited(rows, positions, edits):
+        arguments = self.arguments(ids, mask, None if cache is None else cache.keys_values)
+        with visiting(self.blocks, visits), self.heads_edited(rows, positions, edits):
             if not logits:
                 with suppress(_Enough):
                     self.model.base_model(**arguments)
                 return Forward(None, activations)
-            with self._head_at(rows, positions):
+            with self.head_at(rows, positions):
                 scores = self.model(**arguments).logits
         if choices is not None:
             scores = scores.gather(-1, choices.to(self.device)[:, None].expand(-1, scores.shape[1], -1))
         return Forward(scores, activations)
+
+    def arguments(self, ids: Tensor, mask: Tensor, keys_values: Any | None = None) -> dict[str, Any]:
+        """What the Hugging Face model is called with.
+
+        Args:
+            ids: token ids [B, T], on the engine's device.
+            mask: True where a slot holds a token, those in the cache first [B, S].
+            keys_values: the cache of the S - T tokens before.
+        """
+        return {
+            "input_ids": ids,
+            "attention_mask": mask.long(),
+            "position_ids": (mask.cumsum(dim=1) - 1)[:, -ids.shape[1] :].clamp(min=0),
+            "past_key_values": keys_values,
+            "use_cache": keys_values is not None,
+        }
+
+    def projection(self, block: int) -> Any:
+        """The map by which the heads of a decoder block, counted from 1, write into the residual stream.
+
+        Raises:
+            UserError: it isn't known where they do.
+        """
+        projection = output_projection(self.blocks[block - 1])
+        if projection is None:
+            raise UserError(
+                f"Can't tell where the attention heads of {type(self.model).__name__} write their outputs.",
+                "Edit the residual stream instead, or use Llama, Qwen, GPT-2, GPT-NeoX or OPT.",
+            )
+        return projection
+
+    @contextmanager
+    def heads_edited(self, rows: Tensor, positions: Tensor, edits: Sequence[Edit]) -> Iterator[None]:
+        """Let the edits of attention heads act on the input of their blocks' output projections."""
+        edits_at: defaultdict[int, list[HeadEdit]] = defaultdict(list)
+        for edit in edits:
+            if isinstance(edit, HeadEdit):
+                self.refuse_missing_heads(edit)
+                edits_at[edit.block].append(edit)
+
+        def changing(wanted: list[HeadEdit]) -> Any:
+            def hook(module: Any, args: tuple[Any, ...]) -> Any:
+                mixed = args[0].clone()
+                heads = mixed[rows, positions].unflatten(-1, (-1, self.d_head))
+                for edit in wanted:
+                    edit.write(heads, self.first_head)
+                mixed[rows, positions] = heads.flatten(-2)
+                return (mixed, *args[1:])
+
+            return hook
+
+        with ExitStack() as hooks:
+            for block, wanted in edits_at.items():
+                handle = self.projection(block).register_forward_pre_hook(changing(wanted))
+                hooks.callback(handle.remove)
+            yield
+
+    @contextmanager
+    def head_at(self, rows: Tensor, positions: Tensor) -> Iterator[None]:
+        """Let the LM head see the wanted positions only, and the model do what it does with its output."""
+        handle = self.head.register_forward_pre_hook(lambda head, args: (args[0][rows, positions],))
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def refuse_missing_heads(self, edit: HeadEdit) -> None:
+        """Raise UserError where an edit is of a head that isn't there."""
+        heads = [head for head in edit.heads if not 0 <= head < self.n_heads]
+        if heads or not 1 <= edit.block <= self.n_blocks:
+            raise UserError(
+                f"There is no head {heads[0] if heads else edit.heads[0]} in a block {edit.block}: the model has "
+                f"{self.n_blocks} blocks of {self.n_heads} heads.",
+                f"Choose blocks between 1 and {self.n_blocks}, heads between 0 and {self.n_heads - 1}.",
+            )
 
     def describe(self) -> ModelDescription:
         return ModelDescription(
@@ -160,56 +228,6 @@ class HuggingFaceEngine:
             return visit
 
         return {block: visit_at(block) for block in blocks}
-
-    @contextmanager
-    def _heads_edited(self, rows: Tensor, positions: Tensor, edits: Sequence[Edit]) -> Iterator[None]:
-        """Let the edits of attention heads act on the input of their blocks' output projections."""
-        edits_at: defaultdict[int, list[HeadEdit]] = defaultdict(list)
-        for edit in edits:
-            if isinstance(edit, HeadEdit):
-                edits_at[edit.block].append(edit)
-
-        def changing(wanted: list[HeadEdit]) -> Any:
-            def hook(module: Any, args: tuple[Any, ...]) -> Any:
-                mixed = args[0].clone()
-                heads = mixed[rows, positions].unflatten(-1, (-1, self.d_head))
-                for edit in wanted:
-                    heads = edit(heads, self.first_head)
-                mixed[rows, positions] = heads.flatten(-2)
-                return (mixed, *args[1:])
-
-            return hook
-
-        with ExitStack() as hooks:
-            for block, wanted in edits_at.items():
-                handle = self._projection(block, wanted).register_forward_pre_hook(changing(wanted))
-                hooks.callback(handle.remove)
-            yield
-
-    def _projection(self, block: int, edits: Sequence[HeadEdit]) -> Any:
-        heads = [head for edit in edits for head in edit.heads if not 0 <= head < self.n_heads]
-        if heads or not 1 <= block <= self.n_blocks:
-            raise UserError(
-                f"There is no head {heads[0] if heads else edits[0].heads[0]} in a block {block}: the model has "
-                f"{self.n_blocks} blocks of {self.n_heads} heads.",
-                f"Choose blocks between 1 and {self.n_blocks}, heads between 0 and {self.n_heads - 1}.",
-            )
-        projection = output_projection(self.blocks[block - 1])
-        if projection is None:
-            raise UserError(
-                f"Can't tell where the attention heads of {type(self.model).__name__} write their outputs.",
-                "Edit the residual stream instead, or use Llama, Qwen, GPT-2, GPT-NeoX or OPT.",
-            )
-        return projection
-
-    @contextmanager
-    def _head_at(self, rows: Tensor, positions: Tensor) -> Iterator[None]:
-        """Let the LM head see the wanted positions only, and the model do what it does with its output."""
-        handle = self.head.register_forward_pre_hook(lambda head, args: (args[0][rows, positions],))
-        try:
-            yield
-        finally:
-            handle.remove()
 
     def _refuse_unsuitable(self) -> None:
         architecture = type(self.model).__name__

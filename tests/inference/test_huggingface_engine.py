@@ -11,9 +11,10 @@ from tiny import CONFIGS, Sparse, tiny_engine, tiny_model
 from transformers import BertConfig, BertLMHeadModel, BloomConfig, BloomForCausalLM, T5Config, T5Model
 
 from jobs.inference.base import HeadEdit, TokenBatch
-from jobs.inference.blocks import output_projection
+from jobs.inference.blocks import output_projection, value_bias
 from jobs.inference.edits import LatentEdit
 from jobs.inference.huggingface import HuggingFaceEngine
+from jobs.inference.starts import begin, resume
 from tdlens.errors import UserError
 
 ROWS = [[5, 9, 200, 31, 7, 7, 350], [11, 3, 120], [8, 8, 61, 90, 17]]
@@ -242,6 +243,88 @@ def test_heads_without_output_are_heads_whose_weights_are_zero(architecture: str
     ablated = engine.forward(tokens, positions=everywhere, capture=[2, 3])
     for block in (2, 3):
         torch.testing.assert_close(edited.activations[block][tokens.mask], ablated.activations[block][tokens.mask])
+
+
+def test_heads_become_what_is_given_for_each_row_and_position(engine: HuggingFaceEngine) -> None:
+    tokens = TokenBatch.from_rows(ROWS, 0, side="right")
+    everywhere = torch.arange(7).expand(3, -1)
+    values = torch.randn(2, 7, 2, engine.d_head, generator=torch.Generator().manual_seed(1))
+    edited = engine.forward(tokens, positions=everywhere, edits=[HeadEdit(2, (3, 1), values, slice(1, 3))])
+    assert edited.logits is not None
+    untouched = engine.forward(tokens, positions=everywhere)
+    assert untouched.logits is not None
+    torch.testing.assert_close(edited.logits[0], untouched.logits[0], **CLOSE)
+    for row in (1, 2):
+        length = len(ROWS[row])
+        seen: list[torch.Tensor] = []
+        everywhere, edit = torch.arange(length)[None], HeadEdit(2, (3, 1), values[row - 1, :length])
+        with engine.heads_edited(torch.zeros(1, 1, dtype=torch.int64), everywhere, [edit]):
+            handle = engine.projection(2).register_forward_pre_hook(lambda _, args, seen=seen: seen.append(args[0]))
+            logits, _ = plain(engine.model, ROWS[row])
+            handle.remove()
+        torch.testing.assert_close(edited.logits[row, :length], logits, **CLOSE)
+        heads = seen[0][0].unflatten(-1, (4, engine.d_head))
+        assert torch.equal(heads[:, [3, 1]], values[row - 1, :length])
+
+
+@pytest.mark.parametrize("architecture", CONFIGS)
+def test_what_heads_give_whatever_they_attend_to_is_the_bias_of_their_values(architecture: str) -> None:
+    engine = tiny_engine(architecture)
+    generator = torch.Generator().manual_seed(2)
+    for name, weight in engine.model.named_parameters():
+        if name.endswith("bias"):
+            weight.data = torch.randn(weight.shape, generator=generator)
+    norms = [module for name, module in engine.blocks[1].named_modules() if name.count(".") == 0 and "norm" in name]
+    norm: Any = engine.blocks[1].ln_1 if architecture == "gpt2" else norms[0]
+    for weight in norm.parameters():
+        weight.data.zero_()  # attention then sees nothing, and moves nothing
+    tokens = TokenBatch.from_rows(ROWS[:1], 0)
+    _, starts = begin(engine, tokens, logits_at=torch.tensor([[6]]))
+    bias = value_bias(engine.blocks[1], engine.n_heads, engine.d_head)
+    assert bias is not None
+    assert bool(bias.any()) == (architecture not in ("llama", "qwen3"))
+    torch.testing.assert_close(starts[1].heads[0], bias.expand(7, -1, -1))
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("architecture", CONFIGS)
+def test_a_pass_from_within_a_block_equals_the_whole_pass(architecture: str, side: Any) -> None:
+    engine = tiny_engine(architecture)
+    tokens = TokenBatch.from_rows(ROWS, 0, side=side)
+    everywhere, last = torch.arange(7).expand(3, -1), columns(tokens, ROWS, side, 2)
+    logits, starts = begin(engine, tokens, logits_at=last)
+    rows = torch.arange(3)[:, None]
+    untouched = engine.forward(tokens, positions=last).logits
+    assert untouched is not None
+    torch.testing.assert_close(logits, untouched, **CLOSE)
+    assert [start.block for start in starts] == [1, 2, 3]
+    values = torch.randn(3, 7, 1, engine.d_head, generator=torch.Generator().manual_seed(1))
+    for start in starts:
+        edits = [HeadEdit(block, (block % 4,), values, slice(0, 3)) for block in range(start.block, 4)]
+        edits.append(HeadEdit(start.block, (0,), None, slice(1, 2)))
+        whole = engine.forward(tokens, positions=everywhere, edits=edits).logits
+        assert whole is not None
+        resumed = resume(engine, tokens, start, edits=edits, logits_at=last)
+        torch.testing.assert_close(resumed, whole[rows, last], **CLOSE)
+        assert not torch.allclose(resumed, untouched, atol=1e-3)
+    # nothing is left behind in the model
+    again = engine.forward(tokens, positions=last).logits
+    assert again is not None
+    assert torch.equal(again, untouched)
+
+
+def test_a_pass_from_within_a_block_leaves_the_model_as_it_was_when_it_fails(engine: HuggingFaceEngine) -> None:
+    tokens, last = TokenBatch.from_rows(ROWS, 0), torch.full((3, 1), 6)
+    _, starts = begin(engine, tokens, logits_at=last)
+    with pytest.raises(RuntimeError):
+        resume(engine, tokens, starts[1], edits=[HeadEdit(3, (0,), torch.zeros(1, 99))], logits_at=last)
+    modules = list(engine.model.modules())
+    assert not any("forward" in vars(module) for module in modules)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in modules)
+    with pytest.raises(ValueError, match="before block 2"):
+        resume(engine, tokens, starts[1], edits=[HeadEdit(1, (0,))], logits_at=last)
+    with pytest.raises(UserError, match="no head 4 in a block 2"):
+        resume(engine, tokens, starts[1], edits=[HeadEdit(2, (4,))], logits_at=last)
 
 
 @pytest.mark.parametrize(("block", "head"), [(0, 0), (4, 0), (1, 4), (1, -1)])

@@ -24,6 +24,7 @@ from jobs.inference.ranks.group import RanksFailed
 from jobs.inference.ranks.wire import Payload
 from sae.architectures import build
 from sae.config import SAEConfig
+from tdlens.errors import UserError
 from tests.inference.tiny import VOCABULARY, small_games
 from tests.ranks.models import Saved
 from tests.ranks.several import N, Ranks
@@ -149,6 +150,19 @@ def test_edits(both: Any, change: str) -> None:
     edited = assert_same_forward(both, tokens, positions=ends(tokens), capture=blocks, edits=edits)
     untouched = ranked.forward(tokens, positions=ends(tokens), capture=blocks)
     assert not torch.allclose(edited.activations[plain.n_blocks], untouched.activations[plain.n_blocks], atol=1e-2)
+
+
+@pytest.mark.parametrize(("kind", "architecture"), [("zero3", "llama3")])
+@pytest.mark.parametrize(
+    "edit",
+    [HeadEdit(1, (2,), torch.zeros(3, 2, 1, 8)), HeadEdit(1, (2,), rows=slice(0, 1))],
+    ids=["values of each row", "some rows"],
+)
+def test_edits_of_heads_that_differ_between_rows_are_refused(both: Any, edit: HeadEdit) -> None:
+    tokens = batch()
+    with pytest.raises(UserError, match="differs between rows or positions"):
+        both[0].forward(tokens, positions=ends(tokens), edits=[HeadEdit(2, (0,)), edit])
+    assert_same_forward(both, tokens, positions=ends(tokens), edits=[HeadEdit(2, (0,))])
 
 
 @llama_alone

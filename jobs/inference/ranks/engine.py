@@ -71,6 +71,7 @@ class RankedEngine:
         self.place = f"{settings.n} x {settings.device}, deepspeed {layout.kind}"
         self.readers = layout.readers
         self._config = config.get_text_config()
+        self.n_heads = int(self._config.num_attention_heads)
         self._description = description
         self._settings = settings
         self.about = {

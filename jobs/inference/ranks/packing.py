@@ -28,6 +28,11 @@ def pack(edit: Edit) -> Packed:
         UserError: an edit that can't be sent.
     """
     match edit:
+        case HeadEdit() if edit.rows is not None or (edit.values is not None and edit.values.ndim > 2):
+            raise UserError(
+                "An edit of heads that differs between rows or positions can't be sent to the ranks of a model.",
+                "Give each head one value, as zero ablation does; or --engine hf.",
+            )
         case HeadEdit():
             values = {} if edit.values is None else {"values": edit.values}
             return {"kind": "heads", "block": edit.block, "heads": list(edit.heads)}, values
