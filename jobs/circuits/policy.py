@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +31,7 @@ class HeadPolicy(nn.Module):
     """
 
     def __init__(self, n_tasks: int, n_actions: int) -> None:
-        """Layers with torch's own initial weights, drawn from its global generator, until others are loaded.
+        """Layers with torch's own initial weights, drawn from its global generator; :meth:`with_weights` draws none.
 
         Raises:
             ValueError: no head, or fewer than no task.
@@ -44,9 +44,13 @@ class HeadPolicy(nn.Module):
         self.actor = nn.Linear(HIDDEN, n_actions)
         self.critic = nn.Linear(HIDDEN, 1)
 
-    @torch.no_grad()
     def probabilities(self, observations: NDArray[np.float32], legal: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """How likely each head is to be drawn [n, H]: 0 where it isn't legal [n, H].
+        """How likely each head is to be drawn [n, H]: 0 where it isn't legal [n, H]; errors as those of their log."""
+        return np.exp(self.log_probabilities(observations, legal))
+
+    @torch.no_grad()
+    def log_probabilities(self, observations: NDArray[np.float32], legal: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Their natural logarithm [n, H]: minus infinity where a head isn't legal [n, H], and only there.
 
         Raises:
             ValueError: observations of another size, or one without a legal head.
@@ -56,7 +60,7 @@ class HeadPolicy(nn.Module):
         if not legal.any(axis=1).all():
             raise ValueError("there must be a legal head in each observation")
         logits: Tensor = self.actor(self.trunk(torch.from_numpy(observations))).double()
-        shares = logits.masked_fill(torch.from_numpy(~legal), -torch.inf).softmax(dim=1)
+        shares = logits.masked_fill(torch.from_numpy(~legal), -torch.inf).log_softmax(dim=1)
         return np.asarray(shares.numpy(), dtype=np.float64)
 
     def to_bytes(self) -> bytes:
@@ -64,8 +68,21 @@ class HeadPolicy(nn.Module):
         return bytes(save({name: weight.contiguous() for name, weight in self.state_dict().items()}))
 
     @classmethod
+    def with_weights(cls, n_tasks: int, n_actions: int, weights: Mapping[str, Tensor]) -> HeadPolicy:
+        """A policy that takes these tensors for its weights, in evaluation mode.
+
+        Raises:
+            ValueError: no head, or fewer than no task.
+            RuntimeError: a weight is missing, of another shape, or not the policy's.
+        """
+        with torch.device("meta"):
+            policy = cls(n_tasks, n_actions)
+        policy.load_state_dict({name: weight.float() for name, weight in weights.items()}, assign=True)
+        return policy.eval().requires_grad_(False)
+
+    @classmethod
     def from_bytes(cls, weights: bytes) -> HeadPolicy:
-        """A policy with weights of :meth:`to_bytes`, in evaluation mode; its sizes are those of the weights.
+        """A policy with the weights of :meth:`to_bytes`, which tell its sizes, in evaluation mode.
 
         Raises:
             UserError: the bytes are damaged or of something else.
@@ -73,13 +90,13 @@ class HeadPolicy(nn.Module):
         try:
             tensors = load(weights)
             n_actions, n_inputs = len(tensors["actor.bias"]), tensors["trunk.0.weight"].shape[1]
-            policy = cls(n_inputs - 2 * n_actions, n_actions)
-            policy.load_state_dict(tensors)
+            if not all(weight.isfinite().all() for weight in tensors.values()):
+                raise ValueError("they aren't all finite")
+            return cls.with_weights(n_inputs - 2 * n_actions, n_actions, tensors)
         except (SafetensorError, KeyError, IndexError, ValueError, RuntimeError) as error:
             raise UserError(
                 f"These aren't the weights of a policy that chooses heads: {error}.", "Train the policy again."
             ) from error
-        return policy.eval().requires_grad_(False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,10 +124,9 @@ class PolicySearcher:
         n, n_heads = seen.tried.shape
         codes = np.tile(self.code, (n, 1))
         observations = np.hstack([codes, seen.tried, seen.scores / SCORE_SCALE]).astype(np.float32)
-        probabilities = self.policy.probabilities(observations, ~seen.tried)
+        log_probabilities = self.policy.log_probabilities(observations, ~seen.tried)
         # The k highest of log p plus Gumbel noise are k draws without replacement (Vieira 2014), in this order.
         noise = np.stack([chance.gumbel(size=n_heads) for chance in chances])
-        with np.errstate(divide="ignore"):
-            order = np.argsort(-(np.log(probabilities) + noise), axis=1, kind="stable")
+        order = np.argsort(-(log_probabilities + noise), axis=1, kind="stable")
         heads = order[:, : min(self.best_of, int((~seen.tried).sum(axis=1).min()))].astype(np.int64)
-        return Proposal(heads, np.take_along_axis(probabilities, heads, axis=1))
+        return Proposal(heads, np.exp(np.take_along_axis(log_probabilities, heads, axis=1)))

@@ -183,8 +183,12 @@ class BestOf(MaskableActorCriticPolicy):
         masked = distribution.distribution
         assert isinstance(masked, Categorical)
         drawn = torch.multinomial(masked.probs, k)  # [n, k]
-        best = 0 if k == 1 else torch.from_numpy(self.ask(drawn.numpy()).argmax(axis=1))
-        heads = drawn[torch.arange(len(drawn)), best]
+        heads = drawn[:, 0]
+        if k > 1:
+            # A head with a probability of 0 in float32, tried or not, is drawn when too few others are left.
+            legal = np.take_along_axis(action_masks, drawn.numpy(), axis=1)
+            best = np.where(legal, self.ask(drawn.numpy()), -np.inf).argmax(axis=1)
+            heads = drawn[torch.arange(len(drawn)), torch.from_numpy(best)]
         return heads, self.value_net(features), distribution.log_prob(heads)
 
 
@@ -192,7 +196,7 @@ class Episodes(DummyVecEnv):
     """Searches side by side, whose scores can be asked for before one is taken.
 
     The library would add the value of what could follow to the last reward of an episode that is cut off after its
-    steps. In the source nothing follows: the search is over.
+    steps. In the source nothing follows: the search is over. And to the library ``episode`` in an ``info`` is no seed.
     """
 
     def __init__(self, episodes: Sequence[HeadAblation]) -> None:
@@ -211,18 +215,17 @@ class Episodes(DummyVecEnv):
         observations, rewards, over, infos = super().step_wait()
         for info in infos:
             info["TimeLimit.truncated"] = False
+            del info["episode"]
         return observations, rewards, over, infos
 
 
 def policy_of(ppo: MaskablePPO, n_tasks: int) -> HeadPolicy:
-    """A copy of the policy that the library trains, ready to be used."""
+    """A copy of the policy that the library trains, ready to be used; nothing is drawn to make it."""
     theirs = ppo.policy
     assert isinstance(theirs.features_extractor, Trunk) and isinstance(theirs.action_net, nn.Linear)
-    policy = HeadPolicy(n_tasks, theirs.action_net.out_features)
-    policy.trunk.load_state_dict(theirs.features_extractor.layers.state_dict())
-    policy.actor.load_state_dict(theirs.action_net.state_dict())
-    policy.critic.load_state_dict(theirs.value_net.state_dict())
-    return policy.eval().requires_grad_(False)
+    layers = {"trunk": theirs.features_extractor.layers, "actor": theirs.action_net, "critic": theirs.value_net}
+    weights = {f"{name}.{key}": w.clone() for name, layer in layers.items() for key, w in layer.state_dict().items()}
+    return HeadPolicy.with_weights(n_tasks, theirs.action_net.out_features, weights)
 
 
 class _Curve(BaseCallback):
