@@ -37,7 +37,7 @@ from jobs.inference.huggingface import HuggingFaceEngine
 
 Role = Literal["circuit", "hidden", "other"]
 SHARPNESS = 40.0
-"""Attention score of an equal token, and, in a tenth of it for each wave, of the place looked for."""
+"""Attention score of an equal token; that of the position looked for is a tenth of it for each wave."""
 SINK = 0.7
 """Share of it that BOS has: more than unequal tokens whose codes happen to be alike."""
 KEY = CODE
@@ -75,7 +75,7 @@ def planted_models(seed: int = 0) -> dict[str, Planted]:
 
 def previous_token() -> Head:
     """Writes the previous token's code into ``previous``."""
-    return Head(reading(("place", 0, shifted(-1) * SHARPNESS / 10)), reading(("place", 0, 1.0)), *_copying("previous"))
+    return Head(*_looking_back(), reading(("token", 0, 1.0)), writing(("previous", 0, 1.0)))
 
 
 def induction(*, backup: bool = False) -> Head:
@@ -84,10 +84,8 @@ def induction(*, backup: bool = False) -> Head:
     Args:
         backup: look at BOS wherever another head has answered.
     """
-    query, key = _looking_for_what_followed(backup=backup)
     return Head(
-        query,
-        key,
+        *_looking_for_what_followed(backup=backup),
         reading(("token", 0, 1.0), ("word", KEY, 1.0)),
         writing(("answer", 0, 1.0), ("answered", KEY, 1.0)),
     )
@@ -95,16 +93,21 @@ def induction(*, backup: bool = False) -> Head:
 
 def decoy(layer: int, place: int, generator: torch.Generator) -> Head:
     """One of five ways to attend, writing the codes found, turned at random, where nobody reads."""
-    query, key = (
-        (reading(("place", 0, shifted(-1) * SHARPNESS / 10)), reading(("place", 0, 1.0))),
+    ways = (
+        _looking_back(),
         (reading(("token", 0, SHARPNESS)), reading(("token", 0, 1.0))),
-        # in the first layer nothing is known of previous tokens: it looks at BOS alone
+        # in the first layer nothing is known of previous tokens: there it looks at BOS alone
         _looking_for_what_followed(backup=False),
         (reading(("constant", 0, SHARPNESS / CONSTANT)), reading(("bos", 0, 1.0))),
         (reading(), reading()),
-    )[(layer + place) % 5]
+    )
     turned = torch.randn(CODE, WIDTHS["rest"], generator=generator) / WIDTHS["rest"] ** 0.5
-    return Head(query, key, reading(("token", 0, 1.0)), writing(("rest", 0, turned)))
+    return Head(*ways[(layer + place) % len(ways)], reading(("token", 0, 1.0)), writing(("rest", 0, turned)))
+
+
+def _looking_back() -> tuple[Tensor, Tensor]:
+    """Queries and keys that meet at the previous position."""
+    return reading(("place", 0, shifted(-1) * SHARPNESS / 10)), reading(("place", 0, 1.0))
 
 
 def _looking_for_what_followed(*, backup: bool) -> tuple[Tensor, Tensor]:
@@ -114,11 +117,6 @@ def _looking_for_what_followed(*, backup: bool) -> tuple[Tensor, Tensor]:
         reading(("token", 0, SHARPNESS), ("constant", KEY, SINK * SHARPNESS / CONSTANT), *shy),
         reading(("previous", 0, 1.0), ("bos", KEY, 1.0)),
     )
-
-
-def _copying(to: str) -> tuple[Tensor, Tensor]:
-    """Values and output that write the code of the token looked at."""
-    return reading(("token", 0, 1.0)), writing((to, 0, 1.0))
 
 
 def _plant(alone: list[Head], twins: list[Head], seed: int) -> Planted:
