@@ -2,12 +2,12 @@
 
 There is no wind and nothing melts, as in the paper's fine-tuning data; the paper draws these mazes with size 31. Which
 Gold to fetch in which order is an orienteering problem, solved exactly over sets of Gold: the fewest moves that visit a
-set and end on one of it. What the paper leaves open follows the authors' released code, but for the second choice among
-equals:
+set and end on one of it. What the paper leaves open follows the authors' released code, except where said:
 
 - Mold is never entered, though one Gold would pay for it;
 - among the Gold within reach only the nearest 15 are fetched on purpose, by distance and then from west to east and
-  from north to south. What is passed on the way is collected, too. A plan is the best there is if no more are in reach;
+  from north to south. What is passed on the way is collected, too. A plan is the best there is if no more are in reach
+  (over the nearest 62, 6 % of 500 plans had more Gold);
 - of several plans with equally much Gold one with the fewest moves is taken, and of several shortest ways between two
   Golds one at random (the code takes the first that a search meets, which prefers some directions to others);
 - turns that remain are spent wandering over what isn't Mold: at random among neighbours other than the last three
