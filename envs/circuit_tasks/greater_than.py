@@ -2,7 +2,7 @@
 
 Right are all two-digit years above the first one, wrong are all others. Per row one ``random.Random(seed)`` is asked
 for the noun and then the year, each by ``choice``; the years are those from 02 to 98 that the tokenizer reads as
-``17`` and the two digits (GPT-2 has some years whole).
+``17`` and the two digits: all of them with GPT-2's.
 """
 
 from __future__ import annotations
