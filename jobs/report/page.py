@@ -16,6 +16,7 @@ import tdlens
 from jobs.report.drawing import Claim, Drawing, FigureModule, TaskReport
 from jobs.report.graph_walk import REPORT as GRAPH_WALK
 from jobs.report.grid_world import REPORT as GRID_WORLD
+from jobs.report.head_ablation import REPORT as HEAD_ABLATION
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
 from jobs.report.rook_endgame import REPORT as ROOK_ENDGAME
 from jobs.report.two_step import REPORT as TWO_STEP
@@ -29,6 +30,7 @@ REPORTS: dict[str, TaskReport] = {
     "grid_world": GRID_WORLD,
     "graph_walk": GRAPH_WALK,
     "rook_endgame": ROOK_ENDGAME,
+    "head_ablation": HEAD_ABLATION,
 }
 """What is reported on a study, by its task."""
 

@@ -159,9 +159,9 @@ class StudyFacts:
 
     @cached_property
     def network(self) -> dict[str, Any]:
-        """How the model described itself when it played: fingerprint, architecture, n_blocks, d_model, …"""
-        played = self.jobs[self.jobs["stage"] == "play"]
-        return dict(json.loads(played["config"].iloc[0])["model"]) if len(played) else {}
+        """How the model described itself when it played, or its heads were ablated: fingerprint, architecture, …"""
+        described = self.jobs[self.jobs["stage"].isin(("play", "heads"))]
+        return dict(json.loads(described["config"].iloc[0])["model"]) if len(described) else {}
 
     @cached_property
     def played(self) -> dict[str, Any]:

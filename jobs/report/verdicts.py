@@ -138,6 +138,20 @@ def effect(difference: Interval | None, published: float | None, *, expected: in
     return Ruling(Verdict.DIFFERS if high < 0 or too_small else Verdict.UNCLEAR, rule)
 
 
+def negligible(difference: Interval | None, margin: float) -> Ruling:
+    """Whether a difference is as good as none."""
+    rule = (
+        f"Replicates if the 95 % interval lies within ±{margin:g}; does not if it lies outside; can't tell if it "
+        "reaches across a limit."
+    )
+    if difference is None or not difference.known:
+        return Ruling(Verdict.UNCLEAR, rule)
+    if -margin <= difference.low and difference.high <= margin:
+        return Ruling(Verdict.REPLICATES, rule)
+    outside = difference.low > margin or difference.high < -margin
+    return Ruling(Verdict.DIFFERS if outside else Verdict.UNCLEAR, rule)
+
+
 def compared(difference: Interval | None, published: float) -> str:
     """Words for a sentence about an effect: whether its interval excludes the published size."""
     if difference is None or not difference.known or difference.low <= published <= difference.high:
