@@ -16,28 +16,36 @@ import torch
 from torch import Tensor
 
 from envs.head_ablation import Ablation
-from jobs.inference.base import Engine
+from jobs.inference.base import Engine, TokenBatch
 from jobs.inference.blocks import value_bias
 from jobs.inference.huggingface import HuggingFaceEngine
+from jobs.inference.starts import begin
 from tdlens.errors import UserError
 
 Values = Sequence[Tensor | None]
 """For each decoder block, what its heads become when ablated: can be broadcast to [B, T, H, d_head]; zeros if None."""
 
 
-def constant_values(engine: Engine, ablation: Ablation) -> Values | None:
-    """Values that are the same at every token of every row; None if the ablation needs reference rows.
+def ablated_values(engine: Engine, reference: Sequence[Sequence[int]], ablation: Ablation) -> Values:
+    """What heads become when they are ablated.
+
+    Args:
+        engine: the model.
+        reference: for ``mean`` and ``resample``, a row for each that is ablated, as long as it.
+        ablation: how they are ablated.
 
     Raises:
-        UserError: value biases of a model whose weights aren't in this process, or aren't where they are known to be.
+        UserError: anything but zero with a model whose modules aren't in this process, or value biases of one that
+            keeps them where they aren't known to be.
     """
-    match ablation:
-        case "zero":
-            return [None] * engine.n_blocks
-        case "value_bias":
-            return value_biases(local(engine))
-        case _:
-            return None
+    if ablation == "zero":
+        return [None] * engine.n_blocks
+    if ablation == "value_bias":
+        return value_biases(local(engine))
+    tokens = TokenBatch.from_rows(reference, pad_id=0, side="right")
+    _, starts = begin(local(engine), tokens, logits_at=torch.zeros(len(reference), 1, dtype=torch.int64))
+    heads = [start.heads for start in starts]
+    return heads if ablation == "resample" else mean_values(heads, tokens.mask)
 
 
 def value_biases(engine: HuggingFaceEngine) -> list[Tensor]:

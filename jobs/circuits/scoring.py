@@ -17,10 +17,9 @@ from torch import Tensor
 
 from envs.circuit_tasks.prompts import Prompts
 from envs.head_ablation import Ablation, TableScores
-from jobs.circuits.ablation import Values, constant_values, local, mean_values
-from jobs.circuits.sweep import Measure, ResumedSweep, Sweep, Told, refuse_missing_heads, sweep_of
+from jobs.circuits.ablation import Values, ablated_values
+from jobs.circuits.sweep import Measure, Sweep, Told, refuse_missing_heads, sweep_of
 from jobs.inference.base import Engine, TokenBatch
-from jobs.inference.starts import begin
 
 
 class Baseline(NamedTuple):
@@ -71,7 +70,7 @@ class HeadScorer:
         self._sweeps: tuple[Sweep, Sweep] | None = (task, text)
         self._values = (
             task_values(engine, prompts, ablation),
-            control_values(engine, text, ablation),
+            control_values(engine, control, ablation),
         )
         self.baseline = Baseline(float(task.untouched.mean()), float(text.untouched.mean()))
         self.forward_passes = 2
@@ -127,35 +126,24 @@ def control_sweep(engine: Engine, control: Sequence[Sequence[int]]) -> Sweep:
 
 
 def task_values(engine: Engine, prompts: Prompts, ablation: Ablation) -> Values:
-    """What ablated heads become on a task's prompts.
+    """What ablated heads become on a task's prompts; references are their corrupted rows.
 
     Raises:
-        UserError: see :mod:`jobs.circuits.ablation`.
+        UserError: see :func:`~jobs.circuits.ablation.ablated_values`.
     """
-    if (constant := constant_values(engine, ablation)) is not None:
-        return constant
-    tokens = padded(prompts.corrupted)
-    _, starts = begin(local(engine), tokens, logits_at=torch.zeros(len(tokens.ids), 1, dtype=torch.int64))
-    heads = [start.heads for start in starts]
-    return heads if ablation == "resample" else mean_values(heads, tokens.mask)
+    return ablated_values(engine, prompts.corrupted, ablation)
 
 
-def control_values(engine: Engine, sweep: Sweep, ablation: Ablation) -> Values:
-    """What ablated heads become on control text: its mean, or what they give on the next row.
+def control_values(engine: Engine, control: Sequence[Sequence[int]], ablation: Ablation) -> Values:
+    """What ablated heads become on control text; each row refers to the next.
 
     Raises:
-        UserError: see :mod:`jobs.circuits.ablation`.
+        UserError: see :func:`~jobs.circuits.ablation.ablated_values`.
         ValueError: there is only one row to resample from.
     """
-    if (constant := constant_values(engine, ablation)) is not None:
-        return constant
-    local(engine)
-    assert isinstance(sweep, ResumedSweep)
-    if ablation == "mean":
-        return mean_values(sweep.heads, sweep.tokens.mask)
-    if len(sweep.tokens.ids) < 2:
+    if ablation == "resample" and len(control) < 2:
         raise ValueError("control text needs two rows or more to resample one from another")
-    return [heads.roll(-1, dims=0) for heads in sweep.heads]
+    return ablated_values(engine, [*control[1:], control[0]], ablation)
 
 
 def padded(rows: Sequence[Sequence[int]]) -> TokenBatch:
@@ -179,7 +167,8 @@ def cross_entropy(ids: Tensor) -> Measure:
 
     def measure(logits: Tensor, rows: Tensor) -> Tensor:
         targets = ids.to(rows.device)[rows, 1:]
-        each = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
+        scores = logits.to(torch.promote_types(logits.dtype, torch.float32)).flatten(0, 1)
+        each = torch.nn.functional.cross_entropy(scores, targets.flatten(), reduction="none")
         return each.double().view_as(targets).mean(dim=1)
 
     return measure

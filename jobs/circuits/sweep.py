@@ -75,11 +75,6 @@ class ResumedSweep:
         self.rows = torch.arange(len(logits), device=engine.device)
         self.untouched: NDArray[np.float64] = measure(logits, self.rows).cpu().numpy()
 
-    @property
-    def heads(self) -> list[Tensor]:
-        """For each decoder block, what its heads give untouched [B, T, H, d_head]."""
-        return [start.heads for start in self.starts]
-
     def run(self, ablations: Sequence[Heads], values: Values, told: Told | None = None) -> NDArray[np.float64]:
         measured = np.empty((len(ablations), len(self.rows)))
         by_block: defaultdict[int, list[int]] = defaultdict(list)
