@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from jobs.cli import (
     agents,
     backup,
+    circuit_model,
     database,
     doctor,
     fsck,
@@ -98,7 +99,7 @@ app = typer.Typer(
 )
 for module in (
     *(run, reproduce, plan, worker, status, sql, latents, projection),
-    *(import_published, database, doctor, fsck, backup, reference, agents),
+    *(import_published, database, doctor, fsck, backup, reference, circuit_model, agents),
 ):
     register: Callable[[typer.Typer], None] = module.add_to
     register(app)

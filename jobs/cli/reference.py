@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 from jobs.cli.console import messages, output, table
+
+if TYPE_CHECKING:
+    from jobs.reference.evaluate import Evaluation
 
 
 def add_to(app: typer.Typer) -> None:
@@ -50,20 +56,8 @@ def train_reference(
     config = training.ReferenceConfig(seed=seed)
     if steps is not None:
         config = config.shortened(steps)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-    )
-    with Progress(*columns, console=messages()) as bars:
-        bar = bars.add_task("training", total=config.steps)
-
-        def show(progress: training.Progress) -> None:
-            text = "  ".join(f"{task} {nll:.3f}" for task, nll in progress.nll.items()) + " nats"
-            bars.update(bar, completed=progress.step, description=text)
-
-        training.train(config, out, on_progress=show)
+    with training_bar(config.steps) as show:
+        training.train(config, out, on_progress=lambda progress: show(progress.step, progress.nll))
     messages().print(f"Saved in {out}. Judge it: tdlens evaluate-reference {out}", soft_wrap=True)
 
 
@@ -87,10 +81,34 @@ def evaluate_reference(
     use_available_cores()
     with messages().status(f"Evaluating {model}") as status:
         evaluation = evaluate(model, seed=seed, n=n, note=lambda task: status.update(f"Evaluating {model}: {task}"))
-    rows = [(row.name, f"{row.value:.3f}", row.gate, _verdict(row.passed)) for row in evaluation.measures]
-    output().print(table(("measure", "value", "gate", ""), rows, numeric=("value",)))
+    output().print(measured(evaluation))
     if not evaluation.passed:
         raise typer.Exit(1)
+
+
+@contextmanager
+def training_bar(steps: int) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
+    """Shows how far a training is: its steps, and the loss of each kind of data in nats."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=messages()) as bars:
+        bar = bars.add_task("training", total=steps)
+
+        def show(done: int, nll: Mapping[str, float]) -> None:
+            text = "  ".join(f"{kind} {value:.3f}" for kind, value in nll.items()) + " nats"
+            bars.update(bar, completed=done, description=text)
+
+        yield show
+
+
+def measured(evaluation: Evaluation) -> Table:
+    """What was measured, and which gates hold."""
+    rows = [(row.name, f"{row.value:.3f}", row.gate, _verdict(row.passed)) for row in evaluation.measures]
+    return table(("measure", "value", "gate", ""), rows, numeric=("value",))
 
 
 def _verdict(passed: bool | None) -> Text:

@@ -10,10 +10,27 @@ from jobs.inference.hub import COMMIT, MAIN, download
 from jobs.inference.progress import Progress, silent
 from tdlens.errors import UserError
 
-REFERENCE_MODEL = Path(__file__).parent.parent / "reference" / "model"
-"""The small model trained in this repository and shipped with it."""
+JOBS = Path(__file__).parent.parent
+REFERENCE_MODEL, CIRCUITS_MODEL = JOBS / "reference" / "model", JOBS / "circuit_model" / "model"
 INDEX = "model.safetensors.index.json"
 """Which shard holds which tensor, in a model of several."""
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A small model trained in this repository and shipped with it."""
+
+    folder: Path
+    command: str
+    """What trains it."""
+    duration: str
+
+
+SHIPPED = {
+    "reference": Shipped(REFERENCE_MODEL, "train-reference", "75 minutes"),
+    "circuits": Shipped(CIRCUITS_MODEL, "train-circuit-model", "half an hour"),
+}
+"""By the name that stands for the folder."""
 
 
 @dataclass(frozen=True)
@@ -22,14 +39,14 @@ class ModelFiles:
 
     folder: Path
     source: str
-    """Where they come from, as the record keeps it: ``reference``, a folder, or ``org/name@commit``."""
+    """Where they come from, as the record keeps it: a name in ``SHIPPED``, a folder, or ``org/name@commit``."""
 
 
 def find_model(model: str, revision: str = MAIN, *, weights: bool = True, progress: Progress = silent) -> ModelFiles:
-    """The files of the shipped model, of a given folder, or of a hub repository, downloaded if need be.
+    """The files of a shipped model, of a given folder, or of a hub repository, downloaded if need be.
 
     Args:
-        model: ``reference``, a folder, or a Hugging Face hub id.
+        model: a name in ``SHIPPED``, a folder, or a Hugging Face hub id.
         revision: of a hub repository: a commit hash, branch or tag.
         weights: whether they are needed too, or configuration and tokenizer only.
         progress: shows how far a download is.
@@ -38,19 +55,20 @@ def find_model(model: str, revision: str = MAIN, *, weights: bool = True, progre
         UserError: no such folder, repository or revision, or it lacks configuration, weights or tokenizer.
     """
     path = Path(model).expanduser()
-    if model == "reference":
-        files = ModelFiles(REFERENCE_MODEL, model)
-        if not REFERENCE_MODEL.is_dir():
+    if shipped := SHIPPED.get(model):
+        files = ModelFiles(shipped.folder, model)
+        if not shipped.folder.is_dir():
             raise UserError(
-                "The reference model isn't there.",
-                f"Train it (less than half an hour): tdlens train-reference --out {REFERENCE_MODEL}",
+                f"The {model} model isn't there.",
+                f"Train it ({shipped.duration} of one core): tdlens {shipped.command} --out {shipped.folder}",
             )
     elif path.exists():
         files = ModelFiles(path, model)
     elif path.is_absolute() or model.startswith(("./", "../", "~")) or model.count("/") > 1:
         raise UserError(
             f"There is no model at {model}.",
-            "Give a folder that exists, a Hugging Face id such as meta-llama/Meta-Llama-3-8B, or: reference.",
+            "Give a folder that exists, a Hugging Face id such as meta-llama/Meta-Llama-3-8B, or: "
+            f"{', '.join(SHIPPED)}.",
         )
     else:
         folder = download(model, revision, weights=weights, progress=progress)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,11 +113,14 @@ def test_an_incomplete_folder_is_refused(saved: Path, file: str, message: str, r
     assert remedy in caught.value.remedy
 
 
-def test_a_missing_reference_model_says_how_to_make_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "REFERENCE_MODEL", tmp_path / "none")
+@pytest.mark.parametrize("name", sorted(files.SHIPPED))
+def test_a_missing_shipped_model_says_how_to_make_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(files.SHIPPED, name, replace(files.SHIPPED[name], folder=tmp_path / "none"))
     with pytest.raises(UserError) as caught:
-        load_engine("reference")
-    assert "tdlens train-reference" in caught.value.remedy
+        load_engine(name)
+    assert f"tdlens {files.SHIPPED[name].command} --out" in caught.value.remedy
 
 
 def test_damaged_weights_are_refused(saved: Path) -> None:
