@@ -58,7 +58,7 @@ def attribution(
     read_at = torch.arange(text.ids.shape[1] - 1).expand(len(control), -1)
     values = control_values(engine, control, ablation)
     surprise = first_order(model, text, read_at, cross_entropy(text.ids), values)
-    return cast(NDArray[np.float64], -change - weight * surprise)
+    return -change - weight * surprise
 
 
 def first_order(
@@ -75,15 +75,16 @@ def first_order(
     """
     total = torch.zeros(engine.n_blocks, engine.n_heads, dtype=torch.float64, device=engine.device)
     n_rows = max(1, TOKENS[engine.device.type] // tokens.ids.shape[1])
-    for rows in torch.arange(len(tokens.ids), device=engine.device).split(n_rows):
-        own = rows.to(tokens.ids.device)
-        part = TokenBatch(tokens.ids[own], tokens.mask[own])
+    every = torch.arange(len(tokens.ids), device=engine.device)
+    for start in range(0, len(every), n_rows):
+        own = slice(start, start + n_rows)
+        rows, part = every[own], TokenBatch(tokens.ids[own], tokens.mask[own])
         heads, gradients = _gradients(engine, part, read_at[own], measure, rows)
         for block, (z, gradient, value) in enumerate(zip(heads, gradients, values, strict=True)):
             if value is None or value.ndim == 2:
                 there = torch.zeros_like(z) if value is None else value
             else:
-                there = value if len(value) == 1 else value[rows]
+                there = value if len(value) == 1 else value[own]
             total[block] += ((there - z).double() * gradient.double()).sum(dim=(0, 1, 3))
     return cast(NDArray[np.float64], (total / len(tokens.ids)).flatten().cpu().numpy())
 
@@ -105,5 +106,5 @@ def _gradients(
             hooks.callback(handle.remove)
         measured = measure(engine.model(**engine.arguments(ids, mask)).logits, rows)
         gradients = torch.autograd.grad(measured.sum(), heads)
-    shape = (-1, engine.d_head)
-    return [z.detach().unflatten(-1, shape) for z in heads], [gradient.unflatten(-1, shape) for gradient in gradients]
+    shape = (*ids.shape, engine.n_heads, engine.d_head)
+    return [z.detach().view(shape) for z in heads], [gradient.view(shape) for gradient in gradients]

@@ -11,17 +11,17 @@ from torch import Tensor
 from jobs.circuits.ablation import local
 from jobs.inference.base import Engine, TokenBatch
 from jobs.inference.blocks import attention
-from jobs.inference.huggingface import HuggingFaceEngine
+from jobs.inference.huggingface import HuggingFaceEngine, refuse_overlong
 
 
 @torch.no_grad()
 def attention_patterns(engine: Engine, tokens: TokenBatch) -> Tensor:
     """Attention from each token to each other, [B, n_blocks, n_heads, T, T]: from the second last index to the last.
 
-    Rows of padding mean nothing.
+    From padding it means nothing.
 
     Raises:
-        UserError: the model isn't in this process, or it isn't known where its attention is.
+        UserError: the model isn't in this process, it isn't known where its attention is, or the text is too long.
     """
     model = local(engine)
     found: list[Tensor] = []
@@ -32,6 +32,7 @@ def attention_patterns(engine: Engine, tokens: TokenBatch) -> Tensor:
             assert module is not None
             handle = module[0].register_forward_hook(lambda _, args, output: found.append(output[1]))
             hooks.callback(handle.remove)
+        refuse_overlong(model.config, int(tokens.mask.sum(dim=1).max()))
         model.model.base_model(**model.arguments(tokens.ids.to(model.device), tokens.mask.to(model.device)))
     return torch.stack(found, dim=1)
 
