@@ -7,16 +7,17 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from envs.circuit_tasks import CIRCUIT_TASKS, Prompts, Words, control_rows
 from envs.circuit_tasks.control_text import control_text
 from envs.head_ablation import ABLATIONS, CONTROL_SEED, Ablation, TableScores, evaluation_seed
+from jobs.circuits.attribution import attribution
+from jobs.circuits.pairs import PairDamage, pair_damage
 from jobs.circuits.planted import Planted, planted_models
 from jobs.circuits.planted.writing import CODE, CONSTANT, HALF, LOGIT, WIDTHS
 from jobs.circuits.policy import PolicySearcher
 from jobs.circuits.ppo import train_policy
-from jobs.circuits.scoring import HeadScorer, padded, task_sweep, task_values
+from jobs.circuits.scoring import HeadScorer, padded
 from jobs.circuits.search_config import SearchConfig
 from jobs.circuits.searchers import search
 
@@ -83,31 +84,28 @@ def test_every_seed_plants_another_model_with_the_same_circuit_elsewhere(seed: i
         assert [head // 8 for head in (*model.heads, *model.hidden)] == list(range(model.engine.n_blocks))
 
 
-def damages(name: str, *ablated: tuple[int, ...]) -> NDArray[np.float64]:
-    """Task damage of each set of heads."""
-    engine = planted()[name].engine
-    sweep = task_sweep(engine, prompts(name))
-    measured = sweep.run(list(ablated), task_values(engine, prompts(name), "value_bias"))
-    return sweep.untouched.mean() - measured.mean(axis=1)
+def some_pairs(name: str) -> PairDamage:
+    """The circuit's heads, its twins and a few others."""
+    model = planted()[name]
+    others = [head for head in range(8 * model.engine.n_blocks) if model.role(head) == "other"]
+    return pair_damage(model.engine, prompts(name), [*model.heads, *model.hidden, *others[::5]])
 
 
 def test_twins_hide_each_other_from_single_ablations_and_not_from_a_joint_one() -> None:
-    model = planted()["backup"]
-    one, other = model.hidden
-    (needed,) = model.heads
-    bystander = next(head for head in range(24) if model.role(head) == "other")
-    alone = damages("backup", (one,), (other,), (bystander,), (needed,))
-    np.testing.assert_allclose(alone[:3], 0, atol=0.02)
-    both, with_bystander, with_needed = damages("backup", (one, other), (one, bystander), (one, needed))
-    assert both > 10 and both == pytest.approx(alone[3], abs=0.02)
-    assert with_bystander == pytest.approx(0, abs=0.02)
-    assert with_needed == pytest.approx(alone[3], abs=0.02)
+    model, found = planted()["backup"], some_pairs("backup")
+    assert len(found.heads) >= 7
+    np.testing.assert_allclose(found.alone[1:], 0, atol=0.02)
+    assert found.alone[0] > 10
+    excess = dict(zip(found.pairs, found.excess, strict=True))
+    assert excess.pop(model.hidden) == pytest.approx(found.alone[0], abs=0.02)
+    np.testing.assert_allclose(list(excess.values()), 0, atol=0.02)
 
 
 def test_heads_of_one_chain_are_not_redundant() -> None:
-    one, other = planted()["induction"].heads
-    alone_one, alone_other, both = damages("induction", (one,), (other,), (one, other))
-    assert both == pytest.approx(alone_one, abs=0.02) == pytest.approx(alone_other, abs=0.02)
+    model, found = planted()["induction"], some_pairs("induction")
+    excess = dict(zip(found.pairs, found.excess, strict=True))
+    assert excess.pop(model.heads) == pytest.approx(-found.alone[0], abs=0.02)  # once it is broken, it is broken
+    np.testing.assert_allclose(list(excess.values()), 0, atol=0.02)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -178,3 +176,13 @@ def test_a_policy_learns_to_try_exactly_the_circuits_heads(name: str) -> None:
     for episode, scores in zip(found, fresh, strict=True):
         assert set(episode.heads.tolist()) == set(model.heads)
         assert episode.best_score == scores.oracle
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_first_order_estimates_credit_who_writes_the_answer_and_not_whom_saturated_attention_needs(name: str) -> None:
+    model = planted()[name]
+    control = control_rows(text(name), model.engine.tokenizer.bos_token_id, 2, 30, seed=0)
+    estimate = attribution(model.engine, prompts(name), control, ablation="value_bias", weight=1.0)
+    needed, writes = (*model.heads, *model.hidden)[:2]
+    assert estimate.argmax() == writes and estimate[writes] > 10
+    assert abs(estimate[needed]) < 0.2  # though without it the whole task is lost
