@@ -114,7 +114,7 @@ RESTART = """
 SELECT setval(format('%I', sequencename)::regclass, start_value, false) FROM pg_sequences
 WHERE schemaname = current_schema()
 """
-SMALL = 1 << 18
+SMALL = 1 << 22
 """Bytes of a table whose rows are deleted quicker one by one than all at once, for which PostgreSQL makes new files."""
 
 
