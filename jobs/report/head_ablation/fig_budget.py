@@ -37,6 +37,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         ax.set(xlabel="forward passes in an episode (log scale)" if ax in axes[-2:] else "")
         ax.set(ylabel="share of the oracle" if ax in axes[::2] else "")
     legend_below(figure, axes)
+    one = next(iter(next(iter(tasks.values())).values()))
     return Drawing(
         figure,
         sees=_sees(tasks, costs, sweep),
@@ -48,7 +49,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
             "The order of mean ablation takes a sweep over all heads, as does the oracle itself: at equal passes it "
             "has not yet begun."
         ),
-        n="as above",
+        n=f"{len(one.episodes)} episodes of each task, the same for all; policies of {len(one.seeds)} seeds",
         table=_table(facts, tasks, costs, sweep),
     )
 

@@ -28,7 +28,7 @@ from jobs.report.reader import Reader, StudyFacts
 from tdlens.figures import INK, number
 
 NAME = "heads"
-TITLE = "What each head's ablation does"
+TITLE = "What the ablation of each head does"
 OVERLAY = "GPT-2 small: the ten heads of the highest score in each task (table)"
 
 LISTED, NUMBERED = 10, 5

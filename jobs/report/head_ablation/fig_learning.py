@@ -108,7 +108,13 @@ def _curves(ax: Axes, way: Way, rows: pd.DataFrame) -> None:
     table = rows.pivot(index="transitions", columns="seed", values="share")
     for seed in table:
         ax.plot(table.index, table[seed], color=way.colour, linewidth=0.7, alpha=0.5)
-    ax.plot(table.index, table.mean(axis=1), color=way.colour, linewidth=2, label=f"K = {way.trained}")
+    ax.plot(
+        table.index,
+        table.mean(axis=1),
+        color=way.colour,
+        linewidth=2.8 if way.trained == 1 else 1.5,
+        label=f"K = {way.trained}",
+    )
 
 
 def _sees(progress: pd.DataFrame, tasks: list[str]) -> str:

@@ -54,7 +54,7 @@ class Planted:
 
 
 def read_planted(reader: Reader) -> list[Planted]:
-    """The models by name.
+    """The models, the smallest first.
 
     Raises:
         NotRecorded: there is none.
@@ -69,7 +69,8 @@ def read_planted(reader: Reader) -> list[Planted]:
         raise NotRecorded("models whose circuit is known (stage planted)")
     numbers = ["score", "pair_excess", "found_rank"]
     rows[numbers] = rows[numbers].apply(pd.to_numeric)
-    return [Planted(str(model), one.reset_index(drop=True)) for model, one in rows.groupby("model", sort=True)]
+    models = [Planted(str(model), one.reset_index(drop=True)) for model, one in rows.groupby("model", sort=True)]
+    return sorted(models, key=lambda one: len(one.heads))
 
 
 def draw(reader: Reader, facts: StudyFacts) -> Drawing:

@@ -13,6 +13,11 @@ from jobs.report.reader import NotRecorded, Reader, StudyFacts
 
 TOP = 10
 """Heads at most that a ranking is judged by."""
+NO_PART_IN = {
+    "induction": ("duplicate_token",),
+    "greater_than": ("induction", "previous_token", "duplicate_token"),
+}
+"""What heads do in any text but, as far as is published, not for these tasks."""
 
 
 def own_ablation(facts: StudyFacts) -> str:
@@ -77,8 +82,9 @@ def read_labels(reader: Reader, facts: StudyFacts) -> pd.DataFrame:
 
 
 def known_for(labels: pd.DataFrame, task: str) -> dict[str, list[str]]:
-    """The parts that heads play in a task, and which do."""
-    mine = labels[labels["task"].isin((task, ""))]
+    """The parts that heads play in a task, and which do: its own, and those of any task but `NO_PART_IN` it."""
+    own, general = labels["task"] == task, labels["task"] == ""
+    mine = labels[own | (general & ~labels["label"].isin(NO_PART_IN.get(task, ())))]
     return {str(label): sorted(set(rows["name"])) for label, rows in mine.groupby("label", sort=True)}
 
 
