@@ -155,15 +155,15 @@ def _generator(config: TrainingConfig, step: int, stream: str) -> np.random.Gene
 
 
 def _point(step: int, rollouts: Rollouts | None, learned: Learned, rate: float, weight: float) -> Point:
-    def mean(values: NDArray[Any] | None) -> float | None:
-        return None if values is None else float(values.mean())
+    def mean(of: Callable[[Rollouts], NDArray[Any]]) -> float | None:
+        return None if rollouts is None else float(of(rollouts).mean())
 
     return Point(
         step=step,
-        mean_return=mean(rollouts and rollouts.rewards.sum(1)),
-        golds=mean(rollouts and rollouts.gold.sum(1)),
-        molds=mean(rollouts and rollouts.mold.sum(1)),
-        entropy=mean(rollouts and rollouts.entropies),
+        mean_return=mean(lambda played: played.rewards.sum(1)),
+        golds=mean(lambda played: played.gold.sum(1)),
+        molds=mean(lambda played: played.mold.sum(1)),
+        entropy=mean(lambda played: played.entropies),
         loss=learned.loss,
         gradient=learned.gradient,
         equalised_entropy=learned.equalised_entropy,
