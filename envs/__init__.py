@@ -12,7 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envs import graph_walk, grid_world, ms_pacman, rook_endgame, rook_games, rook_predicates, rook_values, two_step
+from envs import (
+    graph_walk,
+    grid_world,
+    head_ablation,
+    ms_pacman,
+    rook_endgame,
+    rook_games,
+    rook_predicates,
+    rook_values,
+    two_step,
+)
+from envs.circuit_tasks import CIRCUIT_TASKS
 from envs.extra import Extra
 from envs.game import Game
 
@@ -64,7 +75,7 @@ class Task:
     Attributes:
         config: the frozen dataclass of the task's settings; its ``variant`` field names the version.
         variants: the values that ``variant`` takes.
-        make: ``make(config, seed)`` gives one rollout.
+        make: ``make(config, seed)`` gives one rollout; None where a rollout needs a model (``heads``).
         actions: short names of the actions, in their numbering.
         n_states: number of states.
         decision_word: the word whose last token is recorded.
@@ -75,11 +86,14 @@ class Task:
             tokens, and its choice of them is the setting ``words``.
         seen: what there is for networks that see the task as numbers; None where it is told as text, and a language
             model plays or reads.
+        heads: the actions are a language model's own attention heads, each of which may be ablated once
+            (:mod:`envs.head_ablation`): there is neither a text nor a state, and how many actions there are is the
+            model's affair.
     """
 
     config: type[Any]
     variants: tuple[str, ...]
-    make: Callable[[Any, int], Game]
+    make: Callable[[Any, int], Game] | None
     actions: tuple[str, ...]
     n_states: int
     decision_word: str
@@ -88,6 +102,13 @@ class Task:
     links: NDArray[np.bool_] | None = None
     words: tuple[str, ...] = ()
     seen: Seen | None = None
+    heads: bool = False
+
+    def rollout(self, config: Any, seed: int) -> Game:
+        """One rollout; ValueError where that needs a model."""
+        if self.make is None:
+            raise ValueError("rollouts of this task are made with a model: see envs.head_ablation")
+        return self.make(config, seed)
 
 
 TASKS: dict[str, Task] = {
@@ -156,5 +177,15 @@ TASKS: dict[str, Task] = {
         decision_word=ms_pacman.DECISION_WORD,
         agents=("q_network", "clock", "place"),
         seen=Seen(whole_game=ms_pacman.whole_game, extra=ms_pacman.EMULATOR),
+    ),
+    "head_ablation": Task(
+        config=head_ablation.HeadAblationConfig,
+        variants=tuple(CIRCUIT_TASKS),
+        make=None,
+        actions=(),
+        n_states=0,
+        decision_word="",
+        agents=(),
+        heads=True,
     ),
 }

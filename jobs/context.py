@@ -61,7 +61,7 @@ class Context:
     def games(self, variant: str, seeds: Sequence[int] | None = None) -> list[Game]:
         """Fresh rollouts of a variant, one for each seed; of the study's if None."""
         config = self.task.config(variant=variant, **self.task_settings)
-        return [self.task.make(config, seed) for seed in (self.rollout_seeds if seeds is None else seeds)]
+        return [self.task.rollout(config, seed) for seed in (self.rollout_seeds if seeds is None else seeds)]
 
     def seen_games(self, variant: str, seeds: Sequence[int] | None = None) -> list[SeenGame]:
         """The same, of a task that is seen as numbers."""

@@ -41,6 +41,10 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "covariates": ("episode_step", "previous_reward"),
         },
     },
+    "head_ablation": {
+        "model": {"name": "circuits"},
+        "correlate": {"signals": (), "covariates": ()},
+    },
     "ms_pacman": {
         "correlate": {
             "signals": (

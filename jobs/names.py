@@ -27,7 +27,7 @@ def with_names(task: Task, settings: Mapping[str, Any], tokenizer: Any, model: s
     """
     if not task.words:
         return dict(settings)
-    first = task.make(task.config(**settings), 0).transcript()
+    first = task.rollout(task.config(**settings), 0).transcript()
     head = first.text[: first.decisions[0].end]
     candidates = [f" {word}" for word in settings.get("words", task.words)]
     found = TextTokenizer(tokenizer).single(head, candidates, task.decision_word)

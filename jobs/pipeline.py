@@ -9,21 +9,27 @@ from typing import Any
 
 from sqlalchemy import func, select
 
+from envs import Task
 from jobs.context import Context
 from jobs.stage import Plan, Stage, Unit
 from jobs.stages import (
+    ablate,
     behaviour,
     compare,
     correlate,
     games,
     harvest,
+    heads,
     intervene,
+    pairs,
+    planted,
     play,
     population,
     probe,
     published,
     rank,
     represent,
+    search,
     signals,
     splice,
     td_parts,
@@ -33,6 +39,8 @@ from tdlens.errors import UserError
 from tdlens.provenance import provenance
 from tdlens.record import Job, StudyJob, leases
 
+OF_HEADS: tuple[Stage, ...] = (heads, ablate, pairs, search, planted)
+"""Those of tasks whose actions are a model's attention heads."""
 STAGES: tuple[Stage, ...] = (
     published,
     play,
@@ -50,14 +58,20 @@ STAGES: tuple[Stage, ...] = (
     splice,
     probe,
     population,
+    *OF_HEADS,
 )
 """In the order of the data; each module has NAME, DESCRIPTION, units and run."""
+
+
+def stages_of(task: Task) -> tuple[Stage, ...]:
+    """The stages that a task can have, in their order."""
+    return tuple(stage for stage in STAGES if (stage in OF_HEADS) == task.heads)
 
 
 def plan_study(context: Context) -> Plan:
     """All units of the study, parents first."""
     plan = Plan()
-    for stage in STAGES:
+    for stage in stages_of(context.task):
         plan.add(stage.units(context, plan))
     return plan
 

@@ -53,6 +53,7 @@ def record_rollouts(
     seeds: Sequence[int],
     played: Played | None = None,
     *,
+    chosen: Sequence[NDArray[np.float64] | None] = (),
     texts: Sequence[str] = (),
     outcomes: Sequence[Sequence[str]] = (),
     first: int = 0,
@@ -64,6 +65,7 @@ def record_rollouts(
         histories: the steps of each rollout.
         seeds: the seed of each.
         played: how a language model came to them; None for rollouts that none of ours played.
+        chosen: how likely each action of each rollout was [T], where somebody else who drew them can say so.
         texts: the text of each rollout, where it isn't part of what was played.
         outcomes: how each rollout's finished episodes ended, if their task gives that a name.
         first: the index of the first of them.
@@ -85,9 +87,15 @@ def record_rollouts(
         # one rollout at a time: the rows of all would take more memory than what was played
         insert_rows(session, Rollout, [rollout | common])
         insert_rows(session, Episode, _episodes(rollout_id, history, outcomes[index] if outcomes else None))
-        insert_rows(session, Step, _steps(rollout_id, history, played, index))
+        drawn = chosen[index] if chosen else None
+        insert_rows(session, Step, _steps(rollout_id, history, played, index, drawn))
     keys = np.array(rollout_ids, dtype=np.int64)[:, None] << INDEX_BITS
     return np.asarray(keys + np.arange(len(histories[0])))
+
+
+def rollout_of(step_id: int) -> int:
+    """The key of a step's rollout."""
+    return step_id >> INDEX_BITS
 
 
 def _episodes(rollout_id: int, history: Sequence[GameStep], outcomes: Sequence[str] | None) -> list[dict[str, Any]]:
@@ -110,7 +118,13 @@ def _episodes(rollout_id: int, history: Sequence[GameStep], outcomes: Sequence[s
     ]
 
 
-def _steps(rollout_id: int, history: Sequence[GameStep], played: Played | None, rollout: int) -> list[dict[str, Any]]:
+def _steps(
+    rollout_id: int,
+    history: Sequence[GameStep],
+    played: Played | None,
+    rollout: int,
+    drawn: NDArray[np.float64] | None,
+) -> list[dict[str, Any]]:
     """Rows of a rollout's steps; ``rollout`` is its place in what was played."""
     base, rows = rollout_id << INDEX_BITS, []
     for t, step in enumerate(history):
@@ -120,6 +134,7 @@ def _steps(rollout_id: int, history: Sequence[GameStep], played: Played | None, 
             {"id": base + t, "episode_id": episode_id, "rollout_id": rollout_id, "index": t}
             | columns
             | _policy_columns(played, rollout, t, step.action)
+            | ({} if drawn is None else {"p_chosen": float(drawn[t])})
         )
     return rows
 

@@ -23,6 +23,7 @@ from jobs.sections import (
     PopulationSection,
     ProbeSection,
     SAESection,
+    SearchSection,
     Section,
     SignalsSection,
     TaskSection,
@@ -51,6 +52,7 @@ class Study(Section):
     games: GamesSection = Field(default_factory=GamesSection)
     probe: ProbeSection = Field(default_factory=ProbeSection)
     population: PopulationSection = Field(default_factory=PopulationSection)
+    search: SearchSection = Field(default_factory=SearchSection)
     bootstrap: int = Field(1000, ge=100)
     """Resamples of whole rollouts behind each bootstrap interval."""
 
@@ -88,6 +90,11 @@ class Study(Section):
     @model_validator(mode="after")
     def _of_one_kind(self) -> Study:
         """What a language model alone can do isn't asked of an agent, nor the other way round."""
+        if TASKS[self.task.name].heads:
+            self._of_heads()
+            return self
+        if not self.correlate.signals:
+            raise ValueError("correlate.signals is empty: name some")
         seen = TASKS[self.task.name].seen
         if seen is None:
             if self.population.agents:
@@ -105,6 +112,20 @@ class Study(Section):
         if seen.states is None:
             self._without_states()
         return self
+
+    def _of_heads(self) -> None:
+        """A study of attention heads has no decisions at which anything could be captured."""
+        for setting, given in (
+            ("sae", self.sae),
+            ("intervention", self.intervention),
+            ("task.controls", self.task.controls),
+            ("task.further_rollouts", self.task.further_rollouts),
+            ("population.agents", self.population.agents),
+        ):
+            if given:
+                raise ValueError(f"{setting} is not for {self.task.name}: it ablates heads, and captures nothing")
+        for task in self.search.tasks:
+            registered(task, self.task.variants, "task among task.variants")
 
     def _without_states(self) -> None:
         """What needs all states of a task in a list isn't asked of one whose states can't be listed."""
@@ -164,8 +185,13 @@ def _quickened(data: dict[str, Any], source: str) -> dict[str, Any]:
     return small
 
 
-def refuse_agents(study: Study, asked: str) -> None:
-    """Raise UserError where a study is of an agent, which sees its task as numbers, and what is asked is of no use."""
+def refuse_untold(study: Study, asked: str) -> None:
+    """Raise UserError where a study's task isn't told to a language model, and what is asked is of no use."""
+    if TASKS[study.task.name].heads:
+        raise UserError(
+            f"{asked} is for tasks that a language model plays or reads, and {study.name} ablates its heads.",
+            "Run it with --quick to see what it takes.",
+        )
     if TASKS[study.task.name].seen is not None:
         raise UserError(
             f"{asked} is for language models, and {study.name} studies an agent of its own, {study.model.name}.",

@@ -112,10 +112,10 @@ def plan(
     $ tdlens plan studies/two_step_demo.toml --model meta-llama/Meta-Llama-3-8B --set model.dtype=bfloat16 --gpu l40s
     """
     from jobs.cores import use_available_cores
-    from jobs.study import load, refuse_agents
+    from jobs.study import load, refuse_untold
 
     study = load(study_file, overrides(changes, model=model, revision=revision, engine=engine), quick=quick)
-    refuse_agents(study, "A plan")
+    refuse_untold(study, "A plan")
 
     from dataclasses import replace
 

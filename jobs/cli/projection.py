@@ -26,15 +26,18 @@ def add_to(app: typer.Typer) -> None:
 
 def report(
     study: Annotated[
-        str, typer.Argument(metavar="STUDY", help="Name of a study in the record, td-in-llms or dqn-saes.")
+        str,
+        typer.Argument(
+            metavar="STUDY", help="Name of a study in the record, or of a paper: td-in-llms, dqn-saes, mechrl."
+        ),
     ],
     show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """
     Write the study's report again: one HTML page and its figures, from the record's views.
 
-    **td-in-llms** and **dqn-saes** are whole papers: the page that **tdlens reproduce** writes of each, from those of
-    its studies that are in the record.
+    **td-in-llms**, **dqn-saes** and **mechrl** are whole papers: the page that **tdlens reproduce** writes of each,
+    from those of its studies that are in the record.
 
     **Examples**
 

@@ -18,9 +18,9 @@ def rehearse(study: Study, settings: Settings, blocks: int, rollouts: int, repor
     """Rehearse a study and say what came of it."""
     from jobs.cores import use_available_cores
     from jobs.rehearsal import Rehearsal
-    from jobs.study import refuse_agents
+    from jobs.study import refuse_untold
 
-    refuse_agents(study, "A rehearsal")
+    refuse_untold(study, "A rehearsal")
     use_available_cores()
     console = messages()
     rehearsal = Rehearsal(study, settings, console, blocks=blocks, rollouts=rollouts)

@@ -22,6 +22,7 @@ class Paper(StrEnum):
 
     td_in_llms = "td-in-llms"
     dqn_saes = "dqn-saes"
+    mechrl = "mechrl"
 
 
 class Task(StrEnum):
@@ -31,6 +32,7 @@ class Task(StrEnum):
     grid_world = "grid_world"
     graph_walk = "graph_walk"
     rook_endgame = "rook_endgame"
+    head_ablation = "head_ablation"
 
 
 class Siblings(StrEnum):
@@ -94,9 +96,13 @@ def reproduce(
     plays on what an autoencoder keeps. The agent ships with tdlens, **tdlens train-agent** trains another. Beside ours
     stand numbers recomputed from the author's released checkpoints, none of them the paper's own.
 
-    The studies are those of the files two_step_demo, grid_world and graph_walk, and of rook_endgame (**tdlens run**
-    runs one of them). What the record holds already isn't computed again: stopped at any moment, the same command goes
-    on where it was. **tdlens report td-in-llms** or **tdlens report dqn-saes** writes the page again without computing
+    **mechrl** is Khadka (2026, arXiv 2605.26343): policies that ablate a frozen language model's attention heads one
+    after the other, rewarded for those that a task needs, and then sent to tasks that they never saw. On a small model
+    of GPT-2's architecture that ships with tdlens; **--model gpt2** takes the paper's own, for which a GPU is wanted.
+
+    The studies are those of the files two_step_demo, grid_world and graph_walk, of rook_endgame, and of head_ablation
+    (**tdlens run** runs one of them). What the record holds already isn't computed again: stopped at any moment, the
+    same command goes on where it was. **tdlens report td-in-llms**, say, writes the page again without computing
     anything.
 
     With --model the studies of td-in-llms are run as they are, with the blocks and autoencoders of the shipped small
@@ -113,6 +119,10 @@ def reproduce(
     $ tdlens reproduce dqn-saes --quick
 
     $ tdlens reproduce dqn-saes --model my-agent --set population.agents=0
+
+    $ tdlens reproduce mechrl --quick
+
+    $ tdlens reproduce mechrl --model gpt2
 
     $ tdlens reproduce td-in-llms --only graph_walk --set graph_walk:task.rollouts=40
 

@@ -192,12 +192,18 @@ def run(
     if page is not None:
         console.print(f"Report: {page}", soft_wrap=True)
     console.print("Next:")
-    for command in (
+    for command in (*_questions(study), "tdlens ui"):
+        console.print(f"  {command}", soft_wrap=True)
+
+
+def _questions(study: Study) -> list[str]:
+    """Commands that show what a study found."""
+    if not study.correlate.signals:
+        return ['tdlens sql "SELECT task, name, ablation, score FROM v_head_score ORDER BY score DESC LIMIT 20"']
+    return [
         f"tdlens show latents --signal {study.correlate.signals[0]} --study {study.name}",
         'tdlens sql "SELECT * FROM v_intervention_effect"',
-        "tdlens ui",
-    ):
-        console.print(f"  {command}", soft_wrap=True)
+    ]
 
 
 def _submit(study: Study, record: Record, console: Console, asked: SlurmSettings) -> None:

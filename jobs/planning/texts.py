@@ -81,7 +81,7 @@ def measure(
 
 
 def _told(task: Task, settings: Mapping[str, Any], variant: str, seed: int) -> Transcript:
-    game = task.make(task.config(variant=variant, **settings), seed)
+    game = task.rollout(task.config(variant=variant, **settings), seed)
     generator = np.random.default_rng(seed)
     while not game.done:
         forced = game.forced_action

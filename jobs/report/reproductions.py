@@ -32,11 +32,15 @@ def _td_in_llms(record: Record, out: Path) -> Path:
     return td_in_llms.write_paper(record, out)
 
 
-def _dqn_saes(record: Record, out: Path) -> Path:
-    study = "rook_endgame"
-    if study not in set(record.query("SELECT study FROM v_study")["study"]):
-        raise UserError("The paper's study is not in the record.", "Run it: tdlens reproduce dqn-saes")
-    return write_report(record, study, out)
+def _of_one_study(paper: str, study: str) -> Callable[[Record, Path], Path]:
+    """The page of a paper whose one study's page it is."""
+
+    def write(record: Record, out: Path) -> Path:
+        if study not in set(record.query("SELECT study FROM v_study")["study"]):
+            raise UserError("The paper's study is not in the record.", f"Run it: tdlens reproduce {paper}")
+        return write_report(record, study, out)
+
+    return write
 
 
 REPRODUCTIONS = {
@@ -53,8 +57,16 @@ REPRODUCTIONS = {
             "dqn-saes",
             {"rook_endgame": "rook_endgame"},
             "duplessie2024",
-            _dqn_saes,
+            _of_one_study("dqn-saes", "rook_endgame"),
             "SELECT sae, latent, predicate, f1_heldout FROM v_latent_predicate ORDER BY f1_heldout DESC LIMIT 20",
+        ),
+        Reproduction(
+            "mechrl",
+            {"head_ablation": "head_ablation"},
+            "khadka2026",
+            _of_one_study("mechrl", "head_ablation"),
+            "SELECT task, name, avg(score) AS score FROM v_head_score WHERE split = 'evaluation' AND "
+            "ablation = 'value_bias' GROUP BY task, name ORDER BY score DESC LIMIT 20",
         ),
     )
 }

@@ -6,6 +6,7 @@ from jobs.sections.intervention import InterventionSection
 from jobs.sections.model import CaptureSection, ModelSection, ParallelSection
 from jobs.sections.networks import GamesSection, PopulationSection, ProbeSection
 from jobs.sections.sae import SAESection
+from jobs.sections.search import SearchSection
 from jobs.sections.signals import SignalsSection
 from jobs.sections.task import FEWEST_ROLLOUTS, TaskSection
 
@@ -20,6 +21,7 @@ __all__ = [
     "PopulationSection",
     "ProbeSection",
     "SAESection",
+    "SearchSection",
     "Section",
     "SignalsSection",
     "TaskSection",

@@ -16,22 +16,19 @@ def _first(signals: tuple[str, ...]) -> tuple[str, ...]:
 class CorrelateSection(Section):
     """Which signals are correlated with every latent, and the statistics beside r."""
 
-    signals: Distinct[str] = Field(
-        (
-            "td_error",
-            "td_error_full",
-            "myopic_error",
-            "q_left",
-            "q_right",
-            "q_chosen",
-            "q_max",
-            "q_difference",
-            "myopic_left",
-            "myopic_right",
-            "best_return",
-            "step",
-        ),
-        min_length=1,
+    signals: Distinct[str] = (
+        "td_error",
+        "td_error_full",
+        "myopic_error",
+        "q_left",
+        "q_right",
+        "q_chosen",
+        "q_max",
+        "q_difference",
+        "myopic_left",
+        "myopic_right",
+        "best_return",
+        "step",
     )
     """Names of recorded learning signals."""
     covariates: Distinct[str] = ("step", "is_second_pick", "last_reward", "max_so_far")

@@ -29,7 +29,8 @@ class TaskSection(Section):
     settings: dict[str, Any] = Field(default_factory=dict)
     """The task's own settings (two_step: episodes, random_episodes, change_episode; grid_world: steps, cap, size,
     start_x, start_y, goal_x, goal_y, alpha, gamma, epsilon, epsilon_episodes; graph_walk: steps, words;
-    rook_endgame: moves; ms_pacman: moves, repeat_action_probability, max_frames)."""
+    rook_endgame: moves; ms_pacman: moves, repeat_action_probability, max_frames; head_ablation: steps, prompts,
+    ablation, control_weight, control_tokens)."""
 
     @field_validator("settings")
     @classmethod
@@ -54,9 +55,9 @@ class TaskSection(Section):
             registered(variant, task.variants, f"variant of {self.name}")
         distinct((*self.variants, *self.controls))
         config = task.config(variant=self.variants[0], **self.settings)
-        if task.seen is not None:
+        if task.make is None or task.seen is not None:
             return self  # an agent's decisions are all its own, and its games may need what isn't installed here
-        game = task.make(config, 0)
+        game = task.rollout(config, 0)
         if task.teacher_forced:
             if game.forced_action is None:
                 raise ValueError(f"{self.name} is read, not played, but its settings leave the choices to the model")

@@ -177,6 +177,19 @@ SERIES: dict[str, tuple[tuple[str, str], ...]] = {
             " WHERE place = 1 ORDER BY label, step",
         ),
     ),
+    "search": (
+        (
+            "training/best_score",
+            "SELECT search || '/' || task AS label, transitions AS step, best_score AS value"
+            " FROM v_search_progress WHERE study = :study ORDER BY label, step",
+        ),
+        (
+            "",
+            "SELECT search || '/' || task || '/told ' || task_code || '/best of ' || best_of AS label, 0 AS step,"
+            " avg(best_score) AS best_score, avg(oracle) AS oracle, avg(forward_passes) AS forward_passes"
+            " FROM v_search_episode WHERE study = :study GROUP BY search, task, task_code, best_of ORDER BY label",
+        ),
+    ),
     "intervene": (
         (
             "return",
@@ -194,8 +207,8 @@ SERIES: dict[str, tuple[tuple[str, str], ...]] = {
 }
 """For each stage: name of the metric (none: the column's) and a query that gives label, step and values.
 
-Steps are episodes for returns, blocks for everything about blocks, and 0 otherwise. Of correlations the highest
-of each block and signal is shown, as in Demircan et al. 2025, Fig 2."""
+Steps are episodes for returns, blocks for everything about blocks, transitions for what policies learn, and 0
+otherwise. Of correlations the highest of each block and signal is shown, as in Demircan et al. 2025, Fig 2."""
 
 
 def _training(record: Record, study: str) -> Iterator[Point]:

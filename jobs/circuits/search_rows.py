@@ -1,0 +1,100 @@
+"""Searches in the record: a row for each, and what it found in every episode beside the best that there was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.orm import Session
+
+from envs.game import Step
+from jobs.circuits.searchers import Found
+from jobs.circuits.tables import Episode, record_variant
+from jobs.context import Context
+from jobs.recording import record_model, record_rollouts, rollout_of
+from tdlens.record import CircuitSearch, SearchEpisode, SearchStep, insert_rows
+
+
+@dataclass(frozen=True, eq=False)
+class Searched:
+    """A search of one task's evaluation episodes."""
+
+    task: str
+    code: str
+    """The training task that the searcher was told, or none."""
+    best_of: int
+    episodes: Sequence[Episode]
+    found: Sequence[Found]
+
+
+def record_search(
+    session: Session, job_id: int, context: Context, about: Mapping[str, Any], searches: Sequence[Searched]
+) -> int:
+    """Insert a search and all that it found.
+
+    Args:
+        session: of the transaction.
+        job_id: the unit's job.
+        context: of the study.
+        about: the search's own columns.
+        searches: what it found; an episode is a rollout, whose policy says what the searcher was told.
+
+    Returns:
+        The key of the search.
+    """
+    model_id = record_model(session, context.study.model.name, context.model_source, context.network)
+    row = CircuitSearch(job_id=job_id, model_id=model_id, n_heads=context.engine.n_heads, **about)
+    session.add(row)
+    session.flush()
+    for searched in searches:
+        step_ids = record_rollouts(
+            session,
+            [_steps_of(found) for found in searched.found],
+            [episode.seed for episode in searched.episodes],
+            chosen=[found.probabilities for found in searched.found],
+            job_id=job_id,
+            task_id=record_variant(session, context, searched.task),
+            model_id=model_id,
+            policy=f"{about['name']}, told {searched.code}, best of {searched.best_of}",
+            intervention_id=None,
+        )
+        _record_found(session, row.id, searched, step_ids, context.engine.n_heads)
+    return row.id
+
+
+def _record_found(
+    session: Session, search_id: int, searched: Searched, step_ids: NDArray[np.int64], heads: int
+) -> None:
+    episodes, steps = [], []
+    for ids, episode, found in zip(step_ids, searched.episodes, searched.found, strict=True):
+        best, oracle = divmod(found.best_head, heads), divmod(episode.scores.best, heads)
+        episodes.append(
+            {
+                "rollout_id": rollout_of(int(ids[0])),
+                "search_id": search_id,
+                "task_code": searched.code,
+                "best_of": searched.best_of,
+                "best_score": found.best_score,
+                "oracle": episode.scores.oracle,
+                "forward_passes": found.forward_passes,
+                "best_block": best[0] + 1,
+                "best_head": best[1],
+                "oracle_block": oracle[0] + 1,
+                "oracle_head": oracle[1],
+            }
+        )
+        for key, passes, score in zip(ids, found.passes, found.best_scores, strict=True):
+            steps.append({"step_id": int(key), "forward_passes": int(passes), "best_score": float(score)})
+    insert_rows(session, SearchEpisode, episodes)
+    insert_rows(session, SearchStep, steps)
+
+
+def _steps_of(found: Found) -> list[Step]:
+    """An episode as other tasks have them: its state is how many heads were tried, and the clock alone ends it."""
+    return [
+        Step(0, t, int(head), float(score), t + 1, done=False, forced=False)
+        for t, (head, score) in enumerate(zip(found.heads, found.scores, strict=True))
+    ]
