@@ -19,7 +19,7 @@ from envs.circuit_tasks.prompts import Prompts
 from envs.head_ablation import Ablation
 from jobs.circuits.ablation import Values, local
 from jobs.circuits.scoring import control_values, cross_entropy, padded, task_metric, task_values
-from jobs.circuits.sweep import TOKENS, Measure
+from jobs.circuits.sweep import Measure, tokens_of_a_pass
 from jobs.inference.base import Engine, TokenBatch
 from jobs.inference.blocks import visiting
 from jobs.inference.huggingface import HuggingFaceEngine
@@ -74,7 +74,7 @@ def first_order(
         values: what ablated heads become.
     """
     total = torch.zeros(engine.n_blocks, engine.n_heads, dtype=torch.float64, device=engine.device)
-    n_rows = max(1, TOKENS[engine.device.type] // tokens.ids.shape[1])
+    n_rows = max(1, tokens_of_a_pass(engine.device) // tokens.ids.shape[1])
     every = torch.arange(len(tokens.ids), device=engine.device)
     for start in range(0, len(every), n_rows):
         own = slice(start, start + n_rows)

@@ -19,7 +19,7 @@ from jobs.circuits.ablation import local
 from jobs.circuits.direct_effect import direct_effect
 from jobs.circuits.patterns import attention_patterns
 from jobs.circuits.scoring import padded
-from jobs.circuits.sweep import TOKENS
+from jobs.circuits.sweep import tokens_of_a_pass
 from jobs.inference.base import Engine
 
 FIRST_ID = 10
@@ -168,7 +168,7 @@ def _means(
     engine: Engine, rows: Sequence[Sequence[int]], measure: Callable[[Tensor, slice], dict[str, Tensor]]
 ) -> dict[str, HeadValues]:
     """Means over rows of what is measured of their patterns, [B, n_blocks, n_heads] each, a few rows at a time."""
-    n_rows = max(1, TOKENS[engine.device.type] // max(len(row) for row in rows))
+    n_rows = max(1, tokens_of_a_pass(engine.device) // max(len(row) for row in rows))
     total: dict[str, HeadValues] = {}
     for start in range(0, len(rows), n_rows):
         some = slice(start, start + n_rows)

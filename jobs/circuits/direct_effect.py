@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from envs.circuit_tasks.prompts import Prompts
 from jobs.circuits.ablation import value_biases
 from jobs.circuits.scoring import padded, task_metric
-from jobs.circuits.sweep import TOKENS
+from jobs.circuits.sweep import tokens_of_a_pass
 from jobs.inference.huggingface import HuggingFaceEngine
 from jobs.inference.starts import begin
 from tdlens.errors import UserError
@@ -33,7 +33,7 @@ def direct_effect(engine: HuggingFaceEngine, prompts: Prompts) -> NDArray[np.flo
     """
     total = torch.zeros(engine.n_blocks, engine.n_heads, dtype=torch.float64, device=engine.device)
     biases = value_biases(engine)
-    n_rows = max(1, TOKENS[engine.device.type] // max(len(row) for row in prompts.rows))
+    n_rows = max(1, tokens_of_a_pass(engine.device) // max(len(row) for row in prompts.rows))
     for start in range(0, len(prompts.rows), n_rows):
         rows = torch.arange(start, min(start + n_rows, len(prompts.rows)), device=engine.device)
         ends = torch.tensor([len(prompts.rows[row]) - 1 for row in rows.tolist()], device=engine.device)

@@ -23,8 +23,9 @@ from jobs.inference.huggingface import HuggingFaceEngine
 from jobs.inference.starts import begin, resume
 from tdlens.errors import UserError
 
-TOKENS = {"cpu": 2048, "cuda": 16384}
-"""Tokens of a pass. On a CPU what passes between operations should stay in its caches; a GPU wants more at once."""
+TOKENS = {"cpu": 1024, "gpu": 16384}
+"""Tokens of a pass. On a CPU what passes between operations should stay in its caches (``benchmarks/head_sweep.py``). A
+GPU wants more at once; its number isn't measured, it keeps the logits of 50,000 words under 4 GB."""
 
 Heads = Sequence[int]
 """Heads that are ablated together, as (block - 1) * n_heads + head."""
@@ -90,7 +91,7 @@ class ResumedSweep:
     def _chunks(self, block: int, indices: Sequence[int]) -> Iterator[tuple[slice, list[int]]]:
         """Rows and ablations of each pass: rather many ablations of few rows than the other way round."""
         wanted = self.read_at if block == self.engine.n_blocks else self.tokens.ids
-        room = max(1, TOKENS[self.engine.device.type] // wanted.shape[1])
+        room = max(1, tokens_of_a_pass(self.engine.device) // wanted.shape[1])
         n_rows = max(1, min(len(self.rows), room // len(indices)))
         n_ablations = max(1, room // n_rows)
         for start in range(0, len(self.rows), n_rows):
@@ -168,6 +169,11 @@ def _by_block(ablated: Heads, n_heads: int) -> list[tuple[int, list[int]]]:
     for head in ablated:
         found[head // n_heads + 1].append(head % n_heads)
     return sorted(found.items())
+
+
+def tokens_of_a_pass(device: torch.device) -> int:
+    """How many tokens are best run at once."""
+    return TOKENS["cpu" if device.type == "cpu" else "gpu"]
 
 
 def refuse_missing_heads(heads: Sequence[int], n_blocks: int, n_heads: int) -> None:
