@@ -105,7 +105,7 @@ def configuration(world: World) -> dict[str, Any]:
             "settings": {"prompts": 32, "ablation": "value_bias"},
         },
         "model": {"name": world.model},
-        "search": {"tasks": list(TRAINED), "best_of": [1, 5], "seeds": SEEDS, "transitions": 20_000},
+        "search": {"tasks": list(TRAINED), "best_of": [1, 5], "seeds": SEEDS, "transitions": 20_000, "pool": 4},
         "bootstrap": 400,
         "sae": [],
     }

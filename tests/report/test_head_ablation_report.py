@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html import unescape
 from math import comb
 from pathlib import Path
@@ -353,6 +354,15 @@ def test_only_common_episodes_are_compared() -> None:
     assert found.value == pytest.approx(expected)
     assert matched.compare(first, synthetic_found(rng, (7, 8, 9, 10)), 50, Found.at_end) is None
     assert matched.compare(first, None, 50, Found.at_end) is None
+
+
+def test_there_is_no_share_of_nothing() -> None:
+    found = synthetic_found(np.random.default_rng(6))
+    idle = replace(found, oracle=np.full(4, -0.1))
+    share, difference = matched.of_found(idle, 50), matched.compare(idle, idle, 50, Found.at_end)
+    assert share is not None and difference is not None
+    assert not share.known and not difference.known
+    assert verdicts.exceeds(share, 0.5, "half").verdict is MAYBE
 
 
 @given(st.integers(1, 20), st.integers(1, 40), st.integers(0, 10))

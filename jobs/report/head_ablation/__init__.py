@@ -53,7 +53,7 @@ REPORT = TaskReport(
         "ablation, pairs of heads, other ablations, circuits that were written into the weights and several heads a "
         "step at evaluation are additions, as is the task greater-than.",
         "Heads of the small model are known by their attention patterns; those of GPT-2 small by Wang et al. (2022).",
-        "The control text is generated; the paper's is WikiText-2.",
+        "The control text is generated, unless the study names a file; the paper's is WikiText-2.",
     ),
     template="head_ablation.html.j2",
 )

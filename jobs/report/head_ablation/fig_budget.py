@@ -11,7 +11,7 @@ from jobs.report.drawing import Drawing, Table
 from jobs.report.head_ablation.fig_discovery import FEWEST_LEFT, read_usual
 from jobs.report.head_ablation.matched import share
 from jobs.report.head_ablation.panels import draw_curves, heading, legend_below, task_panels
-from jobs.report.head_ablation.searches import POLICY, Found, Way, budget_of, count_heads, resampled, said
+from jobs.report.head_ablation.searches import LAYERS, LIST, POLICY, Found, Way, budget_of, count_heads, resampled, said
 from jobs.report.reader import Reader, StudyFacts
 from tdlens.figures import GREY, number
 
@@ -44,8 +44,8 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         beside=(
             "A pass is one of the episode's prompts or of its control text; a backward pass counts as one, though it "
             "takes about twice as long. Means over passes count 0 until the first head has been tried, so that even "
-            "the oracle stays below 1. Training is not in the curves: it is paid once for all episodes, and pays only "
-            "over as many as the table says, against trying every head in the same episodes. "
+            "the oracle stays below 1. Training, of policies and of lists, is not in the curves: it is paid once for "
+            "all episodes, and pays only over as many as the table says, against trying every head in the same episodes. "
             "The order of mean ablation takes a sweep over all heads, as does the oracle itself: at equal passes it "
             "has not yet begun."
         ),
@@ -92,7 +92,7 @@ def _table(facts: StudyFacts, tasks: dict[str, dict[Way, Found]], costs: dict[in
             before = float(one.passes[:, :, 0].min()) - start
             found = share(one.per_pass(budget), one.oracle, resampled(facts)).text(3) if budget else "–"
             needed = _needed(one)
-            training = costs.get(way.trained) if way.method == POLICY else None
+            training = costs.get(way.trained) if way.method == POLICY else _listed(way, facts, sweep)
             pays = training / (sweep - needed) if training and np.isfinite(needed) and needed < sweep else None
             rows.append(
                 (
@@ -110,6 +110,14 @@ def _table(facts: StudyFacts, tasks: dict[str, dict[Way, Found]], costs: dict[in
         *("passes to 95 % of the oracle", "passes to train", "episodes until it pays"),
     )
     return Table(header, tuple(rows), words=(0, 1))
+
+
+def _listed(way: Way, facts: StudyFacts, sweep: int) -> float | None:
+    """Forward passes of the sweeps over training episodes that a baseline takes its order from."""
+    search = facts.config["search"]
+    if way.method not in (LIST, LAYERS) or not search.get("pool"):
+        return None
+    return float(sweep * search["pool"] * (1 if way.code in search["tasks"] else len(search["tasks"])))
 
 
 def _needed(one: Found) -> float:

@@ -103,9 +103,9 @@ def _sees(tasks: dict[str, dict[Way, Found]], facts: StudyFacts) -> str:
         ]
         parts.append(f"{said(task)}: {', '.join(told)}")
     return (
-        "Mean over the steps of the best score so far, of the best possible in the same episode (the sooner the best "
-        f"head is tried the higher). {'; '.join(parts)}. K is the number of heads tried at each step of training, of "
-        f"which the best was executed ({' or '.join(map(str, sorted(set(kinds(facts)))))}); here one is tried."
+        "Mean over the steps of the best score so far, as a share of the best possible in the same episode (the sooner "
+        f"the best head is tried the higher). {'; '.join(parts)}. K is the number of heads tried at each step of "
+        f"training, of which the best was executed ({' or '.join(map(str, sorted(set(kinds(facts)))))}); here one is tried."
     )
 
 

@@ -18,7 +18,7 @@ OVERLAY = "none: the paper has zero ablation alone"
 
 KINDS = {
     "value_bias": "its value bias (TransformerLens's zero)",
-    "zero": "zero",
+    "zero": "0",
     "mean": "its mean on corrupted prompts",
     "resample": "its value on a corrupted prompt",
 }
@@ -53,7 +53,8 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     axes[0].set(ylabel="score by the other kind, nats")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(tasks), markerscale=1.4)
     replaced = "; ".join(f"{kind.replace('_', ' ')}: {KINDS[kind]}" for kind in [own_ablation(facts), *several])
-    episodes = ", ".join(f"{kind} {int(scores['episodes'].max())}" for kind, scores in several.items())
+    counts = {own_ablation(facts): own, **several}
+    episodes = ", ".join(f"{kind} {int(scores['episodes'].max())}" for kind, scores in counts.items())
     return Drawing(
         figure,
         sees=_sees(own, several, tasks),
@@ -62,7 +63,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
             "the other. Zero takes a head's constant part away as well, mean leaves it; resampling keeps the output "
             "in its usual range. Means are over episodes that a kind was computed for, so heads near 0 scatter by that."
         ),
-        n=f"episodes of each task: {own_ablation(facts)} {int(own['episodes'].max())}, {episodes}",
+        n=f"episodes of each task: {episodes.replace('_', ' ')}",
         table=_table(own, several, tasks, own_ablation(facts)),
     )
 

@@ -34,7 +34,7 @@ OVERLAY = (
     "that either policy tries first; no name mover is"
 )
 
-SWEEP = "sweep"
+SWEEP = "score"
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def _panel(ax: Axes, one: Known, facts: StudyFacts) -> None:
 def _sees(tasks: Mapping[str, Known]) -> str:
     parts = []
     for task, one in tasks.items():
-        told = [f"{ranked} {found.text}" for ranked in one.rankings if (found := one.overlap(ranked)) is not None]
+        told = [f"by {ranked} {found.text}" for ranked in one.rankings if (found := one.overlap(ranked)) is not None]
         parts.append(f"{said(task)}: {', '.join(told)}")
     return f"Known heads among the first of a ranking. {'; '.join(parts)}."
 

@@ -94,8 +94,8 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         figure,
         sees=_sees(progress, tasks),
         beside=(
-            "Policies are evaluated as they were trained: with K heads tried at each step and the best executed. A "
-            "policy of K = 5 is therefore ahead before it has learned anything, at five times the forward passes a "
+            "Policies are evaluated as they were trained: with K heads tried at each step and the best executed. With "
+            "a larger K they are therefore ahead before they have learned anything, at K times the forward passes a "
             "step; what the training costs in all stands in the table of the figure above. Thin lines are seeds; the "
             "oracle is that of the same episodes."
         ),
@@ -129,7 +129,7 @@ def _sees(progress: pd.DataFrame, tasks: list[str]) -> str:
                 f"K = {best_of} ends at {number(100 * ends, 1)} % and reaches {percent(REACHED)} after {_span(needed)}"
             )
         parts.append(f"{said(task)}: {', '.join(told)}")
-    return f"Best score of an episode, of the oracle. {'; '.join(parts)} ablations in training."
+    return f"Best score of an episode, as a share of the oracle. {'; '.join(parts)} ablations in training."
 
 
 def _span(needed: list[float]) -> str:

@@ -96,8 +96,8 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         beside=(
             "Drawn are the pairs of the largest excess, which are the luckiest too: the intervals of the excess about "
             "the damage of both are single ones, the count in the sentence above is of intervals widened for all pairs "
-            "of the task (Bonferroni). An excess can also come from a metric that saturates in the other direction, "
-            "and heads that work one after the other rather than side by side show a deficit instead."
+            "of the task (Bonferroni). Heads that work one after the other rather than side by side show a deficit. A "
+            "logit difference need not add up even where no head stands in for another."
         ),
         n=f"{len(first)} pairs of each task, {first[0].episodes} episodes each",
         table=_table(tasks),

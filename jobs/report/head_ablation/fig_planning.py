@@ -127,11 +127,14 @@ def _panel(ax: Axes, rows: list[Planned]) -> None:
 
 
 def _sees(tasks: dict[str, list[Planned]]) -> str:
-    parts = [
-        f"{said(task)}: " + ", ".join(f"{row.label.replace('trained ', '')} {number(row.passes.value)}" for row in rows)
-        for task, rows in tasks.items()
-    ]
-    return f"Mean share of the oracle over as many forward passes as one head a step takes. {'; '.join(parts)}."
+    parts = []
+    for task, rows in tasks.items():
+        told = [f"{row.way.trained} and {row.way.best_of}: {number(row.passes.value)}" for row in rows]
+        parts.append(f"{said(task)}: {', '.join(told)}")
+    return (
+        "Mean share of the oracle over as many forward passes as one head a step takes, by K in training and K at "
+        f"evaluation. {'. '.join(part[0].upper() + part[1:] for part in parts)}."
+    )
 
 
 def _table(tasks: dict[str, list[Planned]]) -> Table:

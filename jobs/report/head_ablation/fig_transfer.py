@@ -159,10 +159,22 @@ def _legend(figure: Figure, ax: Axes) -> None:
 def _sees(tasks: Mapping[str, list[Row]], facts: StudyFacts) -> str:
     parts = []
     for task, rows in tasks.items():
-        told = [f"{row.label} {row.end.text()}" for row in rows if row.way.code == NO_CODE]
-        others = [f"{row.label} {number(row.end.value)}" for row in rows if row.way.code != NO_CODE]
-        parts.append(f"{titled(task)}: {', '.join(told + others)}")
+        told = []
+        for code in codes(facts):
+            mine = [f"{_short(row)} {row.end.text()}" for row in rows if row.way.code == code and _follows(row)]
+            told.append(f"told {'nothing' if code == NO_CODE else said(code)}, {', '.join(mine)}")
+        others = [f"{row.label} {number(row.end.value)}" for row in rows if not _follows(row)]
+        parts.append(f"{titled(task)}: {'; '.join([*told, ', '.join(others)])}")
     return f"Share of the oracle at the end of an episode. {'. '.join(parts)}."
+
+
+def _follows(row: Row) -> bool:
+    """Whether what it does depends on the code that it is told."""
+    return row.way.method in (POLICY, LIST)
+
+
+def _short(row: Row) -> str:
+    return row.label.split(",")[0]
 
 
 def _table(reader: Reader, facts: StudyFacts, tasks: Mapping[str, list[Row]]) -> Table:

@@ -27,14 +27,14 @@ def share(values: Floats, oracle: Floats, count: int) -> Interval:
         count: of resamples.
     """
     episodes = resamples(len(oracle), count, _EPISODES)
-    return _interval(float(values.mean() / oracle.mean()), _means(values, episodes, _FIRST) / _mean(oracle, episodes))
+    return _ratio(float(values.mean()), _means(values, episodes, _FIRST), oracle, episodes)
 
 
 def difference(first: Floats, second: Floats, oracle: Floats, count: int) -> Interval:
     """Share of the first minus that of the second, paired by episode; the two have seeds of their own."""
     episodes = resamples(len(oracle), count, _EPISODES)
     drawn = _means(first, episodes, _FIRST) - _means(second, episodes, _SECOND)
-    return _interval(float((first.mean() - second.mean()) / oracle.mean()), drawn / _mean(oracle, episodes))
+    return _ratio(float(first.mean() - second.mean()), drawn, oracle, episodes)
 
 
 def compare(
@@ -62,11 +62,9 @@ def _means(values: Floats, episodes: Floats, seed: int) -> Floats:
     return means
 
 
-def _mean(oracle: Floats, episodes: Floats) -> Floats:
-    mean: Floats = episodes @ oracle / len(oracle)
-    return mean
-
-
-def _interval(value: float, drawn: Floats) -> Interval:
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Interval(value, float(low), float(high))
+def _ratio(value: float, drawn: Floats, oracle: Floats, episodes: Floats) -> Interval:
+    """Of means to the mean oracle; not a number where no head matters, so that there is nothing to have a share of."""
+    if oracle.mean() <= 0:
+        return Interval(float("nan"), float("nan"), float("nan"))
+    low, high = np.quantile(drawn / (episodes @ oracle / len(oracle)), [0.025, 0.975])
+    return Interval(value / float(oracle.mean()), float(low), float(high))
