@@ -291,6 +291,8 @@ def test_heads_are_known_for_a_tasks_own_parts_and_for_general_ones() -> None:
     assert known_for(labels, "induction") == general
     assert known_for(labels, "ioi") == {**general, "duplicate_token": ["0.1"], "name_mover": ["9.9"]}
     assert known_for(labels, "greater_than") == {}
+    published = pd.DataFrame([("ioi", "published s_inhibition", "8.6")], columns=labels.columns)
+    assert known_for(pd.concat([labels, published]), "ioi") == {"s_inhibition": ["8.6"]}
 
 
 def test_scores_are_means_over_evaluation_episodes(whole: Record) -> None:

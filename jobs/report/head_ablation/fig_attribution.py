@@ -28,7 +28,7 @@ def read_estimates(reader: Reader, facts: StudyFacts) -> pd.DataFrame:
     """
     scores = read_scores(reader, facts).dropna(subset=["attribution"])
     if scores.empty:
-        raise NotRecorded("first-order estimates of scores (stage heads)")
+        raise NotRecorded("first-order estimates of scores (stage ablate)")
     return scores
 
 

@@ -105,7 +105,7 @@ def _sees(tasks: dict[str, dict[Way, Found]], facts: StudyFacts) -> str:
     return (
         "Mean over the steps of the best score so far, as a share of the best possible in the same episode (the sooner "
         f"the best head is tried the higher). {'; '.join(parts)}. K is the number of heads tried at each step of "
-        f"training, of which the best was executed ({' or '.join(map(str, sorted(set(kinds(facts)))))}); here one is tried."
+        f"training, of which the best was executed ({' or '.join(map(str, kinds(facts)))}); here it is one."
     )
 
 

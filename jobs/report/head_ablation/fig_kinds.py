@@ -38,7 +38,7 @@ def read_kinds(reader: Reader, facts: StudyFacts) -> dict[str, pd.DataFrame]:
             except NotRecorded:
                 continue
     if not several:
-        raise NotRecorded("another kind of ablation (stage heads)")
+        raise NotRecorded("another kind of ablation (stage ablate)")
     return several
 
 

@@ -77,7 +77,7 @@ def read_known(reader: Reader, facts: StudyFacts, task: str) -> Known:
     labels, scores = read_labels(reader, facts), read_scores(reader, facts)
     mine = scores[scores["task"] == task]
     if mine.empty:
-        raise NotRecorded(f"scores of all heads in {said(task)} (stage heads)")
+        raise NotRecorded(f"scores of all heads in {said(task)} (stage ablate)")
     rankings = {SWEEP: ranking(mine)}
     try:
         picks = read_picks(reader, facts, task)

@@ -56,7 +56,7 @@ def read_pairs(reader: Reader, facts: StudyFacts) -> dict[str, list[Pair]]:
         model=facts.model,
     )
     if rows.empty:
-        raise NotRecorded("pairs of heads ablated together (stage heads)")
+        raise NotRecorded("pairs of heads ablated together (stage pairs)")
     found: dict[str, list[Pair]] = {}
     for task in facts.config["task"]["variants"]:
         mine = rows[rows["task"] == task]

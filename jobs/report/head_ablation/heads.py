@@ -13,6 +13,8 @@ from jobs.report.reader import NotRecorded, Reader, StudyFacts
 
 TOP = 10
 """Heads at most that a ranking is judged by."""
+PUBLISHED = "published "
+"""What the labels of heads begin with that a publication names."""
 NO_PART_IN = {
     "induction": ("duplicate_token",),
     "greater_than": ("induction", "previous_token", "duplicate_token"),
@@ -46,7 +48,7 @@ def read_scores(reader: Reader, facts: StudyFacts, ablation: str | None = None) 
         kind=kind,
     )
     if rows.empty:
-        raise NotRecorded(f"scores of all heads by the ablation {kind} (stage heads)")
+        raise NotRecorded(f"scores of all heads by the ablation {kind} (stage ablate)")
     numbers = ["score", "low", "high", "task_damage", "control_damage", "attribution"]
     rows[numbers] = rows[numbers].apply(pd.to_numeric)
     return rows
@@ -82,9 +84,16 @@ def read_labels(reader: Reader, facts: StudyFacts) -> pd.DataFrame:
 
 
 def known_for(labels: pd.DataFrame, task: str) -> dict[str, list[str]]:
-    """The parts that heads play in a task, and which do: its own, and those of any task but `NO_PART_IN` it."""
+    """The parts that heads play in a task, and which do.
+
+    Those that a publication names where there are any; else by attention pattern, of the task's own parts and of those
+    of any task but `NO_PART_IN` it.
+    """
     own, general = labels["task"] == task, labels["task"] == ""
+    published = own & labels["label"].str.startswith(PUBLISHED)
     mine = labels[own | (general & ~labels["label"].isin(NO_PART_IN.get(task, ())))]
+    if published.any():
+        mine = labels[published].assign(label=labels["label"].str.removeprefix(PUBLISHED))
     return {str(label): sorted(set(rows["name"])) for label, rows in mine.groupby("label", sort=True)}
 
 

@@ -123,7 +123,7 @@ def count_heads(reader: Reader, facts: StudyFacts) -> int:
         model=facts.model,
     )
     if not rows[0]["heads"]:
-        raise NotRecorded("scores of all heads (stage heads)")
+        raise NotRecorded("scores of all heads (stage ablate)")
     return int(rows[0]["heads"])
 
 
