@@ -19,6 +19,7 @@ from jobs.cli import (
     fsck,
     import_published,
     latents,
+    maze_training,
     plan,
     projection,
     reference,
@@ -99,7 +100,7 @@ app = typer.Typer(
 )
 for module in (
     *(run, reproduce, plan, worker, status, sql, latents, projection),
-    *(import_published, database, doctor, fsck, backup, reference, circuit_model, agents),
+    *(import_published, database, doctor, fsck, backup, reference, circuit_model, agents, maze_training),
 ):
     register: Callable[[typer.Typer], None] = module.add_to
     register(app)

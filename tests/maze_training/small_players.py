@@ -9,7 +9,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from envs.maze import MazeConfig, Tile
-from envs.maze_prompts import LETTERS, chat, plain, turn_text
+from envs.maze_prompts import LETTERS, plain, turn_text
 from jobs.inference.huggingface import HuggingFaceEngine
 from jobs.maze_training.config import Layout
 from jobs.maze_training.dialogue import Dialogue
@@ -55,17 +55,17 @@ def byte_level(template: str | None = None) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, chat_template=template)
 
 
-def llama(vocabulary: int, blocks: int = 2, width: int = 32, seed: int = 0) -> LlamaForCausalLM:
+def llama(vocabulary: int, seed: int = 0) -> LlamaForCausalLM:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return LlamaForCausalLM(
             LlamaConfig(
                 vocab_size=vocabulary,
-                hidden_size=width,
-                num_hidden_layers=blocks,
+                hidden_size=32,
+                num_hidden_layers=2,
                 num_attention_heads=2,
                 num_key_value_heads=2,
-                intermediate_size=2 * width,
+                intermediate_size=64,
                 max_position_embeddings=2048,
                 initializer_range=0.1,
                 tie_word_embeddings=True,
@@ -101,12 +101,9 @@ def small_policy(
     return Policy(HuggingFaceEngine(model, tokenizer, ""), Dialogue(tokenizer, config, Layout.AUTO))
 
 
-def save_player(folder: Path, tokenizer: PreTrainedTokenizerFast | None = None) -> Path:
+def save_player(folder: Path, seed: int = 0) -> Path:
     """A model's folder."""
-    tokenizer = tokenizer or word_level()
+    tokenizer = word_level()
     tokenizer.save_pretrained(folder)
-    llama(len(tokenizer)).save_pretrained(folder)
+    llama(len(tokenizer), seed=seed).save_pretrained(folder)
     return folder
-
-
-__all__ = ["EASY", "TEMPLATE", "WINDY", "byte_level", "chat", "save_player", "small_policy", "word_level"]

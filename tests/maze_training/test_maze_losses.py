@@ -133,3 +133,14 @@ def test_shuffling_exchanges_whole_rollouts() -> None:
     )
     across = drawn[Shuffled.BATCH].reshape(4, 3, 2)
     assert any(set(map(tuple, a)) != set(map(tuple, b)) for a, b in zip(across, rewards.reshape(4, 3, 2), strict=True))
+
+
+def test_shuffled_rewards_say_nothing_of_a_rollout() -> None:
+    """Over many draws a rollout's advantage is 0 on average, whatever it did."""
+    rng, draws = np.random.default_rng(0), 2000
+    rewards = rng.normal(size=(6, 2)) * 10 + np.repeat([0.0, 50.0], 3)[:, None]  # one maze is much richer
+    for among in (Shuffled.GROUP, Shuffled.BATCH):
+        drawn = np.array(
+            [advantages(shuffled_rewards(rewards, 3, among, rng), 3, Algorithm.DR_GRPO)[:, 0] for _ in range(draws)]
+        )
+        assert (np.abs(drawn.mean(0)) < 4 * drawn.std(0) / draws**0.5).all()
