@@ -197,7 +197,7 @@ def _pairs(w: Writer, job_id: int, model: int, task: str, task_id: int, scores: 
     for a, b in combinations(range(6), 2):
         twins = task == "ioi" and (a, b) == (1, 2)
         for episode in range(4):
-            excess = (world.excess if twins else -0.2) + float(w.rng.normal(0, 0.02))
+            excess = (world.excess if twins else -0.8) + float(w.rng.normal(0, 0.02))
             damage = float(scores[episode, a] + scores[episode, b]) + excess
             rows.append(
                 {"seed": 10_000_000 + episode, "block": 1, "head": a, "other_block": 1, "other_head": b}

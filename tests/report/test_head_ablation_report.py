@@ -21,6 +21,7 @@ from jobs.report.drawing import Claim
 from jobs.report.head_ablation import REPORT, authors, matched
 from jobs.report.head_ablation.fig_budget import read_costs
 from jobs.report.head_ablation.fig_learning import read_progress, transitions_to
+from jobs.report.head_ablation.fig_pairs import above, read_pairs
 from jobs.report.head_ablation.heads import known_for, overlap, read_picks, read_scores
 from jobs.report.head_ablation.searches import Found, Way, baseline, budget_of, count_heads, policy, read_found, usual
 from jobs.report.reader import Reader, StudyFacts
@@ -292,7 +293,7 @@ def test_heads_are_known_for_a_tasks_own_parts_and_for_general_ones() -> None:
     assert known_for(labels, "ioi") == {**general, "duplicate_token": ["0.1"], "name_mover": ["9.9"]}
     assert known_for(labels, "greater_than") == {}
     published = pd.DataFrame([("ioi", "published s_inhibition", "8.6")], columns=labels.columns)
-    assert known_for(pd.concat([labels, published]), "ioi") == {"s_inhibition": ["8.6"]}
+    assert known_for(pd.concat([labels, published], ignore_index=True), "ioi") == {"s_inhibition": ["8.6"]}
 
 
 def test_scores_are_means_over_evaluation_episodes(whole: Record) -> None:
@@ -309,6 +310,21 @@ def synthetic_found(rng: np.random.Generator, episodes: tuple[int, ...] = (0, 1,
     return Found(best, passes, best.max((0, 2)) + rng.uniform(0.1, 1, len(episodes)), tuple(range(seeds)), episodes)
 
 
+def test_pairs_are_hidden_where_single_ablation_shows_less_than_half(whole: Record) -> None:
+    pairs = {(one.name, one.other): one for one in read_pairs(*about(whole))["ioi"]}
+    rows = whole.query("SELECT name, other_name, damage, excess FROM v_head_pair WHERE task = 'ioi'")
+    assert len(pairs) == 15
+    for (name, other), mine in rows.groupby(["name", "other_name"]):
+        one = pairs[name, other]
+        alone = (mine["damage"] - mine["excess"]).to_numpy()
+        assert one.alone == pytest.approx(alone.mean())
+        assert one.hidden.value == pytest.approx(
+            np.mean([e - max(a, 0) for e, a in zip(mine["excess"], alone, strict=True)])
+        )
+    told = dict(zip(pairs, above([one.hidden for one in pairs.values()]), strict=True))
+    assert [pair for pair, hides in told.items() if hides] == [("0.1", "0.2")]
+
+
 @given(st.integers(0, 2**32))
 def test_scores_over_passes_agree_with_a_plain_loop(seed: int) -> None:
     found = synthetic_found(np.random.default_rng(seed))
@@ -319,8 +335,9 @@ def test_scores_over_passes_agree_with_a_plain_loop(seed: int) -> None:
             held = []
             for passes in range(1, budget + 1):
                 done = [t for t in range(found.steps) if found.passes[s, e, t] <= passes]
-                held.append(found.best[s, e, done[-1]] if done else 0.0)
+                held.append(max(found.best[s, e, done[-1]], 0.0) if done else 0.0)
             assert measured[s, e] == pytest.approx(np.mean(held))
+            assert found.per_step()[s, e] == pytest.approx(np.mean([max(one, 0.0) for one in found.best[s, e]]))
             own = 0.9 * found.best[s, e, -1]
             first = next(t for t in range(found.steps) if found.best[s, e, t] >= own) + 1
             assert found.reach(0.9)[s, e] == first or found.best[s, e, -1] <= 0

@@ -61,15 +61,18 @@ def _known(reader: Reader, facts: StudyFacts) -> Claim:
         for ranked, named in ((SWEEP, "of the highest score"), (label_of(single), f"that K = {single} tries first")):
             found = known.overlap(ranked) if known is not None else None
             theirs = authors.overlap(task, "oracle" if ranked == SWEEP else f"k{single}")
+            unknown = known is not None and not known.known
             parts.append(
                 claim(
                     f"… {said(task)}: among the heads {named}",
                     theirs or NOT_PUBLISHED,
-                    found.text if found is not None else UNRECORDED,
+                    found.text if found is not None else "no head is known" if unknown else UNRECORDED,
                     _beyond_chance(found),
                     yes="More of them are known than chance would bring.",
                     no="No more of them are known than chance would bring.",
-                    maybe="They aren't enough to tell them from chance.",
+                    maybe="No head of this model is known to play a part in it."
+                    if unknown
+                    else "They aren't enough to tell them from chance.",
                 )
             )
     return together(
@@ -151,7 +154,7 @@ def _pairs(reader: Reader, facts: StudyFacts) -> Claim:
     pairs = (or_none(lambda: read_pairs(reader, facts)) or {}).get("ioi", [])
     ours = UNRECORDED
     if pairs:
-        best = pairs[0]
+        best = max(pairs, key=lambda pair: pair.hidden.value)
         ours = (
             f"{best.name} with {best.other}: {number(best.damage)} nats, of which {best.excess.text()} beyond the sum "
             f"of both; {len(pairs)} pairs"
@@ -160,10 +163,10 @@ def _pairs(reader: Reader, facts: StudyFacts) -> Claim:
         "IOI: heads stand in for each other, so that single ablation hides them",
         NOT_PUBLISHED,
         ours,
-        verdicts.any_exceeds([widened(one.excess, len(pairs)) for one in pairs], 0.0, "the sum of both alone"),
-        yes="At least one pair does more damage together than the sum of both alone.",
-        no="No pair does more damage together than the sum of both alone.",
-        maybe="No pair clearly does more damage than the sum of both alone.",
+        verdicts.any_exceeds([widened(one.hidden, len(pairs)) for one in pairs], 0.0, "what shows alone (0)"),
+        yes="Of at least one pair single ablation shows less than half.",
+        no="Of no pair single ablation shows less than half.",
+        maybe="Of no pair single ablation clearly shows less than half.",
     )
 
 

@@ -65,9 +65,12 @@ def _panel(ax: Axes, scores: pd.DataFrame) -> None:
     ax.plot([low, high], [low, high], color=GREY, linewidth=0.8, zorder=1)
     ax.margins(0.09)
     named = {*ranking(scores)[:NAMED], *ranking(scores, "attribution")[:NAMED]}
-    for name, score, estimate in scores[["name", "score", "attribution"]].itertuples(index=False):
-        if name in named:
-            ax.annotate(name, (score, estimate), (4, 3), textcoords="offset points", fontsize=7.5, color=GREY)
+    rows = scores[scores["name"].isin(named)].sort_values("score")[["name", "score", "attribution"]]
+    for place, (name, score, estimate) in enumerate(rows.itertuples(index=False)):
+        above = place % 2  # neighbours often lie close together
+        ax.annotate(
+            name, (score, estimate), (4, 3 if above else -9), textcoords="offset points", fontsize=7.5, color=GREY
+        )
 
 
 def _shared(scores: pd.DataFrame) -> int:

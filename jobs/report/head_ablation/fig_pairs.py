@@ -34,6 +34,8 @@ class Pair:
     """Of both, nats."""
     excess: Interval
     """Damage of both less the sum of each alone."""
+    hidden: Interval
+    """Excess less what both alone do show, if that is any: above 0 where single ablation shows less than half."""
     episodes: int
 
     @property
@@ -69,14 +71,18 @@ def read_pairs(reader: Reader, facts: StudyFacts) -> dict[str, list[Pair]]:
 
 
 def _pair(task: str, name: str, other: str, rows: pd.DataFrame) -> Pair:
-    nan = float("nan")
-    excess = mean_interval(rows["excess"].tolist()) or Interval(float(rows["excess"].mean()), nan, nan)
-    return Pair(task, name, other, float(rows["damage"].mean()), excess, len(rows))
+    hidden = rows["excess"] - (rows["damage"] - rows["excess"]).clip(lower=0)
+    return Pair(task, name, other, float(rows["damage"].mean()), _mean(rows["excess"]), _mean(hidden), len(rows))
 
 
-def hidden(pairs: list[Pair]) -> list[Pair]:
-    """Pairs that do more damage together than the sum of both, with intervals widened for the number of pairs."""
-    return [one for one in pairs if one.excess.known and widened(one.excess, len(pairs)).low > 0]
+def _mean(values: pd.Series[float]) -> Interval:
+    """Over episodes; of one there is no interval."""
+    return mean_interval(values.tolist()) or Interval(float(values.mean()), float("nan"), float("nan"))
+
+
+def above(intervals: list[Interval]) -> list[bool]:
+    """Which of several lie above 0, widened for their number (Bonferroni)."""
+    return [one.known and widened(one, len(intervals)).low > 0 for one in intervals]
 
 
 def draw(reader: Reader, facts: StudyFacts) -> Drawing:
@@ -95,9 +101,9 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         sees=_sees(tasks),
         beside=(
             "Drawn are the pairs of the largest excess, which are the luckiest too: the intervals of the excess about "
-            "the damage of both are single ones, the count in the sentence above is of intervals widened for all pairs "
-            "of the task (Bonferroni). Heads that work one after the other rather than side by side show a deficit. A "
-            "logit difference need not add up even where no head stands in for another."
+            "the damage of both are single ones, the counts in the sentence above are of intervals widened for all "
+            "pairs of the task (Bonferroni). Heads that work one after the other rather than side by side show a "
+            "deficit. A logit difference need not add up even where no head stands in for another."
         ),
         n=f"{len(first)} pairs of each task, {first[0].episodes} episodes each",
         table=_table(tasks),
@@ -122,25 +128,22 @@ def _sees(tasks: dict[str, list[Pair]]) -> str:
     parts = []
     for task, pairs in tasks.items():
         best = pairs[0]
+        more, most = (sum(above([getattr(one, name) for one in pairs])) for name in ("excess", "hidden"))
         parts.append(
-            f"{said(task)}: {len(hidden(pairs))} of {len(pairs)} pairs, most {best.name} with {best.other}: "
-            f"{number(best.damage)} nats together, {number(best.alone)} as the sum of both alone"
+            f"{said(task)}: {more} of {len(pairs)} pairs, and of {most} single ablation shows less than half; the most "
+            f"{best.name} with {best.other}: {number(best.damage)} nats together, {number(best.alone)} as the sum of "
+            "both alone"
         )
     return f"Pairs that do more damage together than the sum of both. {'; '.join(parts)}."
 
 
 def _table(tasks: dict[str, list[Pair]]) -> Table:
-    rows = [
-        (
-            said(task),
-            f"{one.name} and {one.other}",
-            number(one.damage, 3),
-            number(one.alone, 3),
-            one.excess.text(3),
-            "yes" if one in hidden(pairs) else "no",
-        )
-        for task, pairs in tasks.items()
-        for one in pairs[:SHOWN]
-    ]
-    header = ("task", "heads", "both, nats", "sum of both alone", "excess [95 %]", "above 0 among all pairs")
+    rows = []
+    for task, pairs in tasks.items():
+        more, most = (above([getattr(one, name) for one in pairs]) for name in ("excess", "hidden"))
+        for one, exceeds, hides in list(zip(pairs, more, most, strict=True))[:SHOWN]:
+            told = "more than half hidden" if hides else "above 0" if exceeds else "–"
+            heads = f"{one.name} and {one.other}"
+            rows.append((said(task), heads, number(one.damage, 3), number(one.alone, 3), one.excess.text(3), told))
+    header = ("task", "heads", "both, nats", "sum of both alone", "excess [95 %]", "among all pairs")
     return Table(header, tuple(rows), words=(0, 1, 5))

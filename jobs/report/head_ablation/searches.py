@@ -77,6 +77,10 @@ class Found:
         """Of an episode."""
         return int(self.best.shape[2])
 
+    @property
+    def _gained(self) -> Floats:
+        return np.maximum(self.best, 0)
+
     def on(self, episodes: tuple[int, ...]) -> Found:
         """The same of some of its episodes."""
         kept = [self.episodes.index(one) for one in episodes]
@@ -90,14 +94,17 @@ class Found:
         return curve
 
     def within(self, budgets: Floats) -> Floats:
-        """Highest score that was found within so many forward passes; 0 before the first head was, [S, E, B]."""
+        """Highest score within so many forward passes; 0 before a head above 0 was found, [S, E, B]."""
         done = (self.passes[..., None, :] <= budgets[:, None]).sum(-1)
-        padded = np.concatenate([np.zeros((*self.best.shape[:2], 1)), self.best], axis=2)
+        padded = np.concatenate([np.zeros((*self.best.shape[:2], 1)), self._gained], axis=2)
         return np.take_along_axis(padded, done, axis=2)
 
     def per_step(self) -> Floats:
-        """Mean over the steps of an episode of the highest score so far: the sooner it is found the higher, [S, E]."""
-        mean: Floats = self.best.mean(2)
+        """Mean over the steps of an episode of the highest score so far: the sooner it is found the higher, [S, E].
+
+        Scores below 0 count as 0: a head that does harm is no find.
+        """
+        mean: Floats = self._gained.mean(2)
         return mean
 
     def per_pass(self, budget: int) -> Floats:
