@@ -8,7 +8,7 @@ may drop empty thoughts) doesn't change the past of a conversation that goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,21 +103,19 @@ class Dialogue:
         return ids
 
     def _refuse_unknown(self, maze: MazeConfig) -> None:
-        """Raise UserError where a word of the texts is unknown; the numbers are those of one place."""
-        unknown = self._tokenizer.unk_token_id
-        far = maze.size - 1
-        texts = [turn_text(maze.glyphs, far, far, [0, 1, 2, NOWHERE], blown=blown) for blown in (0, 1, 2, 3)]
-        texts += [turn_text(maze.glyphs, 0, 0, [NOWHERE, 0, 1, 2], blown=3)]
-        rows: Callable[[Sequence[str]], list[list[int]]]
-        for rows in (self.first, self.next):
-            for text, ids in zip(texts, rows(texts), strict=True):
-                if unknown is not None and unknown in ids[len(self._before) :]:
-                    words = [word for word in text.split() if unknown in self._tokenizer.encode(word)]
-                    raise UserError(
-                        f"The model's tokenizer doesn't know all words of the maze's texts, such as "
-                        f"{(words or [text])[0]!r}.",
-                        "Use a model whose vocabulary has them, or mazes of another size.",
-                    )
+        """Raise UserError where a word of the texts is unknown; their numbers are the largest and the smallest."""
+        unknown, far = self._tokenizer.unk_token_id, maze.size - 1
+        if unknown is None:
+            return
+        texts = [turn_text(maze.glyphs, far, far, [0, 1, 2, NOWHERE], blown=blown) for blown in range(4)]
+        texts.append(turn_text(maze.glyphs, 0, 0, [NOWHERE, 0, 1, 2]))
+        # without what a chat template adds: a separator of its own may be the token that stands for what is unknown
+        for word in " ".join(texts if self.chat else [*texts, ANSWER]).split():
+            if unknown in self._tokenizer.encode(f" {word}", add_special_tokens=False):
+                raise UserError(
+                    f"The model's tokenizer doesn't know all words of the maze's texts, such as {word!r}.",
+                    "Use a model whose vocabulary has them, or mazes of another size.",
+                )
 
 
 def _chat_frame(tokenizer: Any) -> Frame:

@@ -5,7 +5,7 @@ file or folder            what it is
 ========================  =============================================================================
 ``training.json``         the model that was trained, all settings, versions; at the end, the cost
 ``curve.jsonl``           a line for each step
-``checkpoints/step-N/``   the model after N steps, as a folder that every command takes as a model
+``checkpoints/step-N/``   the model after N steps, before the last; a model's folder like any other
 ``state/``                what goes on after an interruption; removed at the end
 ``model.safetensors`` …   the trained model, at the end
 ========================  =============================================================================

@@ -110,7 +110,7 @@ def train(
         point = take_step(policy, optimiser, config, step, on_moves)
         there.add(asdict(point))
         on_step(point)
-        if step % config.checkpoint_every == 0 or step == config.steps:
+        if step % config.checkpoint_every == 0 and step < config.steps:
             there.keep(clock.at(step), policy.learned, optimiser, save)
     there.finish(clock.at(config.steps), save)
     return True

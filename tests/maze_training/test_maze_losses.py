@@ -25,7 +25,7 @@ from jobs.maze_training.losses import (
 
 REWARDS = arrays(np.float64, (6, 4), elements=st.floats(-30, 30).map(lambda value: round(value, 3)))
 NUMBER = st.floats(-3, 3)
-FEW = settings(max_examples=40)
+FEW = settings(max_examples=25)
 
 
 @FEW
