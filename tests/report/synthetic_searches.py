@@ -246,7 +246,7 @@ def _progress(
     for task in TRAINED:
         oracle = float(scores[task][:4].max(1).mean())
         for transitions in (0, 400, 1000, 4000, 10_000, 20_000):
-            learned = min(1.0, transitions / world.starts[k])
+            learned = min(1.0, transitions / world.starts[k]) if world.starts[k] else 1.0
             share = 0.6 + 0.1 * (k > 1) + (0.39 - 0.1 * (k > 1)) * learned
             best = share * oracle * (1 + 0.005 * float(w.rng.uniform(-1, 1)))
             rows.append({"transitions": transitions, "task_id": tasks[task], "best_score": best, "n_episodes": 4})

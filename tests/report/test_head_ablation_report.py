@@ -169,6 +169,14 @@ def test_what_cannot_be_told_is_not(tmp_path: Path) -> None:
     assert claims[PLANTED].sentence == "This study has not recorded what it takes to tell."
 
 
+def test_nothing_is_learned_where_all_heads_are_tried(tmp_path: Path) -> None:
+    record = opened(tmp_path, World(starts={1: 4000, 5: 0}))
+    claim = claims_of(record)[FASTER]
+    record.close()
+    assert claim.ruling.verdict is MAYBE
+    assert all("before it has learned anything" in part.sentence for part in claim.parts)
+
+
 def test_gpt2_has_the_published_sweep_beside_it(tmp_path: Path) -> None:
     record = opened(tmp_path, World(model="openai-community/gpt2", stages=("heads",)))
     claim = claims_of(record)[SWEEP]
@@ -338,9 +346,9 @@ def test_scores_over_passes_agree_with_a_plain_loop(seed: int) -> None:
                 held.append(max(found.best[s, e, done[-1]], 0.0) if done else 0.0)
             assert measured[s, e] == pytest.approx(np.mean(held))
             assert found.per_step()[s, e] == pytest.approx(np.mean([max(one, 0.0) for one in found.best[s, e]]))
-            own = 0.9 * found.best[s, e, -1]
-            first = next(t for t in range(found.steps) if found.best[s, e, t] >= own) + 1
-            assert found.reach(0.9)[s, e] == first or found.best[s, e, -1] <= 0
+            last = found.best[s, e, -1]
+            first = next(t for t in range(found.steps) if found.best[s, e, t] >= (0.9 * last if last > 0 else last))
+            assert found.reach(0.9)[s, e] == first + 1
 
 
 def test_shares_and_differences_agree_with_a_plain_bootstrap() -> None:

@@ -153,7 +153,9 @@ def _learns_faster(reader: Reader, facts: StudyFacts) -> Claim:
                 _sooner_always(needed[0], needed[1], kinds(facts)),
                 yes=f"Every seed of K = {several} gets there before any of K = {single}.",
                 no=f"Every seed of K = {single} gets there before any of K = {several}.",
-                maybe="The seeds of both overlap.",
+                maybe="The seeds of both overlap."
+                if all(min(one, default=1) for one in needed)
+                else "A policy reaches it before it has learned anything: so many heads are tried.",
             )
         )
     return together(
@@ -269,9 +271,9 @@ def _sooner_always(first: list[float], second: list[float], trained: tuple[int, 
     """Whether every seed of one kind needs less than any of the other: with three seeds there is no interval."""
     rule = (
         f"Replicates if every seed of K = {trained[1]} needs fewer than any of K = {trained[0]}; does not if every "
-        "seed needs more than any; else can't tell."
+        "seed needs more than any; else, or if one needs none at all, can't tell."
     )
-    if not first or not second:
+    if not first or not second or min(*first, *second) == 0:
         return Ruling(Verdict.UNCLEAR, rule)
     if max(first) < min(second):
         return Ruling(Verdict.REPLICATES, rule)

@@ -17,6 +17,7 @@ from jobs.report.reader import Reader, StudyFacts
 from jobs.report.verdicts import Ruling, Verdict, percent, widened
 from tdlens.figures import number
 
+NONE_KNOWN = "no head is known"
 ALPHA = 0.05
 """Largest p that counts as more than chance."""
 NEAR = 0.3
@@ -66,7 +67,7 @@ def _known(reader: Reader, facts: StudyFacts) -> Claim:
                 claim(
                     f"… {said(task)}: among the heads {named}",
                     theirs or NOT_PUBLISHED,
-                    found.text if found is not None else "no head is known" if unknown else UNRECORDED,
+                    found.text if found is not None else NONE_KNOWN if unknown else UNRECORDED,
                     _beyond_chance(found),
                     yes="More of them are known than chance would bring.",
                     no="No more of them are known than chance would bring.",
@@ -104,11 +105,11 @@ def _movers(reader: Reader, facts: StudyFacts) -> Claim:
     return claim(
         "IOI: redundant heads (name movers, negative and backup ones) are found less often than other known heads",
         _rates(*authors.classes()),
-        _rates(*counts) if counts is not None else UNRECORDED,
+        _rates(*counts) if counts is not None else NONE_KNOWN if known is not None else UNRECORDED,
         _rarer(counts),
         yes="Redundant heads are found less often.",
         no="Redundant heads are found as often.",
-        maybe="With so few heads the two can't be told apart; nor can the published counts.",
+        maybe="With so few heads, if any, the two can't be told apart; nor can the published counts.",
     )
 
 

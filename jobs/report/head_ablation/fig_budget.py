@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from jobs.report.drawing import Drawing, Table
-from jobs.report.head_ablation.fig_discovery import FEWEST_LEFT, read_usual
+from jobs.report.head_ablation.fig_discovery import SHARES, read_usual
 from jobs.report.head_ablation.matched import share
 from jobs.report.head_ablation.panels import draw_curves, heading, legend_below, task_panels
 from jobs.report.head_ablation.searches import LAYERS, LIST, POLICY, Found, Way, budget_of, count_heads, resampled, said
@@ -33,7 +33,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
             draw_curves(ax, way, budgets, np.where(budgets >= one.passes.min(), curve, np.nan), way.label, steps=True)
         _sweep(ax, sweep)
         ax.axhline(1, color=GREY, linewidth=0.9)
-        ax.set(title=heading(facts, task), xscale="log", ylim=(FEWEST_LEFT, 1.16), xlim=(3, budgets[-1]))
+        ax.set(title=heading(facts, task), xscale="log", ylim=SHARES, xlim=(3, budgets[-1]))
         ax.set(xlabel="forward passes in an episode (log scale)" if ax in axes[-2:] else "")
         ax.set(ylabel="share of the oracle" if ax in axes[::2] else "")
     legend_below(figure, axes)
@@ -68,6 +68,7 @@ def read_costs(reader: Reader, facts: StudyFacts) -> dict[int, float]:
 
 def _sweep(ax: Axes, passes: int) -> None:
     text: Any = {"textcoords": "offset points", "fontsize": 8, "color": GREY, "rotation": 90, "ha": "right"}
+    text["bbox"] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8}
     ax.axvline(passes, color=GREY, linewidth=0.9, linestyle=":")
     ax.annotate(
         "all heads, once each", (passes, 0.03), (-3, 0), xycoords=("data", "axes fraction"), va="bottom", **text

@@ -34,8 +34,8 @@ OVERLAY = (
     "of these episodes), over the share of its 144 heads"
 )
 
-FEWEST_LEFT = -0.25
-"""Where the axis ends: heads that do harm to the control alone have scores below 0."""
+SHARES = (-0.05, 1.16)
+"""The axis."""
 
 
 def read_usual(reader: Reader, facts: StudyFacts) -> dict[str, dict[Way, Found]]:
@@ -66,7 +66,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
             draw_curves(ax, way, 100 * np.arange(1.0, one.steps + 1) / heads, one.curve(), way.label)
         level(ax, 1, "oracle: the best head of each episode", align="left", linestyle="-", color=GREY)
         steps = max(one.steps for one in ways.values())
-        ax.set(title=heading(facts, task), xlim=(0, 100 * (steps + 0.3) / heads), ylim=(FEWEST_LEFT, 1.16))
+        ax.set(title=heading(facts, task), xlim=(0, 100 * (steps + 0.3) / heads), ylim=SHARES)
         ax.set(xlabel=f"heads tried, % of {heads}" if ax in axes[-2:] else "")
         ax.set(ylabel="share of the oracle" if ax in axes[::2] else "")
     legend_below(figure, axes)
@@ -79,7 +79,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
             "An episode lets a good share of all heads be tried, so that its end tells little: even random heads come "
             "far, and what differs is how soon the best is tried (column over the steps). Policies are told the task "
             "that they were trained on, and nothing on held-out ones; thin lines are their trainings, one seed each. "
-            "Steps cost the same of all ways drawn here but for what is computed beforehand: see the next figure."
+            "Scores below 0, of heads that do harm, count as 0. Steps cost the same of all ways drawn here but for what is computed beforehand: see the next figure."
         ),
         n=f"{len(one.episodes)} episodes of each task, the same for all; policies of {len(one.seeds)} seeds",
         table=_table(tasks, facts),

@@ -89,8 +89,8 @@ class Found:
         )
 
     def curve(self) -> Floats:
-        """Share of the oracle after each step: mean over episodes, [S, T]."""
-        curve: Floats = self.best.mean(1) / self.oracle.mean()
+        """Share of the oracle after each step: mean over episodes, scores below 0 as 0, [S, T]."""
+        curve: Floats = self._gained.mean(1) / self.oracle.mean()
         return curve
 
     def within(self, budgets: Floats) -> Floats:
@@ -113,8 +113,9 @@ class Found:
         return mean
 
     def reach(self, share: float) -> Floats:
-        """Step at which so much of its own final score was reached, from 1 on, [S, E]."""
-        reached = self.best >= share * self.at_end()[:, :, None]
+        """Step at which so much of its own final score was reached, from 1 on; all of one below 0, [S, E]."""
+        last = self.at_end()[:, :, None]
+        reached = self.best >= np.minimum(share * last, last)
         step: Floats = reached.argmax(2) + 1.0
         return step
 
