@@ -79,7 +79,8 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
             "An episode lets a good share of all heads be tried, so that its end tells little: even random heads come "
             "far, and what differs is how soon the best is tried (column over the steps). Policies are told the task "
             "that they were trained on, and nothing on held-out ones; thin lines are their trainings, one seed each. "
-            "Scores below 0, of heads that do harm, count as 0. Steps cost the same of all ways drawn here but for what is computed beforehand: see the next figure."
+            "Scores below 0, of heads that do harm, count as 0. Steps cost the same of all ways drawn here but for "
+            "what is computed beforehand: see the next figure."
         ),
         n=f"{len(one.episodes)} episodes of each task, the same for all; policies of {len(one.seeds)} seeds",
         table=_table(tasks, facts),
