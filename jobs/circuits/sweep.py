@@ -1,16 +1,18 @@
 """Many ablations of the same rows: each begins in the first block that it changes, and many share a pass.
 
 An ablation of heads leaves everything before their outputs as it was. So the rows are run untouched once, and what
-enters each block and what its heads give is kept; an ablation then costs the rest of the model. What can't be resumed,
-a model on ranks, runs one whole pass an ablation.
+enters each block and what its heads give is kept; an ablation then costs the rest of the model. On a CPU as many
+run at once as there are cores. What can't be resumed, a model on ranks, runs one whole pass an ablation.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
-from typing import Protocol
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -18,9 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jobs.circuits.ablation import Values
+from jobs.circuits.side_by_side import side_by_side
 from jobs.inference.base import Engine, HeadEdit, TokenBatch
 from jobs.inference.huggingface import HuggingFaceEngine
-from jobs.inference.starts import begin, resume
+from jobs.inference.starts import Start, begin, resume
 from tdlens.errors import UserError
 
 TOKENS = {"cpu": 1024, "gpu": 16384}
@@ -33,6 +36,16 @@ Measure = Callable[[Tensor, Tensor], Tensor]
 """What is measured of rows: their logits where they are read [b, Q, V], and which rows they are [b], to [b] float64."""
 Told = Callable[[int], None]
 """Told how many more ablations are done."""
+
+
+class _Chunk(NamedTuple):
+    """What shares a pass."""
+
+    block: int
+    """In which it begins."""
+    rows: slice
+    indices: list[int]
+    """Of the ablations."""
 
 
 class Sweep(Protocol):
@@ -72,39 +85,57 @@ class ResumedSweep:
         self.tokens = TokenBatch(tokens.ids.to(engine.device), tokens.mask.to(engine.device))
         self.read_at = read_at.to(engine.device)
         self.measure = measure
-        logits, self.starts = begin(engine, self.tokens, logits_at=self.read_at)
-        self.rows = torch.arange(len(logits), device=engine.device)
-        self.untouched: NDArray[np.float64] = measure(logits, self.rows).cpu().numpy()
+        self.rows = torch.arange(len(self.tokens.ids), device=engine.device)
+        n_rows = max(1, tokens_of_a_pass(engine.device) // self.tokens.ids.shape[1])
+        parts = [slice(start, start + n_rows) for start in range(0, len(self.rows), n_rows)]
+        measured, starts = zip(*side_by_side(engine, self._begin, parts), strict=True)
+        self.untouched: NDArray[np.float64] = np.concatenate(measured)
+        self.starts = [
+            replace(each[0], stream=torch.cat([x.stream for x in each]), heads=torch.cat([x.heads for x in each]))
+            for each in zip(*starts, strict=True)
+        ]
 
     def run(self, ablations: Sequence[Heads], values: Values, told: Told | None = None) -> NDArray[np.float64]:
         measured = np.empty((len(ablations), len(self.rows)))
         by_block: defaultdict[int, list[int]] = defaultdict(list)
         for index, heads in enumerate(ablations):
             by_block[min(heads) // self.engine.n_heads + 1].append(index)
-        for block, indices in sorted(by_block.items()):
-            for rows, chosen in self._chunks(block, indices):
-                measured[chosen, rows] = self._pass(block, rows, [ablations[index] for index in chosen], values)
-            if told is not None:
-                told(len(indices))
+        chunks = {block: list(self._chunks(block, indices)) for block, indices in sorted(by_block.items())}
+        do = partial(self._pass, ablations=ablations, values=values)
+        with closing(side_by_side(self.engine, do, [chunk for each in chunks.values() for chunk in each])) as results:
+            for block, each in chunks.items():
+                for chunk in each:
+                    measured[chunk.indices, chunk.rows] = next(results)
+                if told is not None:
+                    told(len(by_block[block]))
         return measured
 
-    def _chunks(self, block: int, indices: Sequence[int]) -> Iterator[tuple[slice, list[int]]]:
-        """Rows and ablations of each pass: rather many ablations of few rows than the other way round."""
+    def _chunks(self, block: int, indices: Sequence[int]) -> Iterator[_Chunk]:
+        """Those of one block: rather many ablations of few rows than the other way round."""
         wanted = self.read_at if block == self.engine.n_blocks else self.tokens.ids
         room = max(1, tokens_of_a_pass(self.engine.device) // wanted.shape[1])
         n_rows = max(1, min(len(self.rows), room // len(indices)))
         n_ablations = max(1, room // n_rows)
         for start in range(0, len(self.rows), n_rows):
             for first in range(0, len(indices), n_ablations):
-                yield slice(start, start + n_rows), list(indices[first : first + n_ablations])
+                yield _Chunk(block, slice(start, start + n_rows), list(indices[first : first + n_ablations]))
 
-    def _pass(self, block: int, rows: slice, ablations: Sequence[Heads], values: Values) -> NDArray[np.float64]:
-        """Every ablation of every one of the rows, side by side [n, b]."""
+    def _begin(self, engine: HuggingFaceEngine, rows: slice) -> tuple[NDArray[np.float64], list[Start]]:
+        """Some rows untouched: what is measured of them [b], and where their ablations begin."""
+        logits, starts = begin(
+            engine, TokenBatch(self.tokens.ids[rows], self.tokens.mask[rows]), logits_at=self.read_at[rows]
+        )
+        return self.measure(logits, self.rows[rows]).cpu().numpy(), starts
+
+    def _pass(
+        self, engine: HuggingFaceEngine, chunk: _Chunk, ablations: Sequence[Heads], values: Values
+    ) -> NDArray[np.float64]:
+        """Every ablation of every row of a chunk, side by side [n, b]."""
+        block, rows, n = chunk.block, chunk.rows, len(chunk.indices)
         at = self.read_at[rows]
         each = torch.arange(len(at), device=at.device)[:, None]
-        n = len(ablations)
         # from the last block's heads on no token sees another, so those that aren't read are left out
-        last = block == self.engine.n_blocks
+        last = block == engine.n_blocks
 
         def own(x: Tensor) -> Tensor:
             return x[rows][each, at] if last else x[rows]
@@ -116,13 +147,13 @@ class ResumedSweep:
             return own(value.expand(len(self.rows), -1, -1, -1))[..., heads, :]
 
         edits = []
-        for index, ablated in enumerate(ablations):
-            its_rows = slice(index * len(at), (index + 1) * len(at))
-            for at_block, heads in _by_block(ablated, self.engine.n_heads):
+        for place, index in enumerate(chunk.indices):
+            its_rows = slice(place * len(at), (place + 1) * len(at))
+            for at_block, heads in _by_block(ablations[index], engine.n_heads):
                 edits.append(HeadEdit(at_block, tuple(heads), become(at_block, heads), its_rows))
         start = self.starts[block - 1]
         logits = resume(
-            self.engine,
+            engine,
             TokenBatch(own(self.tokens.ids).repeat(n, 1), own(self.tokens.mask).repeat(n, 1)),
             replace(start, stream=own(start.stream).repeat(n, 1, 1), heads=own(start.heads).repeat(n, 1, 1, 1)),
             edits=edits,

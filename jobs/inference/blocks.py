@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from tdlens.errors import UserError
@@ -124,6 +125,35 @@ def starting_in(blocks: nn.ModuleList, block: int, stream: Tensor, heads: Tensor
             restored.enter_context(_running(earlier, lambda *args, **kwargs: handed_on))
         restored.enter_context(_running(module, lambda *args, **kwargs: (projection(heads), None)))
         restored.enter_context(visiting(blocks, {0: lambda _: stream}))
+        yield
+
+
+@contextmanager
+def mlp_at(block: nn.Module, rows: Tensor, positions: Tensor) -> Iterator[None]:
+    """Within the context a decoder block's MLP is computed at some positions, and zero elsewhere.
+
+    So it is in the models that keep it in one module of one input, as Llama and GPT-2 do; others compute it everywhere.
+
+    Args:
+        block: the decoder block.
+        rows: of the batch [B, 1].
+        positions: in each row [B, Q].
+    """
+    mlp = getattr(block, "mlp", None)
+    if mlp is None:
+        yield
+        return
+    everywhere = mlp.forward
+
+    def there(*args: Any, **kwargs: Any) -> Any:
+        if len(args) != 1 or kwargs:
+            return everywhere(*args, **kwargs)
+        given = everywhere(args[0][rows, positions])
+        full = torch.zeros_like(args[0])
+        full[rows, positions] = given[0] if isinstance(given, tuple) else given
+        return (full, *given[1:]) if isinstance(given, tuple) else full
+
+    with _running(mlp, there):
         yield
 
 

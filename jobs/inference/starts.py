@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from jobs.inference.base import HeadEdit, TokenBatch
-from jobs.inference.blocks import Visit, starting_in, visiting
+from jobs.inference.blocks import Visit, mlp_at, starting_in, visiting
 from jobs.inference.huggingface import HuggingFaceEngine, refuse_overlong
 
 
@@ -98,10 +98,14 @@ def resume(
         if edit.block == start.block:
             edit.write(heads)
     later = [edit for edit in edits if edit.block > start.block]
+    # behind the last block's attention no token sees another; few are worth being picked out
+    logits_at = logits_at.to(engine.device)
+    few = 2 * logits_at.shape[1] <= ids.shape[1]
     with (
+        mlp_at(engine.blocks[-1], rows, logits_at) if few else nullcontext(),
         starting_in(engine.blocks, start.block, start.stream, heads.flatten(-2), tuples=start.tuples),
         engine.heads_edited(rows, everywhere, later),
-        engine.head_at(rows, logits_at.to(engine.device)),
+        engine.head_at(rows, logits_at),
     ):
         logits: Tensor = engine.model(**engine.arguments(ids, mask)).logits
     return logits
