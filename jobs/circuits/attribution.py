@@ -24,10 +24,6 @@ from jobs.inference.base import Engine, TokenBatch
 from jobs.inference.blocks import visiting
 from jobs.inference.huggingface import HuggingFaceEngine
 
-FORWARD_PASSES = 6
-"""What an estimate of all heads costs: for prompts and for control text a forward pass, and a backward pass that counts
-for two. Those on reference rows, for ablations that need them, aren't counted, as they aren't for scores."""
-
 
 def attribution(
     engine: Engine,

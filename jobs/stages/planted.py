@@ -29,21 +29,34 @@ DESCRIPTION = "the same on models whose circuit was written into their weights: 
 EPISODES = 8
 """For training, and as many to judge by."""
 SENTENCES = 500
-TRANSITIONS = 12_000
+UPDATES = 48
 
 
 def units(context: Context, plan: Plan) -> Iterable[Unit]:
     """One unit a model."""
     if not context.study.search.planted:
         return
-    training = SearchConfig(transitions=TRANSITIONS, seed=context.study.seed + 1)
-    for name in planted_models():
+    for name, planted in planted_models().items():
+        training = _training(context, len(planted.heads))
         config = {
             "task": asdict(HeadAblationConfig(variant=induction.NAME, prompts=16)),
             "training": asdict(training),
             "episodes": EPISODES,
         }
         yield Unit(NAME, name, config, seed=context.study.seed)
+
+
+def _training(context: Context, steps: int) -> SearchConfig:
+    """Episodes of a step or two teach little each: many side by side, and larger steps than the paper's."""
+    episodes = 32
+    return SearchConfig(
+        transitions=UPDATES * episodes * steps,
+        episodes=episodes,
+        minibatches=2,
+        learning_rate=2e-3,
+        entropy=0.01,
+        seed=context.study.seed + 1,
+    )
 
 
 def run(context: Context, unit: Unit) -> Publish:

@@ -203,7 +203,7 @@ def test_estimates_cost_what_they_say_and_are_left_out_where_there_are_none() ->
     assert list(baselines(material)) == list(BASELINES)
     first_order, means = attribution.make(material), mean_ablation.make(material)
     assert first_order is not None and means is not None
-    assert (first_order.overhead, means.overhead) == (4, 2 * H + 2)
+    assert (first_order.overhead, means.overhead) == (6, 2 * H + 2)
     np.testing.assert_array_equal(first_order.values, material.attribution)
     np.testing.assert_array_equal(means.values, material.mean_ablation)
     without = baselines(replace(material, attribution=None, mean_ablation=None))

@@ -39,7 +39,7 @@ BLOCKS, HEADS, STEPS, EPISODES, SEEDS = 6, 8, 17, 8, 3
 ALL = BLOCKS * HEADS
 STAGES = ("heads", "search", "planted")
 CHANCE = ("random", "layer_prior", "ucb")
-OVERHEAD = {"attribution": 4, "mean_ablation": 2 * ALL + 2}
+OVERHEAD = {"attribution": 6, "mean_ablation": 2 * ALL + 2}
 KNOWN = 16
 """Heads of IOI that are known; the first half of them has the highest scores."""
 

@@ -6,10 +6,9 @@ from jobs.circuits.baselines.fixed_order import FixedOrder
 from jobs.circuits.baselines.known import Known
 
 NAME = "attribution"
-OVERHEAD = 4
-"""A forward and a backward pass over the prompts, the same over the control text. A backward pass counts as one forward
-pass, though it takes about twice as long. The forward passes are counted beside the search's own baselines, though one
-could serve as both."""
+OVERHEAD = 6
+"""A forward and a backward pass over the prompts, the same over the control text. A backward pass counts as two forward
+passes. The forward passes are counted beside the search's own baselines, though one could serve as both."""
 
 
 def make(known: Known) -> FixedOrder | None:

@@ -42,9 +42,9 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         figure,
         sees=_sees(tasks, costs, sweep),
         beside=(
-            "A pass is one of the episode's prompts or of its control text; a backward pass counts as one, though it "
-            "takes about twice as long. Means over passes count 0 until the first head has been tried, so that even "
-            "the oracle stays below 1. Training, of policies and of lists, is not in the curves: it is paid once for "
+            "A pass is one of the episode's prompts or of its control text; a backward pass counts as two. Means over "
+            "passes count 0 until the first head has been tried, so that even the oracle stays below 1. Training, of "
+            "policies and of lists, is not in the curves: it is paid once for "
             "all episodes, and pays only over as many as the table says, against trying every head in the same ones. "
             "The order of mean ablation takes a sweep over all heads, as does the oracle itself: at equal passes it "
             "has not yet begun."
