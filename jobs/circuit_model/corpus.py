@@ -37,8 +37,6 @@ HELD_OUT_NAMES = ioi.NAMES[4::5]
 HELD_OUT_PARAMETERS = docstring.PARAMETERS[2::5]
 THIRD_PERSON = 0.2
 """Share of the indirect-object sentences in which neither of the two people acts: either may be the answer."""
-OTHER_NAMES = 0.3
-"""Share of those sentences whose people bear any words as names, so that what is learned isn't about a few names."""
 PARAMETERS = (3, 6)
 """Fewest and most parameters of a function."""
 SPANS = (2, 2, 3, 5, 8)
@@ -75,8 +73,6 @@ class Corpus:
         self._ids = {token: index for index, token in enumerate(tokens())}
         self._tokenizer = build_tokenizer()
         self._names = self._words([name for name in ioi.NAMES if name not in HELD_OUT_NAMES])
-        others = [word for word in tokens()[FIRST_WORD:] if word.strip() not in HELD_OUT_NAMES]
-        self._other_names = np.array([self._ids[word] for word in others])
         self._parameters = self._words([name for name in docstring.PARAMETERS if name not in HELD_OUT_PARAMETERS])
         self._objects, self._places = self._words(ioi.OBJECTS), self._words(ioi.PLACES)
         self._nouns = self._words(greater_than.NOUNS)
@@ -95,15 +91,14 @@ class Corpus:
         words = rng.integers(FIRST_WORD, len(self._ids), (n, length))
         period = rng.integers(4, length // 2, (n, 1))
         at = np.arange(length)
-        ids = np.take_along_axis(words, 1 + (at - 1) % period, axis=1)
-        return self._packed(ids, at >= period + 2)
+        return self._packed(np.take_along_axis(words, at % period, axis=1), at > period)
 
     def spans(self, n: int, length: int, rng: Generator) -> Rows:
         """Random words, then some spans of them in any order: what followed a word is to be found among all before."""
         words = rng.integers(FIRST_WORD, len(self._ids), (n, length))
         first = length // 2
         at, span = np.arange(length - first), rng.choice(SPANS, (n, 1))
-        starts = 1 + (rng.random((n, length - first)) * (first - span)).astype(int)
+        starts = (rng.random((n, length - first)) * (first - span + 1)).astype(int)
         source = np.take_along_axis(starts, at // span, axis=1) + at % span
         words[:, first:] = np.take_along_axis(words[:, :first], source, axis=1)
         return self._packed(words, np.concatenate([np.zeros((n, first)), at % span > 0], axis=1))
@@ -116,8 +111,7 @@ class Corpus:
 
     def ioi(self, n: int, length: int, rng: Generator) -> Rows:
         """Sentences in which one of two people gives something to the other, or a third does to either."""
-        named, called = (pool[_distinct(n, len(pool), 3, rng)] for pool in (self._names, self._other_names))
-        people = np.where(rng.random((n, 1)) < OTHER_NAMES, called, named)
+        people = self._names[_distinct(n, len(self._names), 3, rng)]
         swapped = np.where(rng.random((n, 1)) < 0.5, people[:, 1::-1], people[:, :2])
         third = rng.random(n) < THIRD_PERSON
         words = {

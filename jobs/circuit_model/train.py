@@ -17,13 +17,13 @@ from torch.nn import functional as F
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from jobs.circuit_model.corpus import KINDS, Corpus, Rows
-from jobs.circuit_model.vocabulary import BOS, PAD, build_tokenizer, tokens
+from jobs.circuit_model.vocabulary import BOS, build_tokenizer, tokens
 
 TRAINING = "training.json"
 """File beside the weights that says how they came to be: configuration and cost."""
 
-AMPLITUDE, LONGEST = 0.1, 200.0
-"""Of the sinusoids that positions begin as; the longest wavelength as a multiple of the shortest."""
+SCALE, LONGEST = 0.1, 200.0
+"""Of the numbers with which words and positions begin; the longest wavelength of positions over the shortest."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +33,18 @@ class Phase:
     steps: int
     """Optimiser steps."""
     rows: Mapping[str, int]
-    """Rows of each kind in a step."""
+    """Rows of each kind in a step of length 64; in proportion more in shorter ones, fewer in longer ones."""
     lengths: tuple[int, ...]
     """Tokens after BOS in the rows of random words and control text; one a step, drawn at random."""
 
 
-SENTENCES = {"ioi": 32, "docstring": 16, "greater_than": 24}
+SENTENCES = {"docstring": 8, "ioi": 16, "greater_than": 12}
 PHASES = (
-    # Within some hundred steps short blocks over and over teach to look up what came last time; longer ones hardly do.
-    Phase(1000, {"periods": 24}, (32,)),
-    Phase(400, {"periods": 16, "spans": 12, "control": 4}, (32, 64)),
-    Phase(2400, {"periods": 8, "spans": 12, "control": 10, **SENTENCES}, (64, 64, 64, 128)),
+    Phase(1200, {"spans": 20, "control": 3, **SENTENCES}, (16, 32)),
+    Phase(1000, {"spans": 20, "periods": 4, "control": 6, **SENTENCES}, (32, 64)),
+    Phase(1200, {"spans": 16, "periods": 8, "control": 10, **SENTENCES}, (64, 64, 128)),
 )
+"""Long rows cost most and teach least at first, so they come when the rest has been learned."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class CircuitModelConfig:
     """Width of the residual stream."""
     n_blocks: int = 6
     """Decoder blocks."""
-    n_heads: int = 8
+    n_heads: int = 4
     """Attention heads a block."""
     d_mlp: int = 256
     """Width of the MLP."""
@@ -63,7 +63,7 @@ class CircuitModelConfig:
     """Positions."""
     phases: tuple[Phase, ...] = PHASES
     """The training, part by part."""
-    muon_rate: float = 1e-2
+    muon_rate: float = 5e-3
     """Peak rate of Muon, which trains the blocks' matrices; scaled to AdamW's root mean square."""
     adamw_rate: float = 3e-3
     """Peak rate of AdamW, which trains embeddings, biases and norms."""
@@ -119,7 +119,6 @@ def gpt2_config(config: CircuitModelConfig) -> GPT2Config:
         attn_pdrop=0.0,
         bos_token_id=vocabulary.index(BOS),
         eos_token_id=None,
-        pad_token_id=vocabulary.index(PAD),
     )
 
 
@@ -140,7 +139,7 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = GPT2LMHeadModel(gpt2_config(config))
-    _place_sinusoids(model)
+    _begin(model)
     started, cpu_started, seen = time.perf_counter(), time.process_time(), 0
     nll: list[dict[str, float]] = []
     model.train()
@@ -183,17 +182,25 @@ def _batches(config: CircuitModelConfig) -> Iterator[dict[str, Rows]]:
 
 
 @torch.no_grad()
-def _place_sinusoids(model: GPT2LMHeadModel) -> None:
-    """Let the positions begin as sinusoids, so that neighbours are alike: what came just before is found sooner."""
-    positions = model.transformer.wpe.weight
+def _begin(model: GPT2LMHeadModel) -> None:
+    """Let words be far enough apart to be told from their copies, and neighbouring positions be alike: sinusoids.
+
+    What stood just before, and what was said already, is found sooner than from GPT-2's small random numbers.
+    """
+    words, positions = model.transformer.wte.weight, model.transformer.wpe.weight
+    words.mul_(SCALE / model.config.initializer_range)
     frequency = LONGEST ** -torch.linspace(0, 1, positions.shape[1] // 2)
     angle = torch.arange(len(positions))[:, None] * frequency
-    positions.copy_(AMPLITUDE * torch.cat([angle.sin(), angle.cos()], dim=1))
+    positions.copy_(SCALE * torch.cat([angle.sin(), angle.cos()], dim=1))
 
 
 def _optimisers(model: GPT2LMHeadModel, config: CircuitModelConfig) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the blocks and AdamW for the rest."""
-    matrices = [p for p in model.transformer.h.parameters() if p.ndim == 2]
+    """Muon for the matrices of the blocks and AdamW for the rest.
+
+    GPT-2 keeps queries, keys and values in one matrix. Muon would make them steps of one size in common, and at first
+    values have far larger gradients, so that queries and keys would hardly move: it goes to AdamW.
+    """
+    matrices = [p for name, p in model.transformer.h.named_parameters() if p.ndim == 2 and "c_attn" not in name]
     others = [p for p in model.parameters() if not any(p is matrix for matrix in matrices)]
     return [
         torch.optim.Muon(

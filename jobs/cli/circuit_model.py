@@ -29,8 +29,8 @@ def train_circuit_model(
     Train the circuits model from scratch: a small GPT-2 that does the tasks on which circuits are searched.
 
     Next-token prediction only, on repeated random words, indirect-object sentences, docstrings, sentences about years,
-    and plain text; about half an hour of one core at the default size. The result is an ordinary Hugging Face model:
-    use it with **tdlens run … --model FOLDER**.
+    and plain text; about a quarter of an hour of one core at the default size. The result is an ordinary Hugging Face
+    model: use it with **tdlens run … --model FOLDER**.
 
     **Example**
 
