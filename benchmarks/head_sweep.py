@@ -1,6 +1,6 @@
 """Scores of all heads of a model: the resumed, batched sweep beside one forward pass a head and batch.
 
-    OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/head_sweep.py
+    PYTHONPATH=. python benchmarks/head_sweep.py
 
 A GPT-2 architecture of random weights, 6 blocks of 8 heads, width 128, 2,000 tokens; 32 induction prompts of 61 tokens
 and 32 rows of 60 tokens of control text, as published (Khadka 2026, arXiv 2605.26343). What is compared with:
@@ -8,20 +8,25 @@ and 32 rows of 60 tokens of control text, as published (Khadka 2026, arXiv 2605.
 - Hugging Face: the model called once for each head and batch, a hook setting the head's slice to its value bias, logits
   of the prompts at their last token alone. Nobody who ablates head by head needs do more.
 - the engine's whole passes, with a HeadEdit each: logits at every token.
+- the sweep without oneDNN, its matrices multiplied as torch does by itself.
 
-Scores must be equal to float32 rounding. All take turns within each round, in an order that is drawn anew. Times are
-the processor's, of all threads.
+Passes of Hugging Face use all cores together, or one: compared is with the faster in each round (threads of a pass wait
+for each other, badly where the machine is busy). Those of the sweep use one each, side by side. Scores must be equal to
+float32 rounding. All take turns within each round, in an order that is drawn anew. Times are the clock's, which the
+limit is about, and the processor's, of all threads.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -30,20 +35,22 @@ from numpy.typing import NDArray
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from envs.circuit_tasks.prompts import Prompts
-from jobs.circuits import sweep
+from jobs.circuits import side_by_side, sweep
 from jobs.circuits.ablation import value_biases
 from jobs.circuits.scoring import HeadScorer, cross_entropy, padded, task_metric, task_values
 from jobs.circuits.sweep import WholeSweep
+from jobs.cores import available_cores
+from jobs.global_state import one_thread
 from jobs.inference.huggingface import HuggingFaceEngine
 
 BLOCKS, HEADS, WIDTH, VOCABULARY = 6, 8, 128, 2000
 ROWS, PROMPT, TEXT = 32, 61, 60
-LIMIT = 1.5
-"""Times as fast as Hugging Face, at least. The sweep needs 1.77 times fewer multiplications here: what precedes the
-ablated heads needn't be run again; the LM head at every token of the control text must."""
+LIMIT = 3.0
+"""Times as fast as Hugging Face by the clock, at least, on two cores."""
 RESULTS = Path(__file__).parent / "results" / "head_sweep.json"
 
-HUGGING_FACE, WHOLE = "Hugging Face, one pass a head", "whole passes of the engine"
+HUGGING_FACE, ALONE = "Hugging Face, all cores", "Hugging Face, one core"
+WHOLE, PLAIN, SWEEP = "whole passes of the engine", "sweep without oneDNN", "sweep"
 
 
 class Case:
@@ -122,7 +129,7 @@ class Case:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=available_cores())
     parser.add_argument("--tokens", type=int, nargs="+", default=[sweep.TOKENS["cpu"]], help="sizes of a pass")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
@@ -136,29 +143,42 @@ def main() -> None:
 
         return run
 
-    runs = {HUGGING_FACE: case.hugging_face, WHOLE: case.whole}
-    runs |= {f"sweep, {tokens} tokens a pass": sweep_with(tokens) for tokens in options.tokens}
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    def plain() -> NDArray[np.float64]:
+        with patch.object(side_by_side, "use_onednn", lambda model: None):
+            return case.resumed()
+
+    def alone() -> NDArray[np.float64]:
+        with one_thread():
+            return case.hugging_face()
+
+    runs = {HUGGING_FACE: case.hugging_face, ALONE: alone, WHOLE: case.whole, PLAIN: plain}
+    runs |= {f"{SWEEP}, {tokens} tokens a pass": sweep_with(tokens) for tokens in options.tokens}
+    load = os.getloadavg()
+    clocks = {"wall": time.perf_counter, "processor": time.process_time}
+    seconds: dict[str, dict[str, list[float]]] = {clock: {name: [] for name in runs} for clock in clocks}
     shuffled = random.Random(0)
     expected = case.hugging_face()
     for _ in range(options.rounds):
         for name in shuffled.sample(list(runs), len(runs)):
-            before = time.process_time()
+            before = {clock: read() for clock, read in clocks.items()}
             scores = runs[name]()
-            seconds[name].append(time.process_time() - before)
+            for clock, read in clocks.items():
+                seconds[clock][name].append(read() - before[clock])
             np.testing.assert_allclose(scores, expected, atol=2e-5, err_msg=name)
-    ratios = {
-        name: [peer / own for peer, own in zip(seconds[HUGGING_FACE], each, strict=True)]
-        for name, each in seconds.items()
-    }
-    for name, each in seconds.items():
-        first, middle, third = statistics.quantiles(ratios[name], n=4)
-        print(f"{name:32} {statistics.median(each):7.2f} s  {middle:.2f} ({first:.2f} to {third:.2f})")
-    report = {**machine([]), "heads": BLOCKS * HEADS, "seconds": seconds, "ratios": ratios}
+    ratios: dict[str, dict[str, list[float]]] = {}
+    for clock, each in seconds.items():
+        peers = [min(both) for both in zip(each[HUGGING_FACE], each[ALONE], strict=True)]
+        ratios[clock] = {name: [peer / own for peer, own in zip(peers, each[name], strict=True)] for name in runs}
+    for clock, each in seconds.items():
+        for name in runs:
+            own = ratios[clock][name]
+            middle = f"{statistics.median(own):.2f} ({min(own):.2f} to {max(own):.2f})"
+            print(f"{clock:10} {name:32} {statistics.median(each[name]):7.2f} s  {middle}")
+    report = {**machine([]), "heads": BLOCKS * HEADS, "load": load, "seconds": seconds, "ratios": ratios}
     options.out.write_text(json.dumps(report) + "\n")
-    best = max(statistics.median(each) for name, each in ratios.items() if name.startswith("sweep"))
+    best = max(statistics.median(own) for name, own in ratios["wall"].items() if name.startswith(f"{SWEEP}, "))
     if best < LIMIT:
-        raise SystemExit(f"{best:.2f} times as fast as {HUGGING_FACE}, not {LIMIT}")
+        raise SystemExit(f"{best:.2f} times as fast as Hugging Face, not {LIMIT}")
 
 
 if __name__ == "__main__":

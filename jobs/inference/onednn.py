@@ -1,7 +1,7 @@
-"""Linear maps by oneDNN: on processors for which torch's own BLAS has only slow kernels, it is twice as fast or more.
+"""Linear maps by oneDNN, which is in torch and isn't what it multiplies float32 matrices with by itself.
 
-Torch multiplies float32 matrices with MKL, which leaves the wide vectors of AMD's processors unused
-(``benchmarks/head_sweep.py``). oneDNN, which is in torch too, doesn't. Numbers differ by rounding, if at all.
+MKL, which is, takes about twice as long on AMD's processors (``benchmarks/head_sweep.py``). Numbers differ by rounding,
+if at all.
 """
 
 from __future__ import annotations
