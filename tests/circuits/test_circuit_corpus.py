@@ -26,7 +26,8 @@ from jobs.circuit_model.corpus import (
 from jobs.circuit_model.vocabulary import BOS, FIRST_WORD, PAD, UNKNOWN, build_tokenizer, tokens
 
 TOKENIZER = build_tokenizer()
-IDS = {token: index for index, token in enumerate(tokens())}
+TOKENS = tokens()
+IDS = {token: index for index, token in enumerate(TOKENS)}
 
 
 @cache
@@ -39,18 +40,18 @@ def rows(kind: str, n: int, seed: int, length: int = 60) -> Rows:
 
 
 def text(ids: np.ndarray) -> str:
-    return "".join(tokens()[index] for index in ids if index not in (IDS[PAD], IDS[BOS]))
+    return "".join(TOKENS[index] for index in ids if index not in (IDS[PAD], IDS[BOS]))
 
 
 def answers(made: Rows) -> list[str]:
-    return [tokens()[int(one[weights == 1][0])] for one, weights in zip(made.ids, made.weights, strict=True)]
+    return [TOKENS[int(one[weights == 1][0])] for one, weights in zip(made.ids, made.weights, strict=True)]
 
 
 def test_no_token_twice_and_signs_before_words() -> None:
-    assert len(IDS) == len(tokens()) == len(TOKENIZER)
+    assert len(IDS) == len(TOKENS) == len(TOKENIZER)
     assert FIRST_WORD == induction.FIRST_ID
-    assert all(re.fullmatch(r" ?\w+", token) for token in tokens()[FIRST_WORD:])
-    assert not any(re.fullmatch(r" ?\w+", token) for token in tokens()[:FIRST_WORD])
+    assert all(re.fullmatch(r" ?\w+", token) for token in TOKENS[FIRST_WORD:])
+    assert not any(re.fullmatch(r" ?\w+", token) for token in TOKENS[:FIRST_WORD])
 
 
 @pytest.mark.parametrize("name", CIRCUIT_TASKS)
@@ -138,7 +139,7 @@ def test_docstrings() -> None:
         assert described == '\n    """' + "".join(f"\n    :param {a}: {b}" for a, b in lines) + '\n    """'
         assert [name for name, _ in lines] == names and {what for _, what in lines} <= set(docstring.DESCRIPTIONS)
         assert set(names) <= set(docstring.PARAMETERS) - set(HELD_OUT_PARAMETERS)
-        assert [tokens()[index] for index in ids[weights == 1]] == [f" {name}" for name in names]
+        assert [TOKENS[index] for index in ids[weights == 1]] == [f" {name}" for name in names]
         sizes.append(len(names))
     assert set(sizes) == set(range(PARAMETERS[0], PARAMETERS[1] + 1))
 

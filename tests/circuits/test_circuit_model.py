@@ -34,6 +34,7 @@ from jobs.circuits.planted import planted_models
 from jobs.inference.models import load_engine
 
 ROWS = {"spans": 2, "periods": 2, "control": 2, "ioi": 4, "docstring": 2, "greater_than": 4}
+TOKENS = tokens()
 TINY = CircuitModelConfig(
     d_model=16,
     n_blocks=2,
@@ -183,9 +184,9 @@ def test_questions_about_what_is_held_out(seed: int, first: bool) -> None:
         a, b, subject = names
         io = b if first else a
         assert subject == (a if first else b) and set(names) <= set(HELD_OUT_NAMES)
-        assert (tokens()[right], tokens()[wrong]) == (f" {io}", f" {subject}")
+        assert (TOKENS[right], TOKENS[wrong]) == (f" {io}", f" {subject}")
     for row, (right,), (wrong,) in zip(*parameters(words, 8, random.Random(seed)), strict=True):
         defined, _, described = tokenizer.decode(row).partition("):")
         names = re.findall(r"\w+", defined)[-5:]
         assert set(names) <= set(HELD_OUT_PARAMETERS) and re.findall(r":param (\w+)", described) == names[:4]
-        assert tokens()[right] == f" {names[4]}" and tokens()[wrong][1:] in names[:4]
+        assert TOKENS[right] == f" {names[4]}" and TOKENS[wrong][1:] in names[:4]
