@@ -22,7 +22,7 @@ NAME = "ablate"
 DESCRIPTION = "every head is ablated in every episode: what that does to the task and to control text"
 
 EPISODES = 8
-"""Of a unit: some half a minute of the shipped model on one core."""
+"""Of a unit: some seconds of the shipped model."""
 TRAINING, EVALUATION = "training", "evaluation"
 
 
