@@ -1,4 +1,4 @@
-"""Checks of the installation: packages, folder, threads, devices, the reference model, MLflow."""
+"""Checks of the installation: packages, folder, threads, devices, the shipped models, MLflow."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def check_installation(settings: Settings) -> Iterator[Check]:
     yield _home(settings.home)
     yield _threads()
     yield _device()
-    yield _reference_model()
+    yield from _shipped_models()
     yield _mlflow(settings)
 
 
@@ -121,15 +121,17 @@ def _device() -> Check:
     return Check("devices", "ok", "; ".join(devices))
 
 
-def _reference_model() -> Check:
-    from jobs.inference.files import find_model
+def _shipped_models() -> Iterator[Check]:
+    from jobs.inference.files import SHIPPED, find_model
 
-    try:
-        folder = find_model("reference").folder
-    except UserError as error:
-        return Check("reference model", "warn", error.message, error.remedy)
-    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    return Check("reference model", "ok", f"{folder}, {size / 1e6:.1f} MB")
+    for model in SHIPPED:
+        try:
+            folder = find_model(model).folder
+        except UserError as error:
+            yield Check(f"{model} model", "warn", error.message, error.remedy)
+            continue
+        size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+        yield Check(f"{model} model", "ok", f"{folder}, {size / 1e6:.1f} MB")
 
 
 def _mlflow(settings: Settings) -> Check:

@@ -30,6 +30,10 @@ DESCRIPTION = "policies learn to find the heads that a task needs; baselines sea
 
 POLICY = "policy"
 """Name of the artifact that holds a policy's weights."""
+AN_UPDATE = 400
+"""Transitions of the paper's updates: 8 episodes of 50 steps."""
+MOST_EPISODES = 99
+"""Side by side: their seeds are those of one training alone."""
 TOLD_NOTHING = "none"
 BY_CHANCE = ("random", "layer_prior", "ucb")
 """Baselines that draw, and so are repeated."""
@@ -65,15 +69,19 @@ def _steps(context: Context) -> int:
 
 
 def _training(context: Context, best_of: int, index: int) -> SearchConfig:
-    """The paper's training, whose one seed is 1.
+    """The paper's training, whose one seed is 1. Where episodes are shorter, more of them make an update as large.
 
     Raises:
         UserError: fewer transitions than one update takes.
     """
-    section = context.study.search
-    config = SearchConfig(best_of=best_of, transitions=section.transitions, seed=context.study.seed * 1000 + index + 1)
-    least = config.episodes * _steps(context)
-    if config.transitions < least:
+    section, steps = context.study.search, _steps(context)
+    config = SearchConfig(
+        best_of=best_of,
+        transitions=section.transitions,
+        episodes=min(max(SearchConfig.episodes, round(AN_UPDATE / steps)), MOST_EPISODES),
+        seed=context.study.seed * 1000 + index + 1,
+    )
+    if config.transitions < (least := config.episodes * steps):
         raise UserError(
             f"search.transitions is {config.transitions}, and one update of a policy takes {least}.",
             f"Set it to {least} or more.",

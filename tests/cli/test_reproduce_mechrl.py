@@ -13,7 +13,7 @@ from tests.tiny_study import Workplace
 
 SMALLER = (
     *("task.rollouts=4", "task.settings.prompts=4", "task.settings.control_tokens=12", "search.pool=2"),
-    *("search.transitions=120", "search.seeds=2", "search.paired=3", "search.planted=false", "bootstrap=100"),
+    *("search.transitions=300", "search.seeds=2", "search.paired=3", "search.planted=false", "bootstrap=100"),
 )
 COMMAND = ("reproduce", "mechrl", "--quick", "--no-mlflow", *(f"--set={change}" for change in SMALLER))
 

@@ -24,7 +24,7 @@ SMALL: dict[str, Any] = {
         "rollouts": EPISODES,
         "settings": {"prompts": 4, "control_tokens": 12},
     },
-    "search": {"pool": POOL, "transitions": 240, "seeds": 2, "compared": ["mean", "zero"], "compared_episodes": 2}
+    "search": {"pool": POOL, "transitions": 600, "seeds": 2, "compared": ["mean", "zero"], "compared_episodes": 2}
     | {"paired": 3, "planted": False},
 }
 """Every stage but that on planted circuits."""

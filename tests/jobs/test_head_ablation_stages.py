@@ -145,7 +145,7 @@ def test_a_recorded_policy_searches_again_as_it_did(done: Finished) -> None:
 def test_training_is_followed_on_all_tasks(done: Finished) -> None:
     curve = done.ask("SELECT * FROM v_search_progress WHERE study = 'heads' AND search = 'ppo_k1/0'")
     assert set(curve.task) == set(TASKS) and curve.transitions.min() == 0
-    assert curve.transitions.max() == 240 == done.ask("SELECT max(transitions) AS n FROM v_circuit_search").n[0]
+    assert curve.transitions.max() == 594 == done.ask("SELECT max(transitions) AS n FROM v_circuit_search").n[0]
     assert (curve.n_episodes == EPISODES).all()
 
 
@@ -165,13 +165,18 @@ def test_heads_are_measured_and_pairs_ablated(done: Finished) -> None:
         assert row.damage - alone == pytest.approx(row.excess, abs=1e-5)
 
 
-def test_fresh_episodes_for_every_training_episode(done: Finished) -> None:
+def test_fresh_episodes_for_every_training_episode(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:
     """Without a pool the model itself is in the loop, as in the paper."""
-    study = head_study(done.base, search={"pool": 0, "best_of": [1], "seeds": 1, "transitions": 24, "compared": []})
-    with fresh_record("sqlite", done.base / "fresh") as record:
+    few = {"prompts": 2, "control_tokens": 12}
+    study = head_study(
+        tmp_path_factory.getbasetemp(),
+        task={"settings": few},
+        search={"pool": 0, "best_of": [1], "seeds": 1, "transitions": 297, "compared": []},
+    )
+    with fresh_record("sqlite", tmp_path) as record:
         run(study, record)
         spent = record.query("SELECT forward_passes, transitions FROM v_circuit_search WHERE method = 'ppo'").iloc[0]
-        assert (spent.transitions, spent.forward_passes) == (24, 8 * (2 + 2 * STEPS))
+        assert (spent.transitions, spent.forward_passes) == (297, 99 * (2 + 2 * STEPS))
 
 
 @pytest.mark.parametrize(
@@ -192,7 +197,7 @@ def test_settings_that_do_not_fit_are_named(changes: dict[str, Any], said: str) 
     ("section", "settings", "said"),
     [
         ("search", {"control_text": "/nowhere/text"}, "control text /nowhere/text can't be read"),
-        ("search", {"transitions": 10}, "search.transitions is 10, and one update of a policy takes 24"),
+        ("search", {"transitions": 10}, "search.transitions is 10, and one update of a policy takes 297"),
     ],
 )
 def test_what_cannot_be_run_is_said_before_anything_is(
