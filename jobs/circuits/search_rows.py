@@ -80,6 +80,7 @@ def _record_found(
                 "best_score": found.best_score,
                 "oracle": episode.scores.oracle,
                 "forward_passes": found.forward_passes,
+                "best_by_pass": [list(rise) for rise in found.rises],
                 "best_block": best[0] + 1,
                 "best_head": best[1],
                 "oracle_block": oracle[0] + 1,

@@ -74,6 +74,9 @@ class Found:
     """Forward passes spent by the end of each step [T]: overhead, two baselines, two for each head asked for."""
     probabilities: NDArray[np.float64] | None
     """How likely the head tried was to be drawn first, in each step [T]."""
+    rises: tuple[tuple[int, float], ...]
+    """Whenever the best score known rose: forward passes spent until then, and that score. Unlike the steps this tells
+    apart the heads asked for in one step."""
 
     @property
     def best_scores(self) -> NDArray[np.float64]:
@@ -108,6 +111,9 @@ class Asked:
 
     Fulfils :class:`~envs.head_ablation.HeadScores`.
 
+    Attributes:
+        rises: whenever the best score known rose, forward passes spent on the episode until then, and that score.
+
     Args:
         scores: of the episode.
         tally: counts what is spent: two forward passes a head, and two for the baselines with the first.
@@ -115,6 +121,7 @@ class Asked:
 
     def __init__(self, scores: HeadScores, tally: Tally) -> None:
         self.n_blocks, self.n_heads = scores.n_blocks, scores.n_heads
+        self.rises: list[tuple[int, float]] = []
         self._scores, self._tally = scores, tally
         self._known: dict[int, float] = {}
 
@@ -123,7 +130,10 @@ class Asked:
         new = [head for head in dict.fromkeys(heads) if head not in self._known]
         if new:
             self._tally.forward_passes += PASSES_A_HEAD * len(new) + (0 if self._known else BASELINE_PASSES)
-            self._known.update(zip(new, self._scores.score(new).tolist(), strict=True))
+            for head, score in zip(new, self._scores.score(new).tolist(), strict=True):
+                self._known[head] = score
+                if not self.rises or score > self.rises[-1][1]:
+                    self.rises.append((BASELINE_PASSES + PASSES_A_HEAD * len(self._known), score))
         return np.array([self._known[head] for head in heads], dtype=np.float64)
 
 
@@ -170,4 +180,13 @@ def search(
             if proposal.probabilities is not None:
                 probabilities[i, step] = proposal.probabilities[i, best]
             seen.tried[i, candidates[best]], seen.scores[i, candidates[best]] = True, answers[best]
-    return [Found(heads[i], scores[i], passes[i], probabilities[i] if told else None) for i in range(n)]
+    return [
+        Found(
+            heads[i],
+            scores[i],
+            passes[i],
+            probabilities[i] if told else None,
+            tuple((searcher.overhead + spent, score) for spent, score in asked[i].rises),
+        )
+        for i in range(n)
+    ]

@@ -20,7 +20,7 @@ from tdlens.record import HeadMeasure, HeadPair, insert_rows
 NAME = "pairs"
 DESCRIPTION = "heads of the largest direct effect are ablated two by two: which stand in for each other?"
 
-EPISODES = 4
+EPISODES = 16
 """Evaluation episodes of each task, at most."""
 
 

@@ -144,7 +144,8 @@ SELECT
     CASE WHEN search_episode.oracle > 0 THEN search_episode.best_score / search_episode.oracle END AS share,
     search_episode.forward_passes AS forward_passes,
     CAST(search_episode.best_block - 1 AS TEXT) || '.' || CAST(search_episode.best_head AS TEXT) AS best_head,
-    CAST(search_episode.oracle_block - 1 AS TEXT) || '.' || CAST(search_episode.oracle_head AS TEXT) AS oracle_head
+    CAST(search_episode.oracle_block - 1 AS TEXT) || '.' || CAST(search_episode.oracle_head AS TEXT) AS oracle_head,
+    search_episode.best_by_pass AS best_by_pass
 FROM search_episode
 JOIN rollout ON rollout.id = search_episode.rollout_id
 JOIN v_study_job AS current ON current.job_id = rollout.job_id

@@ -98,6 +98,7 @@ def upgrade() -> None:
         *_integers("best_of"),
         *_numbers("best_score", "oracle"),
         *_integers("forward_passes", "best_block", "best_head", "oracle_block", "oracle_head"),
+        sa.Column("best_by_pass", sa.JSON(), nullable=False),
         _refers("search_episode", "rollout_id", "rollout", cascade=True),
         _refers("search_episode", "search_id", "circuit_search"),
     )

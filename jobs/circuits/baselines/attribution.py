@@ -6,9 +6,9 @@ from jobs.circuits.baselines.fixed_order import FixedOrder
 from jobs.circuits.baselines.known import Known
 
 NAME = "attribution"
-OVERHEAD = 6
-"""A forward and a backward pass over the prompts, the same over the control text. A backward pass counts as two forward
-passes. The forward passes are counted beside the search's own baselines, though one could serve as both."""
+OVERHEAD = 4
+"""A backward pass over the prompts and one over the control text, each of which counts as two forward passes. The
+forward passes before them are the search's own baselines."""
 
 
 def make(known: Known) -> FixedOrder | None:

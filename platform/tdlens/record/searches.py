@@ -9,7 +9,7 @@ from typing import Literal
 from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tdlens.record.base import Base, BigInt, Json
+from tdlens.record.base import Base, BigInt, Json, JsonList
 
 Split = Literal["training", "evaluation"]
 PlantedRole = Literal["circuit", "hidden", "other"]
@@ -156,6 +156,9 @@ class SearchEpisode(Base):
     """Heads tried at each step of this rollout, of which the best was executed."""
     best_score: Mapped[float]
     """Of the heads executed."""
+    best_by_pass: Mapped[JsonList]
+    """Whenever the best score known rose: forward passes spent until then, and that score. It tells apart the heads
+    tried in one step, which the steps don't."""
     oracle: Mapped[float]
     """Highest score of all heads in the same episode."""
     forward_passes: Mapped[int]

@@ -81,7 +81,7 @@ VIEWS: dict[str, tuple[str, ...]] = {
         "v_search_progress": "study task model search method best_of seed transitions best_score n_episodes",
         "v_search_episode": (
             "study task model search method trained_best_of seed task_code best_of episode rollout best_score oracle "
-            "share forward_passes best_head oracle_head"
+            "share forward_passes best_head oracle_head best_by_pass"
         ),
         "v_search_step": (
             "study task model search method trained_best_of seed task_code best_of episode step head score best_score "

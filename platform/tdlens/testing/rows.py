@@ -198,7 +198,8 @@ def _search(session: Session, scan: Job, job: Job, task: Task, model: Model, ste
             SearchProgress(search_id=search.id, transitions=400, task_id=task.id, best_score=1.0, n_episodes=1),
             SearchEpisode(
                 rollout_id=steps[0].rollout_id, search_id=search.id, task_code="none", best_of=1, best_score=1.0,
-                oracle=1.5, forward_passes=6, best_block=1, best_head=1, oracle_block=2, oracle_head=1,
+                oracle=1.5, forward_passes=6, best_by_pass=[[4, 1.0]], best_block=1, best_head=1, oracle_block=2,
+                oracle_head=1,
             ),
             SearchStep(step_id=steps[0].id, forward_passes=4, best_score=1.0),
             SearchStep(step_id=steps[1].id, forward_passes=6, best_score=1.0),
