@@ -71,19 +71,21 @@ def value_bias(block: nn.Module, n_heads: int, d_head: int) -> Tensor | None:
     found = attention(block)
     if found is None:
         return None
+    module, projection = found
     for name in ("v_proj", "c_attn", "query_key_value"):
-        if isinstance(made := getattr(found[0], name, None), nn.Module):
+        if isinstance(made := getattr(module, name, None), nn.Module):
             bias: Tensor | None = getattr(made, "bias", None)
             if bias is None:
-                return next(found[1].parameters()).new_zeros(n_heads, d_head)
-            match name:
-                case "v_proj":  # heads that share values share their bias
-                    own = bias.view(-1, d_head)
-                    return own.repeat_interleave(n_heads // len(own), dim=0)
-                case "c_attn":  # all queries, all keys, all values
-                    return bias.view(3, n_heads, d_head)[2]
-                case _:  # each head's query, key and value
-                    return bias.view(n_heads, 3, d_head)[:, 2]
+                return next(projection.parameters()).new_zeros(n_heads, d_head)
+            if name == "v_proj":  # heads that share values share their bias
+                if len(bias) % d_head or n_heads * d_head % len(bias):
+                    return None
+                return bias.view(-1, d_head).repeat_interleave(n_heads * d_head // len(bias), dim=0)
+            if len(bias) != 3 * n_heads * d_head:  # one map makes more queries than values: layouts differ
+                return None
+            if name == "c_attn" and not hasattr(module, "multi_query"):  # all queries, all keys, all values
+                return bias.view(3, n_heads, d_head)[2]
+            return bias.view(n_heads, 3, d_head)[:, 2]  # each head's query, key and value, in GPT-BigCode too
     return None
 
 

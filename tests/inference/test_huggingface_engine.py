@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 import torch
 from tiny import CONFIGS, Sparse, tiny_engine, tiny_model
-from transformers import BertConfig, BertLMHeadModel, BloomConfig, BloomForCausalLM, T5Config, T5Model
+from transformers import (
+    AutoModelForCausalLM,
+    BertConfig,
+    BertLMHeadModel,
+    BloomConfig,
+    BloomForCausalLM,
+    FalconConfig,
+    GPTBigCodeConfig,
+    T5Config,
+    T5Model,
+)
 
 from jobs.inference.base import HeadEdit, TokenBatch
 from jobs.inference.blocks import output_projection, value_bias
@@ -267,15 +277,35 @@ def test_heads_become_what_is_given_for_each_row_and_position(engine: HuggingFac
         assert torch.equal(heads[:, [3, 1]], values[row - 1, :length])
 
 
-@pytest.mark.parametrize("architecture", CONFIGS)
+FALCON = {"vocab_size": 400, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "bias": True}
+BIGCODE = {"vocab_size": 400, "n_embd": 32, "n_layer": 3, "n_head": 4}
+FUSED = {
+    "falcon": lambda: FalconConfig(**FALCON, multi_query=False),
+    "falcon, shared values": lambda: FalconConfig(**FALCON, multi_query=True),
+    "falcon, grouped values": lambda: FalconConfig(**FALCON, new_decoder_architecture=True, num_kv_heads=2),
+    "bigcode": lambda: GPTBigCodeConfig(**BIGCODE, multi_query=False),
+    "bigcode, shared values": lambda: GPTBigCodeConfig(**BIGCODE, multi_query=True),
+}
+
+
+def some_engine(architecture: str) -> HuggingFaceEngine:
+    """With random weights: a usual one, or one whose queries, keys and values are made by one map."""
+    if architecture in CONFIGS:
+        return tiny_engine(architecture)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return HuggingFaceEngine(AutoModelForCausalLM.from_config(FUSED[architecture]()), None, fingerprint="")
+
+
+@pytest.mark.parametrize("architecture", [*CONFIGS, "falcon", "bigcode"])
 def test_what_heads_give_whatever_they_attend_to_is_the_bias_of_their_values(architecture: str) -> None:
-    engine = tiny_engine(architecture)
+    engine = some_engine(architecture)
     generator = torch.Generator().manual_seed(2)
     for name, weight in engine.model.named_parameters():
         if name.endswith("bias"):
             weight.data = torch.randn(weight.shape, generator=generator)
     norms = [module for name, module in engine.blocks[1].named_modules() if name.count(".") == 0 and "norm" in name]
-    norm: Any = engine.blocks[1].ln_1 if architecture == "gpt2" else norms[0]
+    norm: Any = norms[0] if norms else engine.blocks[1].ln_1
     for weight in norm.parameters():
         weight.data.zero_()  # attention then sees nothing, and moves nothing
     tokens = TokenBatch.from_rows(ROWS[:1], 0)
@@ -284,6 +314,12 @@ def test_what_heads_give_whatever_they_attend_to_is_the_bias_of_their_values(arc
     assert bias is not None
     assert bool(bias.any()) == (architecture not in ("llama", "qwen3"))
     torch.testing.assert_close(starts[1].heads[0], bias.expand(7, -1, -1))
+
+
+@pytest.mark.parametrize("architecture", [name for name in FUSED if "values" in name])
+def test_biases_of_values_that_one_map_makes_for_several_heads_are_not_known(architecture: str) -> None:
+    engine = some_engine(architecture)
+    assert value_bias(engine.blocks[1], engine.n_heads, engine.d_head) is None
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
