@@ -33,13 +33,14 @@ from jobs.stages import (
     signals,
     splice,
     td_parts,
+    train_policy,
     train_sae,
 )
 from tdlens.errors import UserError
 from tdlens.provenance import provenance
 from tdlens.record import Job, StudyJob, leases
 
-OF_HEADS: tuple[Stage, ...] = (heads, ablate, pairs, search, planted)
+OF_HEADS: tuple[Stage, ...] = (heads, ablate, pairs, train_policy, search, planted)
 """Those of tasks whose actions are a model's attention heads."""
 STAGES: tuple[Stage, ...] = (
     published,

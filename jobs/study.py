@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 from envs import TASKS
 from envs.agents import OptimalSignals
 from envs.agents.other_learners import GENERATOR
+from envs.head_ablation import TASK_STRIDE
 from jobs.defaults import completed
 from jobs.sections import (
     CaptureSection,
@@ -31,6 +32,9 @@ from jobs.sections import (
     registered,
 )
 from tdlens.errors import UserError
+
+LARGEST_SEED = 16_000
+"""Of a study that trains policies, each of which takes a seed of its own."""
 
 
 class Study(Section):
@@ -126,6 +130,19 @@ class Study(Section):
                 raise ValueError(f"{setting} is not for {self.task.name}: it ablates heads, and captures nothing")
         for task in self.search.tasks:
             registered(task, self.task.variants, "task among task.variants")
+        if self.model.engine != "hf":
+            raise ValueError(f"model.engine: heads are ablated by the engine hf alone, not by {self.model.engine}")
+        if max(self.task.rollouts, self.search.pool) > TASK_STRIDE:
+            raise ValueError(f"task.rollouts and search.pool can be {TASK_STRIDE} at most")
+        if self.seed > LARGEST_SEED:
+            raise ValueError(
+                f"seed: a study of heads takes seeds up to {LARGEST_SEED}, so that trainings have their own"
+            )
+        kinds = {*self.search.compared, self.task.settings.get("ablation")}
+        if "resample" in kinds and self.task.settings.get("prompts", 2) < 2:
+            raise ValueError(
+                "task.settings.prompts: resample ablation takes what heads give on another row, so 2 at least"
+            )
 
     def _without_states(self) -> None:
         """What needs all states of a task in a list isn't asked of one whose states can't be listed."""

@@ -22,6 +22,10 @@ from jobs.circuits.scoring import padded
 from jobs.circuits.sweep import tokens_of_a_pass
 from jobs.inference.base import Engine
 
+BLOCK = 50
+"""Random tokens of a block."""
+REPEATED = 2 * BLOCK + 1
+"""Tokens of a row in which it comes twice, BOS included."""
 FIRST_ID = 10
 """Random tokens are drawn from here on, as in the induction task: below lie special ones."""
 
@@ -91,7 +95,7 @@ bounds are this project's: the publications found their heads by path patching a
 
 
 def head_measures(
-    engine: Engine, tasks: Mapping[str, Prompts], *, rows: int = 32, length: int = 50, seed: int = 0
+    engine: Engine, tasks: Mapping[str, Prompts], *, rows: int = 32, length: int = BLOCK, seed: int = 0
 ) -> Measures:
     """All measures of all heads.
 

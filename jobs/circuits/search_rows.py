@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -30,25 +31,51 @@ class Searched:
     found: Sequence[Found]
 
 
-def record_search(
-    session: Session, job_id: int, context: Context, about: Mapping[str, Any], searches: Sequence[Searched]
+def record_circuit_search(
+    session: Session,
+    job_id: int,
+    context: Context,
+    *,
+    name: str,
+    method: str,
+    seed: int,
+    best_of: int | None = None,
+    transitions: int = 0,
+    forward_passes: int = 0,
+    parameters: Mapping[str, Any] = MappingProxyType({}),
 ) -> int:
-    """Insert a search and all that it found.
+    """Insert a way to search, with what its training was and cost if it had one; gives its key."""
+    row = CircuitSearch(
+        job_id=job_id,
+        model_id=record_model(session, context.study.model.name, context.model_source, context.network),
+        n_heads=context.engine.n_heads,
+        name=name,
+        method=method,
+        best_of=best_of,
+        seed=seed,
+        transitions=transitions,
+        forward_passes=forward_passes,
+        parameters=dict(parameters),
+    )
+    session.add(row)
+    session.flush()
+    return row.id
+
+
+def record_found(
+    session: Session, job_id: int, context: Context, search_id: int, name: str, searches: Sequence[Searched]
+) -> None:
+    """Insert what a search found; an episode is a rollout, whose policy says what the searcher was told.
 
     Args:
         session: of the transaction.
         job_id: the unit's job.
         context: of the study.
-        about: the search's own columns.
-        searches: what it found; an episode is a rollout, whose policy says what the searcher was told.
-
-    Returns:
-        The key of the search.
+        search_id: the search's key.
+        name: the search's name.
+        searches: by task, code and heads a step.
     """
     model_id = record_model(session, context.study.model.name, context.model_source, context.network)
-    row = CircuitSearch(job_id=job_id, model_id=model_id, n_heads=context.engine.n_heads, **about)
-    session.add(row)
-    session.flush()
     for searched in searches:
         step_ids = record_rollouts(
             session,
@@ -58,14 +85,13 @@ def record_search(
             job_id=job_id,
             task_id=record_variant(session, context, searched.task),
             model_id=model_id,
-            policy=f"{about['name']}, told {searched.code}, best of {searched.best_of}",
+            policy=f"{name}, told {searched.code}, best of {searched.best_of}",
             intervention_id=None,
         )
-        _record_found(session, row.id, searched, step_ids, context.engine.n_heads)
-    return row.id
+        _record_episodes(session, search_id, searched, step_ids, context.engine.n_heads)
 
 
-def _record_found(
+def _record_episodes(
     session: Session, search_id: int, searched: Searched, step_ids: NDArray[np.int64], heads: int
 ) -> None:
     episodes, steps = [], []

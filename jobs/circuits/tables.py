@@ -48,6 +48,14 @@ def read_episodes(context: Context, units: Iterable[Unit]) -> list[Episode]:
     return found
 
 
+def by_task(episodes: Iterable[Episode]) -> dict[str, list[Episode]]:
+    """The same by their task, each in the order given."""
+    found: dict[str, list[Episode]] = {}
+    for episode in episodes:
+        found.setdefault(episode.task, []).append(episode)
+    return found
+
+
 def _of_unit(session: Session, context: Context, unit: Unit) -> list[Episode]:
     columns = (HeadScore.seed, HeadScore.task_damage, HeadScore.control_damage, HeadScore.attribution)
     query = (

@@ -40,6 +40,12 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
                 yield from _chunks(context, task, EVALUATION, kind, few)
 
 
+def of_study(context: Context, plan: Plan, split: str, ablation: str | None = None) -> tuple[Unit, ...]:
+    """The planned units of a split, of the study's own ablation if no other is named."""
+    wanted = (split, ablation or episodes_of(context).config.ablation)
+    return tuple(u for u in plan.of(NAME) if (u.config["split"], u.config["task"]["ablation"]) == wanted)
+
+
 def _chunks(context: Context, task: str, split: str, ablation: str, seeds: list[int]) -> Iterator[Unit]:
     settings = asdict(task_config(context, task)) | {"name": context.study.task.name, "ablation": ablation}
     del settings["steps"]  # how long a search may last is of no account to the heads

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
 
 import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from jobs.circuits.episodes import common_config, episodes_of, evaluation_seeds, task_config
+from jobs.circuits.episodes import episodes_of, evaluation_seeds, model_config
 from jobs.circuits.pairs import pair_damage
 from jobs.circuits.tables import record_variant
 from jobs.context import Context
@@ -29,25 +28,28 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
     n = min(context.study.search.paired, context.engine.n_blocks * context.engine.n_heads)
     if n < 2:
         return
+    settings = episodes_of(context).config
     for task in context.study.task.variants:
         config = {
-            **common_config(context),
-            "task": asdict(task_config(context, task)) | {"name": context.study.task.name},
+            **model_config(context),
+            "task": task,
+            "prompts": settings.prompts,
+            "ablation": settings.ablation,
             "heads": n,
             "seeds": evaluation_seeds(context, task)[:EPISODES],
         }
-        yield Unit(NAME, task, config, tuple(plan.of("heads")))
+        yield Unit(NAME, task, config, tuple(unit for unit in plan.of("heads") if unit.key == task))
 
 
 def run(context: Context, unit: Unit) -> Publish:
-    task, seeds = unit.config["task"]["variant"], unit.config["seeds"]
+    task, seeds = unit.config["task"], unit.config["seeds"]
     episodes, per_block = episodes_of(context), context.engine.n_heads
     heads = _strongest(context, unit)
     rows = []
     with context.progress(f"pairs {task}", len(seeds)) as advance:
         for seed in seeds:
-            prompts, ablation = episodes.prompts(task, seed), episodes.config.ablation
-            found = pair_damage(context.engine, prompts, heads, ablation=ablation)
+            prompts = episodes.prompts(task, seed)
+            found = pair_damage(context.engine, prompts, heads, ablation=unit.config["ablation"])
             for (one, other), damage, excess in zip(found.pairs, found.together, found.excess, strict=True):
                 place = {"block": one // per_block + 1, "head": one % per_block}
                 with_it = {"other_block": other // per_block + 1, "other_head": other % per_block}
@@ -66,7 +68,7 @@ def _strongest(context: Context, unit: Unit) -> list[int]:
     """The heads of the largest direct effect on the task, in the order of their numbers."""
     query = select(HeadMeasure.block, HeadMeasure.head, HeadMeasure.value).where(
         HeadMeasure.job_id == context.job_id(unit.parents[0]),
-        HeadMeasure.task == unit.config["task"]["variant"],
+        HeadMeasure.task == unit.config["task"],
         HeadMeasure.measure == "direct_effect",
     )
     with context.record.session(read_only=True) as session:

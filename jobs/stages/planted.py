@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
+from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,8 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
     for name, planted in planted_models().items():
         training = _training(context, len(planted.heads))
         config = {
+            "model": asdict(planted.engine.describe()),
+            "control": sha256(control_text(SENTENCES, context.study.seed).encode()).hexdigest(),
             "task": asdict(HeadAblationConfig(variant=induction.NAME, prompts=16)),
             "training": asdict(training),
             "episodes": EPISODES,

@@ -177,12 +177,14 @@ SERIES: dict[str, tuple[tuple[str, str], ...]] = {
             " WHERE place = 1 ORDER BY label, step",
         ),
     ),
-    "search": (
+    "train_policy": (
         (
-            "training/best_score",
+            "best_score",
             "SELECT search || '/' || task AS label, transitions AS step, best_score AS value"
             " FROM v_search_progress WHERE study = :study ORDER BY label, step",
         ),
+    ),
+    "search": (
         (
             "",
             "SELECT search || '/' || task || '/told ' || task_code || '/best of ' || best_of AS label, 0 AS step,"

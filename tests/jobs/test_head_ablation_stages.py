@@ -12,9 +12,8 @@ import pandas as pd
 import pytest
 from sqlalchemy import select
 
-from envs.head_ablation import evaluation_seed
 from jobs.circuits.attribution import attribution
-from jobs.circuits.episodes import episodes_of, evaluation_seeds, pool_seeds
+from jobs.circuits.episodes import episodes_of, evaluation_seeds, measured_seed, pool_seeds
 from jobs.circuits.policy import HeadPolicy, PolicySearcher
 from jobs.circuits.searchers import search
 from jobs.circuits.tables import read_episodes
@@ -64,11 +63,12 @@ def test_again_nothing_is_computed(done: Finished) -> None:
 
 
 def test_episodes_of_training_and_evaluation_are_none_twice(done: Finished) -> None:
-    evaluated = [seed for task in TASKS for seed in evaluation_seeds(done.context, task)]
-    trained = [seed for task in TASKS[:2] for seed in pool_seeds(done.context, task)]
-    assert len({*evaluated, *trained}) == len(TASKS) * EPISODES + 2 * POOL
+    for task in TASKS:
+        evaluated, trained = evaluation_seeds(done.context, task), pool_seeds(done.context, task)
+        assert len({*evaluated, *trained, measured_seed(done.context, task)}) == EPISODES + POOL + 1
     unseeded = context_of(head_study(done.base, search={"pool": 2}).model_copy(update={"seed": 0}), done.record)
-    assert evaluation_seeds(unseeded, "ioi")[:2] == [evaluation_seed(1, 0), evaluation_seed(1, 1)]
+    assert evaluation_seeds(unseeded, "ioi")[:2] == [10_010_000, 10_010_001]  # those of the paper
+    assert evaluation_seeds(unseeded, "docstring")[:2] == [10_000_000, 10_000_001]
 
 
 def test_scores_are_those_of_the_model_with_one_head_ablated(done: Finished) -> None:
@@ -142,11 +142,29 @@ def test_a_recorded_policy_searches_again_as_it_did(done: Finished) -> None:
     assert [one.best_score for one in found] == pytest.approx(list(recorded.best_score))
 
 
-def test_training_is_followed_on_all_tasks(done: Finished) -> None:
+def test_training_is_followed_on_the_tasks_that_it_is_of(done: Finished) -> None:
     curve = done.ask("SELECT * FROM v_search_progress WHERE study = 'heads' AND search = 'ppo_k1/0'")
-    assert set(curve.task) == set(TASKS) and curve.transitions.min() == 0
+    assert set(curve.task) == set(TASKS[:2]) and curve.transitions.min() == 0
     assert curve.transitions.max() == 594 == done.ask("SELECT max(transitions) AS n FROM v_circuit_search").n[0]
     assert (curve.n_episodes == EPISODES).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({"search": {"evaluated_best_of": [1, 2]}}, ("train_policy", "ablate", "pairs")),
+        ({"task": {"variants": [*TASKS, "greater_than"]}}, ("train_policy",)),
+        ({"task": {"settings": SMALL["task"]["settings"] | {"steps": 4}}}, ("ablate", "heads", "pairs")),
+    ],
+)
+def test_what_a_setting_does_not_change_is_not_computed_again(
+    done: Finished, changes: dict[str, Any], kept: tuple[str, ...]
+) -> None:
+    before = {unit.identity for unit in plan_study(done.context).units}
+    after = plan_study(context_of(head_study(done.base, **changes), done.record))
+    for stage in kept:
+        assert {unit.identity for unit in after.of(stage)} <= before, stage
+    assert any(unit.identity not in before for unit in after.units)
 
 
 def test_heads_are_measured_and_pairs_ablated(done: Finished) -> None:
@@ -170,8 +188,8 @@ def test_fresh_episodes_for_every_training_episode(tmp_path_factory: pytest.Temp
     few = {"prompts": 2, "control_tokens": 12}
     study = head_study(
         tmp_path_factory.getbasetemp(),
-        task={"settings": few},
-        search={"pool": 0, "best_of": [1], "seeds": 1, "transitions": 297, "compared": []},
+        task={"settings": few, "variants": ["induction"]},
+        search={"tasks": ["induction"], "pool": 0, "best_of": [1], "seeds": 1, "transitions": 297, "compared": []},
     )
     with fresh_record("sqlite", tmp_path) as record:
         run(study, record)
@@ -186,6 +204,13 @@ def test_fresh_episodes_for_every_training_episode(tmp_path_factory: pytest.Temp
         ({"search": {"tasks": ["greater_than"]}}, "unknown task among task.variants 'greater_than'"),
         ({"task": SMALL["task"] | {"settings": {"ablation": "none"}}}, "ablation"),
         ({"task": SMALL["task"] | {"settings": {"control_tokens": 1}}}, "control_tokens"),
+        ({"task": SMALL["task"] | {"rollouts": 10_001}}, "task.rollouts and search.pool can be 10000 at most"),
+        ({"seed": 20_000}, "takes seeds up to 16000"),
+        ({"model": {"engine": "deepspeed"}}, "heads are ablated by the engine hf alone"),
+        (
+            {"task": SMALL["task"] | {"settings": {"prompts": 1}}, "search": {"compared": ["resample"]}},
+            "on another row, so 2 at least",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_are_named(changes: dict[str, Any], said: str) -> None:
@@ -196,6 +221,7 @@ def test_settings_that_do_not_fit_are_named(changes: dict[str, Any], said: str) 
 @pytest.mark.parametrize(
     ("section", "settings", "said"),
     [
+        ("task", {"settings": {"control_tokens": 200}}, "reads 128 tokens at most, and a row of control text"),
         ("search", {"control_text": "/nowhere/text"}, "control text /nowhere/text can't be read"),
         ("search", {"transitions": 10}, "search.transitions is 10, and one update of a policy takes 297"),
     ],
