@@ -21,22 +21,20 @@ class CircuitTask:
 
     Attributes:
         name: its key in ``CIRCUIT_TASKS``.
-        title: what figures call it.
         make: ``make(tokenizer, n, seed)`` gives n prompts; UnsuitableTokenizer if the task can't be put in its tokens.
     """
 
     name: str
-    title: str
     make: Callable[[Any, int, int], Prompts]
 
 
 CIRCUIT_TASKS: dict[str, CircuitTask] = {
     task.name: task
     for task in (
-        CircuitTask(induction.NAME, "Induction", induction.make),
-        CircuitTask(ioi.NAME, "Indirect object", ioi.make),
-        CircuitTask(docstring.NAME, "Docstring", docstring.make),
-        CircuitTask(greater_than.NAME, "Greater-than", greater_than.make),
+        CircuitTask(induction.NAME, induction.make),
+        CircuitTask(ioi.NAME, ioi.make),
+        CircuitTask(docstring.NAME, docstring.make),
+        CircuitTask(greater_than.NAME, greater_than.make),
     )
 }
 

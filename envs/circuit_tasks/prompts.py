@@ -92,15 +92,32 @@ class Words:
         self.n_ids = len(tokenizer)
 
     def text(self, text: str) -> list[int]:
-        """The ids of a text, no special ones added. Raises UnsuitableTokenizer where a word isn't known."""
-        return list(self.read([text]).rows[0][1:])
+        """The ids of a text of any origin, no special ones added.
 
-    def word(self, word: str) -> int:
-        """The id of a word by itself, its leading space included. Raises UnsuitableTokenizer if it isn't one token."""
-        return self.words([word])[0]
+        White space that the tokenizer doesn't know, as some know no line breaks, reads as one space, and where that
+        isn't known either as nothing.
+
+        Raises:
+            UnsuitableTokenizer: a word isn't known.
+        """
+        ids, spans = self._encode([text])[0]
+        if blanks := self._unknown_space(text, ids, spans):
+            starts, ends = zip(*blanks, strict=True)
+            between = [text[end:start] for end, start in zip((0, *ends), (*starts, len(text)), strict=True)]
+            text = " ".join(piece for piece in between if piece)
+            ids, spans = self._encode([text])[0]
+            blanks = self._unknown_space(text, ids, spans)
+            kept = [(token, span) for token, span in zip(ids, spans, strict=True) if span not in blanks]
+            ids, spans = [token for token, _ in kept], [span for _, span in kept]
+        self._refuse_unknown(text, ids, spans)
+        return ids
 
     def words(self, words: Sequence[str]) -> list[int]:
-        """The ids of some words by themselves, see :meth:`word`."""
+        """The ids of some words by themselves, their leading spaces included.
+
+        Raises:
+            UnsuitableTokenizer: one of them isn't one token.
+        """
         found = []
         for word, row in zip(words, self.read(words).rows, strict=True):
             if len(row) != 2:
@@ -119,23 +136,35 @@ class Words:
         Raises:
             UnsuitableTokenizer: a word isn't known, or a marked one isn't a single token.
         """
-        encoded = self._tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True)
-        unknown = self._tokenizer.unk_token_id
+        encoded = self._encode(texts)
         places: dict[str, list[int]] = {name: [] for name in (marks[0] if marks else ())}
-        for index, (text, ids, spans) in enumerate(
-            zip(texts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
-        ):
-            if unknown is not None and unknown in ids:
-                start, end = spans[ids.index(unknown)]
-                raise UnsuitableTokenizer(f"the tokenizer doesn't know {text[start:end]!r}")
+        for index, (text, (ids, spans)) in enumerate(zip(texts, encoded, strict=True)):
+            self._refuse_unknown(text, ids, spans)
             for name, (start, end) in (marks[index] if marks else {}).items():
                 touching = [at for at, (first, last) in enumerate(spans) if first < end and last > start]
                 first, last = spans[touching[0]]
                 if len(touching) > 1 or last != end or text[first:start] not in ("", " ") or first > start:
                     raise self._not_single(text[start:end], [ids[at] for at in touching])
                 places[name].append(touching[0] + 1)  # BOS comes before
-        rows = tuple((self.bos, *ids) for ids in encoded["input_ids"])
+        rows = tuple((self.bos, *ids) for ids, _ in encoded)
         return Read(rows, {name: tuple(at) for name, at in places.items()})
+
+    def _encode(self, texts: Sequence[str]) -> list[tuple[list[int], list[Span]]]:
+        """Ids and characters of each text's tokens."""
+        encoded = self._tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True)
+        return list(zip(encoded["input_ids"], encoded["offset_mapping"], strict=True))
+
+    def _unknown_space(self, text: str, ids: Sequence[int], spans: Sequence[Span]) -> dict[Span, None]:
+        """Where tokens are unknown and nothing but white space, in order."""
+        unknown = self._tokenizer.unk_token_id
+        tokens = zip(ids, spans, strict=True)
+        return {(start, end): None for token, (start, end) in tokens if token == unknown and text[start:end].isspace()}
+
+    def _refuse_unknown(self, text: str, ids: Sequence[int], spans: Sequence[Span]) -> None:
+        unknown = self._tokenizer.unk_token_id
+        if unknown is not None and unknown in ids:
+            start, end = spans[ids.index(unknown)]
+            raise UnsuitableTokenizer(f"the tokenizer doesn't know {text[start:end]!r}")
 
     def _not_single(self, word: str, ids: Sequence[int]) -> UnsuitableTokenizer:
         pieces = self._tokenizer.convert_ids_to_tokens(list(ids))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from functools import cache
 from itertools import pairwise
 
@@ -52,6 +53,16 @@ def test_no_token_twice_and_signs_before_words() -> None:
     assert FIRST_WORD == induction.FIRST_ID
     assert all(re.fullmatch(r" ?\w+", token) for token in TOKENS[FIRST_WORD:])
     assert not any(re.fullmatch(r" ?\w+", token) for token in TOKENS[:FIRST_WORD])
+
+
+def test_a_file_of_control_text_may_have_lines() -> None:
+    said = control_text(80, seed=4)
+    lines = textwrap.wrap(said, 40)
+    assert len(lines) > 50
+    words = Words(TOKENIZER)
+    for file in ("\n".join(lines), "\r\n".join([*lines, ""]), " \n\n\t".join(lines)):
+        assert words.text(file) == words.text(said)
+    assert words.text("The dog slept .\n") == words.text("The dog slept.")
 
 
 @pytest.mark.parametrize("name", CIRCUIT_TASKS)

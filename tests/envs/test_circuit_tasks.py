@@ -246,9 +246,32 @@ def test_words_are_single_tokens_and_texts_have_no_special_ones(kind: str) -> No
     assert words.n_ids == len(tokenizer(kind))
     text = task_texts()[0]
     assert tokenizer(kind).decode(words.text(text)).strip() == text
-    assert said(kind, (words.word(" Mary"),), 0) == "Mary"
+    assert [said(kind, (word,), 0) for word in words.words([" Mary", " John"])] == ["Mary", "John"]
     with pytest.raises(UnsuitableTokenizer, match="' Mary John' as a token of its own"):
-        words.word(" Mary John")
+        words.words([" Mary", " Mary John"])
+
+
+@settings(max_examples=25)
+@given(seed=seeds, gaps=st.lists(st.sampled_from([" ", "  ", "\n", " \r\n", "\n\n\t"]), min_size=1, max_size=9))
+def test_white_space_that_no_token_holds_reads_as_one_space_in_a_text(seed: int, gaps: list[str]) -> None:
+    words, rng = Words(tokenizer("word_level")), random.Random(seed)
+    pieces = ioi_task.draw(rng).text.split(" ")
+    between = [gaps[index % len(gaps)] for index in range(len(pieces) - 1)]
+    spaced = "".join(word + gap for word, gap in zip(pieces, [*between, " \n"], strict=True))
+    assert words.text(spaced) == words.text("\n\n" + spaced) == words.text(" ".join(pieces))
+    with pytest.raises(UnsuitableTokenizer, match="doesn't know"):
+        words.read([spaced])
+    with pytest.raises(UnsuitableTokenizer, match="doesn't know ' prickly'"):
+        words.text(spaced + "prickly")
+
+
+def test_white_space_that_a_token_holds_stays_in_a_text() -> None:
+    docstring = CIRCUIT_TASKS["docstring"].make(tokenizer("word_level"), 1, 0)
+    assert "\n    " in docstring.texts[0]
+    assert tuple(Words(tokenizer("word_level")).text(docstring.texts[0])) == docstring.rows[0][1:]
+    text = "After Sarah\narrived,\n\n Mary  handed it. \n"
+    byte_level = Words(tokenizer("byte_level")).text(text)
+    assert tokenizer("byte_level").decode(byte_level) == text
 
 
 def test_prompts_must_belong_together() -> None:
