@@ -25,7 +25,7 @@ from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from envs.head_ablation import HeadAblation, TableScores
-from jobs.circuits.ppo import PACKAGES, Trunk, train_policy
+from jobs.circuits.ppo import Trunk, train_policy
 from jobs.circuits.search_config import SearchConfig
 
 LIMIT = 1_500
@@ -107,7 +107,7 @@ def main() -> None:
     peer = rounds["MaskablePPO"]
     ratios = {name: [a / b for a, b in zip(rounds[name], peer, strict=True)] for name in ("K=1", "K=5")}
     results = {
-        "machine": machine([package for package in PACKAGES if package != "torch"]),
+        "machine": machine(["sb3-contrib", "stable-baselines3", "gymnasium", "numpy"]),
         "limit": LIMIT,
         "per_second": {name: quartiles(rates) for name, rates in rounds.items()},
         "ratio": {name: quartiles(values) for name, values in ratios.items()},

@@ -29,9 +29,6 @@ from jobs.circuits.search_config import SearchConfig
 from jobs.circuits.searchers import Asked, Tally, search
 from jobs.global_state import generators_put_back, one_thread
 
-PACKAGES = ("sb3-contrib", "stable-baselines3", "gymnasium", "torch", "numpy")
-"""Whose versions decide the weights."""
-
 
 @dataclass(frozen=True)
 class Point:

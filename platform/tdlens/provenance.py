@@ -10,6 +10,7 @@ from pathlib import Path
 PACKAGES = (
     *("tdlens", "numpy", "pandas", "safetensors", "scipy"),
     *("deepspeed", "sqlalchemy", "tokenizers", "torch", "transformers"),
+    *("gymnasium", "sb3-contrib", "stable-baselines3"),
 )
 ROOMS = ("platform", "envs", "sae", "jobs", "migrations")
 

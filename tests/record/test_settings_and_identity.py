@@ -146,4 +146,5 @@ def test_provenance_of_an_installed_package_claims_no_commit_but_its_images(monk
     found = provenance()
     assert (found.git_commit, found.git_dirty) == (None, None)
     assert {"python", "torch", "numpy", "tdlens"} <= found.versions.keys()
+    assert {"gymnasium", "sb3-contrib", "stable-baselines3"} <= found.versions.keys()  # they train agents and policies
     assert found.device.startswith("cpu: ") and "cores" in found.device
