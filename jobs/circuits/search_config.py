@@ -18,7 +18,11 @@ class SearchConfig:
     transitions: int = 200_000
     """Heads tried in all episodes together; what doesn't fill an update is left out. Source: the same."""
     episodes: int = 8
-    """Side by side; an update follows when they end. Source: the same."""
+    """Side by side; an update follows when they end. Source: the same, whose episodes have 50 steps.
+
+    Studies of models with fewer heads, and so shorter episodes, put more of them side by side, so that an update has
+    as many transitions.
+    """
     epochs: int = 4
     """Times that an update goes through its transitions. Source: the same."""
     minibatches: int = 8
