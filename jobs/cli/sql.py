@@ -49,8 +49,11 @@ def sql(
     Ask the record a question in SQL; read-only, which the database itself enforces.
 
     The views, with names resolved, and of each study the current revision: v_study, v_job, v_submission, v_worker,
-    v_model, v_episode, v_step, v_learning_signal, v_activation_shard, v_sae, v_latent_activation,
-    v_latent_correlation, v_correlation, v_coverage, v_intervention, v_intervention_effect, v_behaviour_fit.
+    v_model, v_episode, v_step, v_learning_signal, v_latent_activation, v_activation_shard, v_sae,
+    v_latent_correlation, v_correlation, v_coverage, v_intervention, v_intervention_effect, v_intervention_latent,
+    v_behaviour_fit, v_block_measure, v_map_point, v_published_point, v_model_metric, v_latent_measure,
+    v_latent_predicate, v_latent_example, v_head_score, v_head_measure, v_head_label, v_head_pair, v_circuit_search,
+    v_search_progress, v_search_episode, v_search_step, v_planted_circuit.
 
     **Examples**
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from jobs.cli import app
 from jobs.cli.overrides import Engine
 from jobs.inference.models import ENGINES
 from jobs.sections import ModelSection
+from tdlens.record.views import VIEWS
 from tests.cli.conftest import Invoke
 from tests.tiny_study import Workplace
 
@@ -74,6 +76,12 @@ def test_examples_in_help_are_valid_commands() -> None:
                 known = CliRunner().invoke(app, [*words[:group], "--help"], env={"COLUMNS": "250"})
                 assert known.exit_code == 0, line
                 assert all(name in known.stdout for name in names), line
+
+
+def test_help_of_sql_names_every_view() -> None:
+    shown = CliRunner().invoke(app, ["sql", "--help"], env={"COLUMNS": "250"}).stdout
+    listed = shown[: shown.index("Examples")]
+    assert re.findall(r"\bv_\w+", listed) == list(VIEWS)
 
 
 def test_engines_of_the_command_line_are_those_of_a_study() -> None:
