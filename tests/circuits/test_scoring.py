@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,8 @@ def plain_logits(engine: HuggingFaceEngine, row: tuple[int, ...] | list[int], ed
     return logits[0].double()
 
 
-def plain_heads(engine: HuggingFaceEngine, row: tuple[int, ...] | list[int], block: int) -> torch.Tensor:
+@cache
+def plain_heads(engine: HuggingFaceEngine, row: tuple[int, ...], block: int) -> torch.Tensor:
     """What the heads of a block give to its output projection [T, H, d_head]."""
     seen: list[torch.Tensor] = []
     handle = engine.projection(block).register_forward_pre_hook(lambda _, args: seen.append(args[0]))
@@ -93,8 +95,8 @@ def plain_value(engine: HuggingFaceEngine, ablation: Ablation, head: int, rows: 
     if ablation == "zero":
         return None
     if ablation == "resample":
-        return plain_heads(engine, rows[row], block)[None, :, [own]]
-    every = [plain_heads(engine, other, block)[:, own].double() for other in rows]
+        return plain_heads(engine, tuple(rows[row]), block)[None, :, [own]]
+    every = [plain_heads(engine, tuple(other), block)[:, own].double() for other in rows]
     length = len(rows[row])
     means = [torch.stack([z[t] for z in every if len(z) > t]).mean(0) for t in range(length)]
     return torch.stack(means).float()[None, :, None]
@@ -131,6 +133,12 @@ def plain_damages(
     return task, control
 
 
+@cache
+def usual_damages(architecture: str, ablation: Ablation) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The same for :func:`some_prompts` and :func:`some_text`."""
+    return plain_damages(with_biases(architecture), some_prompts(), some_text(), ablation)
+
+
 @pytest.mark.parametrize("tokens", [1, 40, 2048], ids=["one row a pass", "chunks", "all at once"])
 @pytest.mark.parametrize("ablation", ABLATIONS)
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen2"])
@@ -141,7 +149,7 @@ def test_scores_are_those_of_one_whole_pass_for_each_head(
     engine, prompts, text = with_biases(architecture), some_prompts(), some_text()
     scorer = HeadScorer(engine, prompts, text, ablation=ablation, weight=0.7)
     table = scorer.table()
-    task, control = plain_damages(engine, prompts, text, ablation)
+    task, control = usual_damages(architecture, ablation)
     assert np.abs(task).min() > 1e-4  # or nothing would be compared
     np.testing.assert_allclose(table.task_damage, task, atol=3e-5)
     np.testing.assert_allclose(table.control_damage, control, atol=3e-5)
@@ -152,7 +160,7 @@ def test_scores_are_those_of_one_whole_pass_for_each_head(
 def test_every_architecture_is_resumed_as_it_runs_whole(architecture: str) -> None:
     engine, prompts, text = with_biases(architecture), some_prompts(), some_text()
     resumed = HeadScorer(engine, prompts, text, ablation="zero").table()
-    task, control = plain_damages(engine, prompts, text, "zero")
+    task, control = usual_damages(architecture, "zero")
     np.testing.assert_allclose(resumed.task_damage, task, atol=3e-5)
     np.testing.assert_allclose(resumed.control_damage, control, atol=3e-5)
 
