@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.circuit_tasks import CIRCUIT_TASKS, Words, docstring, greater_than, induction, ioi
@@ -71,6 +71,7 @@ def test_every_task_can_be_put(name: str) -> None:
     assert all(row[0] == IDS[BOS] and IDS[UNKNOWN] not in row for row in (*prompts.rows, *prompts.corrupted))
 
 
+@settings(max_examples=40)
 @given(n=st.integers(1, 30), seed=st.integers(0, 2**32))
 def test_control_text_is_read_word_by_word_and_comes_back(n: int, seed: int) -> None:
     said = control_text(n, seed)
@@ -79,6 +80,7 @@ def test_control_text_is_read_word_by_word_and_comes_back(n: int, seed: int) -> 
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=30)
 @given(n=st.integers(1, 12), seed=st.integers(0, 2**32), length=st.sampled_from((20, 33, 128)))
 def test_rows_of_every_kind(kind: str, n: int, seed: int, length: int) -> None:
     made = rows(kind, n, seed, length)

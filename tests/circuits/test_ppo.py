@@ -98,7 +98,7 @@ def test_without_choosing_among_draws_it_is_the_librarys_own_to_the_bit() -> Non
 
 def test_the_seed_decides_the_weights_to_the_bit() -> None:
     for best_of in (1, 3):
-        config = replace(TINY, best_of=best_of)
+        config = replace(TINY, best_of=best_of, transitions=80)
         first = trained(config).policy.to_bytes()
         np.random.seed(5)  # noqa: NPY002 - whatever has been drawn before
         torch.manual_seed(5)
