@@ -42,7 +42,8 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
         config = {
             "model": asdict(planted.engine.describe()),
             "control": sha256(control_text(SENTENCES, context.study.seed).encode()).hexdigest(),
-            "task": asdict(HeadAblationConfig(variant=induction.NAME, prompts=16)),
+            # no control text: these models know no language that an ablation should leave alone
+            "task": asdict(HeadAblationConfig(variant=induction.NAME, prompts=16, control_weight=0.0)),
             "training": asdict(training),
             "episodes": EPISODES,
         }
