@@ -152,6 +152,19 @@ def negligible(difference: Interval | None, margin: float) -> Ruling:
     return Ruling(Verdict.DIFFERS if outside else Verdict.UNCLEAR, rule)
 
 
+def unless(ruling: Ruling, idle: bool, when: str) -> Ruling:
+    """A ruling on a claim that something else may fulfil as well, which then says nothing for it.
+
+    Args:
+        ruling: without that.
+        idle: whether it is so.
+        when: in words.
+    """
+    rule = f"{ruling.rule} Can't tell, rather than replicates, if {when}."
+    void = idle and ruling.verdict is Verdict.REPLICATES
+    return Ruling(Verdict.UNCLEAR if void else ruling.verdict, rule)
+
+
 def compared(difference: Interval | None, published: float) -> str:
     """Words for a sentence about an effect: whether its interval excludes the published size."""
     if difference is None or not difference.known or difference.low <= published <= difference.high:
@@ -257,9 +270,17 @@ def any_exceeds(several: Sequence[Interval], bound: float, named: str, digits: i
     return Ruling(Verdict.DIFFERS if all(one.high < bound for one in known) else Verdict.UNCLEAR, rule)
 
 
-def widened(interval: Interval, tests: int, alpha: float = 0.05) -> Interval:
-    """A 95 % interval as one of several that are to hold together with probability 1 - alpha (Bonferroni)."""
-    factor = float(stats.norm.ppf(1 - alpha / (2 * max(tests, 1))) / stats.norm.ppf(0.975))
+def widened(interval: Interval, tests: int, alpha: float = 0.05, freedom: float = math.inf) -> Interval:
+    """A 95 % interval as one of several that are to hold together with probability 1 - alpha (Bonferroni).
+
+    Args:
+        interval: of one.
+        tests: how many there are.
+        alpha: by how much they may err together.
+        freedom: degrees of freedom of Student's interval; infinite of a normal one.
+    """
+    wide, narrow = (float(stats.t.ppf(1 - tail / 2, freedom)) for tail in (alpha / max(tests, 1), 0.05))
+    factor = wide / narrow
     low, high = interval.value - interval.low, interval.high - interval.value
     return Interval(interval.value, interval.value - factor * low, interval.value + factor * high)
 
