@@ -36,20 +36,22 @@ Floats = NDArray[np.float64]
 STUDY, MODEL = "head_ablation", "circuits"
 TASKS, TRAINED = ("induction", "ioi", "docstring", "greater_than"), ("induction", "ioi")
 BLOCKS, HEADS, STEPS, EPISODES, SEEDS = 6, 8, 17, 8, 3
+PAIRED = 16
+"""Episodes in which pairs are ablated."""
 ALL = BLOCKS * HEADS
 STAGES = ("heads", "search", "planted")
 CHANCE = ("random", "layer_prior", "ucb")
-OVERHEAD = {"attribution": 6, "mean_ablation": 2 * ALL + 2}
+OVERHEAD = {"attribution": 4, "mean_ablation": 2 * ALL + 2}
 KNOWN = 16
 """Heads of IOI that are known; the first half of them has the highest scores."""
 
 SKILL: dict[tuple[str, str, str], float] = {
     **{(kind, task, task): 1.0 for kind in ("ppo_k1", "ppo_k5") for task in TRAINED},
-    **{("ppo_k5", task, "none"): 0.8 for task in TASKS},
-    **{("ppo_k1", task, "none"): 0.32 for task in TASKS},
+    **{("ppo_k5", task, "none"): 0.9 for task in TASKS},
+    **{("ppo_k1", task, "none"): -0.1 for task in TASKS},
     **{("ppo_k5", task, "induction"): 1.0 for task in ("docstring", "greater_than")},
     **{("ppo_k1", task, "induction"): 0.9 for task in ("docstring", "greater_than")},
-    **{("ppo_k5", task, "ioi"): 0.1 for task in ("docstring", "greater_than")},
+    **{("ppo_k5", task, "ioi"): -0.3 for task in ("docstring", "greater_than")},
     **{("ppo_k1", task, "ioi"): 0.05 for task in ("docstring", "greater_than")},
 }
 """Of policies by name, task and code: 1 orders heads by their scores, 0 by chance, less than 0 the other way round."""
@@ -80,6 +82,10 @@ class World:
         stages: that were run.
         model: whose heads these are.
         tasks: of the study.
+        best_of: heads that policies try at each step of training.
+        overhead: forward passes that baselines spend beforehand, where others than `OVERHEAD`.
+        shared: whether docstring needs the same heads as IOI.
+        published: whether the labels are of a publication.
     """
 
     skill: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
@@ -93,6 +99,10 @@ class World:
     stages: tuple[str, ...] = STAGES
     model: str = MODEL
     tasks: tuple[str, ...] = TASKS[:3]
+    best_of: tuple[int, ...] = (1, 5)
+    overhead: Mapping[str, int] = field(default_factory=dict)
+    shared: bool = False
+    published: bool = False
 
 
 def configuration(world: World) -> dict[str, Any]:
@@ -105,7 +115,13 @@ def configuration(world: World) -> dict[str, Any]:
             "settings": {"prompts": 32, "ablation": "value_bias"},
         },
         "model": {"name": world.model},
-        "search": {"tasks": list(TRAINED), "best_of": [1, 5], "seeds": SEEDS, "transitions": 20_000, "pool": 4},
+        "search": {
+            "tasks": list(TRAINED),
+            "best_of": list(world.best_of),
+            "seeds": SEEDS,
+            "transitions": 20_000,
+            "pool": 4,
+        },
         "bootstrap": 400,
         "sae": [],
     }
@@ -131,6 +147,8 @@ def write_searches(record: Record, world: World) -> None:
         study = current_study(session, name=STUDY, title="A synthetic search", config=configuration(world))
         w = Writer(session, study, np.random.default_rng(3))
         model, scores = w.model(world.model), true_scores()
+        if world.shared:
+            scores["docstring"] = scores["ioi"]
         tasks = {
             task: record_task(session, STUDY, {"variant": task}, tuple(map(str, range(ALL)))) for task in world.tasks
         }
@@ -186,7 +204,13 @@ def _labels(w: Writer, job_id: int, model: int, task: str, scores: Floats, world
     else:
         return
     rows = [
-        {"task": task, "label": label, "block": head // HEADS + 1, "head": head % HEADS, "source": "attention pattern"}
+        {
+            "task": task,
+            "label": f"{'published ' * world.published}{label}",
+            "block": head // HEADS + 1,
+            "head": head % HEADS,
+            "source": "attention pattern",
+        }
         for head, label in labels
     ]
     insert_rows(w.session, HeadLabel, [{"job_id": job_id, "model_id": model, **row} for row in rows])
@@ -196,9 +220,9 @@ def _pairs(w: Writer, job_id: int, model: int, task: str, task_id: int, scores: 
     rows = []
     for a, b in combinations(range(6), 2):
         twins = task == "ioi" and (a, b) == (1, 2)
-        for episode in range(4):
+        for episode in range(PAIRED):
             excess = (world.excess if twins else -0.8) + float(w.rng.normal(0, 0.02))
-            damage = float(scores[episode, a] + scores[episode, b]) + excess
+            damage = float(scores[episode % EPISODES, [a, b]].sum()) + excess
             rows.append(
                 {"seed": 10_000_000 + episode, "block": 1, "head": a, "other_block": 1, "other_head": b}
                 | {"damage": damage, "excess": excess}
@@ -207,13 +231,14 @@ def _pairs(w: Writer, job_id: int, model: int, task: str, task_id: int, scores: 
 
 
 def _searches(w: Writer, model: int, tasks: Mapping[str, int], scores: Mapping[str, Floats], world: World) -> None:
-    for k in (1, 5):
+    for k in world.best_of:
         for seed in range(SEEDS):
             search, job_id = _search(w, model, f"ppo_k{k}/{seed}", "ppo", seed, k)
             _progress(w, search, tasks, scores, k, world)
             for task in tasks:
                 for code in (task,) if task in TRAINED else ("none", *TRAINED):
-                    skill = world.skill.get((f"ppo_k{k}", task, code), SKILL[f"ppo_k{k}", task, code])
+                    kind = f"ppo_k{5 if k > 1 and k == max(world.best_of) else 1}", task, code
+                    skill = world.skill.get(kind, SKILL[kind])
                     for best_of in (1, 5) if code in ("none", task) else (1,):
                         about = Run(search, job_id, tasks[task], code, best_of, 0, f"ppo_k{k}/{seed}")
                         _episodes(w, about, scores[task], skill)
@@ -223,7 +248,8 @@ def _searches(w: Writer, model: int, tasks: Mapping[str, int], scores: Mapping[s
             for task in tasks:
                 for code in (task,) if task in TRAINED else ("none", *TRAINED):
                     skill = world.baselines.get(method, usual)
-                    about = Run(search, job_id, tasks[task], code, 1, OVERHEAD.get(method, 0), f"{method}/{seed}")
+                    overhead = world.overhead.get(method, OVERHEAD.get(method, 0))
+                    about = Run(search, job_id, tasks[task], code, 1, overhead, f"{method}/{seed}")
                     _episodes(w, about, scores[task], skill)
 
 
@@ -246,7 +272,8 @@ def _progress(
     for task in TRAINED:
         oracle = float(scores[task][:4].max(1).mean())
         for transitions in (0, 400, 1000, 4000, 10_000, 20_000):
-            learned = min(1.0, transitions / world.starts[k]) if world.starts[k] else 1.0
+            start = world.starts[1 if k == 1 else 5]
+            learned = min(1.0, transitions / start) if start else 1.0
             share = 0.6 + 0.1 * (k > 1) + (0.39 - 0.1 * (k > 1)) * learned
             best = share * oracle * (1 + 0.005 * float(w.rng.uniform(-1, 1)))
             rows.append({"transitions": transitions, "task_id": tasks[task], "best_score": best, "n_episodes": 4})
@@ -268,7 +295,7 @@ class Run:
 
 def _episodes(w: Writer, run: Run, scores: Floats, skill: float) -> None:
     ids = new_ids(w.session, Rollout, EPISODES)
-    heads, passes = zip(*(_walk(w, run, values, skill) for values in scores), strict=True)
+    heads, passes, rises = zip(*(_walk(w, run, values, skill) for values in scores), strict=True)
     common = {"job_id": run.job, "task_id": run.task, "model_id": None, "intervention_id": None, "transcript": ""}
     common |= {"policy": f"{run.name} {run.code} {run.best_of}", "n_steps": STEPS}
     insert_rows(w.session, Rollout, [{"id": id_, "index": e, "seed": e, **common} for e, id_ in enumerate(ids)])
@@ -286,6 +313,7 @@ def _episodes(w: Writer, run: Run, scores: Floats, skill: float) -> None:
             {
                 "rollout_id": id_, "search_id": run.search, "task_code": run.code, "best_of": run.best_of,
                 "best_score": float(earned.max()), "oracle": float(values.max()), "forward_passes": int(passes[e][-1]),
+                "best_by_pass": rises[e],
                 "best_block": best // HEADS + 1, "best_head": best % HEADS, "oracle_block": oracle // HEADS + 1,
                 "oracle_head": oracle % HEADS,
             }
@@ -306,18 +334,28 @@ def _episodes(w: Writer, run: Run, scores: Floats, skill: float) -> None:
     insert_columns(w.session, SearchStep, found)
 
 
-def _walk(w: Writer, run: Run, scores: Floats, skill: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Heads tried in one episode, and forward passes after each: in the order of scores, blurred by want of skill."""
+def _walk(
+    w: Writer, run: Run, scores: Floats, skill: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], list[list[float]]]:
+    """Heads tried in one episode, in the order of scores, blurred by want of skill.
+
+    Returns:
+        The heads, forward passes after each, and passes and the best score asked for whenever that rose.
+    """
     wanted = skill * scores / scores.std() + (1 - abs(skill)) * 2.5 * w.rng.normal(0, 1, ALL)
     order, asked, tried, passes = np.argsort(-wanted).tolist(), set[int](), [], []
+    rises: list[list[float]] = []
     for _ in range(STEPS):
         candidates = order[: run.best_of]
-        asked |= set(candidates)
+        for head in candidates:
+            asked.add(head)
+            if not rises or scores[head] > rises[-1][1]:
+                rises.append([run.overhead + 2 + 2 * len(asked), float(scores[head])])
         best = max(candidates, key=lambda head: scores[head])
         order.remove(best)
         tried.append(best)
         passes.append(run.overhead + 2 + 2 * len(asked))
-    return np.array(tried), np.array(passes)
+    return np.array(tried), np.array(passes), rises
 
 
 def _planted(w: Writer, world: World) -> None:

@@ -18,8 +18,8 @@ TRAINED = ("induction", "ioi")
 """Those that they were."""
 HEADS = 144
 """Of GPT-2 small."""
-MODEL = "gpt2"
-"""As model hubs call it."""
+BEST_OF = (1, 5)
+"""Heads that its policies tried at each step of training."""
 
 
 @cache
@@ -91,11 +91,6 @@ def unmatched(task: str) -> str:
 def oracle_heads(task: str) -> list[str]:
     """The ten heads of the highest mean score; empty where they aren't known."""
     return _names(_table("oracle_heads"), task)
-
-
-def policy_heads(k: int, task: str) -> list[str]:
-    """The heads that a policy tries first, as far as they are known."""
-    return _names(_table("policy_heads"), f"k{k}/{task}")
 
 
 def classes() -> tuple[tuple[int, int], tuple[int, int]]:

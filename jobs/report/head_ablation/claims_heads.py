@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 from scipy import stats
 
 from jobs.report import verdicts
@@ -9,12 +10,12 @@ from jobs.report.claims import NOT_PUBLISHED, UNRECORDED, claim, or_none, togeth
 from jobs.report.drawing import Claim
 from jobs.report.head_ablation import authors
 from jobs.report.head_ablation.fig_known import SWEEP, Known, label_of, read_known
-from jobs.report.head_ablation.fig_pairs import read_pairs
+from jobs.report.head_ablation.fig_pairs import read_pairs, widened_pairs
 from jobs.report.head_ablation.fig_planted import Planted, read_planted
-from jobs.report.head_ablation.heads import Overlap, read_scores
+from jobs.report.head_ablation.heads import PUBLISHED, Overlap, read_labels, read_scores
 from jobs.report.head_ablation.searches import kinds, said, trained_tasks
 from jobs.report.reader import Reader, StudyFacts
-from jobs.report.verdicts import Ruling, Verdict, percent, widened
+from jobs.report.verdicts import Ruling, Verdict, percent
 from tdlens.figures import number
 
 NONE_KNOWN = "no head is known"
@@ -29,7 +30,7 @@ HIDDEN = 0.1
 def head_claims(reader: Reader, facts: StudyFacts) -> list[Claim]:
     """What is found, what is hidden, and what the models tell whose circuit is known."""
     return [
-        *([_sweep(reader, facts)] if facts.model_label == authors.MODEL else []),
+        *([_sweep(reader, facts)] if _is_published(reader, facts) else []),
         _known(reader, facts),
         _movers(reader, facts),
         _pairs(reader, facts),
@@ -37,22 +38,39 @@ def head_claims(reader: Reader, facts: StudyFacts) -> list[Claim]:
     ]
 
 
+def _is_published(reader: Reader, facts: StudyFacts) -> bool:
+    """Whether the weights are those that publications name heads of."""
+    labels = or_none(lambda: read_labels(reader, facts))
+    return labels is not None and bool(labels["label"].str.startswith(PUBLISHED).any())
+
+
 def _sweep(reader: Reader, facts: StudyFacts) -> Claim:
     scores, theirs = or_none(lambda: read_scores(reader, facts)), authors.single_heads()
-    damages: dict[str, float] = {}
+    damages = pd.Series(dtype=float)
     if scores is not None:
         mine = scores[scores["task"] == "induction"].set_index("name")["task_damage"]
-        damages = {name: float(mine[name]) for name in theirs if name in mine.index}
-    worst = max((abs(damages[name] - theirs[name]) for name in damages), default=None)
+        damages = mine.sort_values(ascending=False, kind="stable").astype(float)
+    first = damages.head(len(theirs))
+    worst = max((abs(damages[name] - theirs[name]) for name in theirs if name in damages.index), default=None)
     return claim(
-        "The four heads whose ablation costs most on induction cost as much as published",
+        "The four heads whose ablation costs most on induction are those that are published, and cost as much",
         ", ".join(f"{name} {number(value)}" for name, value in theirs.items()),
-        ", ".join(f"{name} {number(value)}" for name, value in damages.items()) or UNRECORDED,
-        verdicts.agrees(worst if len(damages) == len(theirs) else None, NEAR),
+        ", ".join(f"{name} {number(value)}" for name, value in first.items()) or UNRECORDED,
+        _same_heads(set(first.index), set(theirs), worst),
         yes="The ablation is the paper's.",
         no="The ablation, the prompts or the model are not the paper's; no other row can be trusted until they are.",
         maybe="",
     )
+
+
+def _same_heads(ours: set[str], theirs: set[str], worst: float | None) -> Ruling:
+    rule = (
+        f"Replicates if the first {len(theirs)} are the same heads and no damage differs by more than {NEAR:g} nats; "
+        "does not if a head is another or a damage differs by more."
+    )
+    if worst is None:
+        return Ruling(Verdict.UNCLEAR, rule)
+    return Ruling(Verdict.REPLICATES if ours == theirs and worst <= NEAR else Verdict.DIFFERS, rule)
 
 
 def _known(reader: Reader, facts: StudyFacts) -> Claim:
@@ -104,7 +122,7 @@ def _movers(reader: Reader, facts: StudyFacts) -> Claim:
     counts = _by_redundancy(known, label_of(single)) if known is not None else None
     return claim(
         "IOI: redundant heads (name movers, negative and backup ones) are found less often than other known heads",
-        _rates(*authors.classes()),
+        _rates(*authors.classes()) if single == authors.BEST_OF[0] else NOT_PUBLISHED,
         _rates(*counts) if counts is not None else NONE_KNOWN if known is not None else UNRECORDED,
         _rarer(counts),
         yes="Redundant heads are found less often.",
@@ -164,7 +182,7 @@ def _pairs(reader: Reader, facts: StudyFacts) -> Claim:
         "IOI: heads stand in for each other, so that single ablation hides them",
         NOT_PUBLISHED,
         ours,
-        verdicts.any_exceeds([widened(one.hidden, len(pairs)) for one in pairs], 0.0, "what shows alone (0)"),
+        verdicts.any_exceeds(widened_pairs(pairs, "hidden"), 0.0, "what shows alone (0)"),
         yes="Of at least one pair single ablation shows less than half.",
         no="Of no pair single ablation shows less than half.",
         maybe="Of no pair single ablation clearly shows less than half.",
@@ -216,8 +234,7 @@ def _all_first(first: list[bool | None]) -> Ruling:
 
 def _hidden(twins: list[tuple[float, float]]) -> Ruling:
     rule = (
-        f"Replicates if alone no twin's score is above {percent(HIDDEN)} of the least that twins lose together beyond "
-        "the sum; does not if one is."
+        f"Replicates if no twin's damage alone is above {percent(HIDDEN)} of that of both together; does not if one is."
     )
     if not twins:
         return Ruling(Verdict.UNCLEAR, rule)

@@ -19,7 +19,6 @@ from jobs.report.head_ablation.searches import (
     held_out_tasks,
     kinds,
     read_found,
-    resampled,
     said,
     trained_tasks,
     usual,
@@ -61,7 +60,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     figure, axes = task_panels(len(tasks), sharey=True)
     for ax, (task, ways) in zip(axes, tasks.items(), strict=True):
         if task == authors.HELD_OUT:
-            _published(ax)
+            _published(ax, kinds(facts))
         for way, one in ways.items():
             draw_curves(ax, way, 100 * np.arange(1.0, one.steps + 1) / heads, one.curve(), way.label)
         level(ax, 1, "oracle: the best head of each episode", align="left", linestyle="-", color=GREY)
@@ -87,10 +86,11 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     )
 
 
-def _published(ax: Axes) -> None:
+def _published(ax: Axes, trained: tuple[int, int]) -> None:
     steps, curves = authors.curves()
     tried = [100 * step / authors.HEADS for step in steps]
-    for (name, curve), style in zip(curves.items(), ((0, (4, 2)), (0, (1, 1.2)), (0, (5, 1, 1, 1))), strict=False):
+    shown = {name: curve for name, curve in curves.items() if name in (RANDOM, *(f"K = {k}" for k in trained))}
+    for (name, curve), style in zip(shown.items(), ((0, (4, 2)), (0, (1, 1.2)), (0, (5, 1, 1, 1))), strict=False):
         published(ax, tried, curve, f"{name} (published)", linestyle=style)
 
 
@@ -123,8 +123,8 @@ def _table(tasks: dict[str, dict[Way, Found]], facts: StudyFacts) -> Table:
                 (
                     said(task),
                     way.label,
-                    share(one.per_step(), one.oracle, resampled(facts)).text(3),
-                    share(one.at_end(), one.oracle, resampled(facts)).text(3),
+                    share(one, Found.per_step).text(3),
+                    share(one).text(3),
                     seeds,
                     number(float(one.reach(0.9).mean()), 1),
                 )

@@ -30,7 +30,7 @@ from tdlens.figures import CYCLE, GREY
 NAME = "known"
 TITLE = "Overlap with heads that are known to play a part"
 OVERLAY = (
-    "GPT-2 small: of the 26 heads of Wang et al. (2022) six are among the ten of the highest score, and among the ten "
+    "GPT-2 small: of the 26 heads of Wang et al. (2023) six are among the ten of the highest score, and among the ten "
     "that either policy tries first; no name mover is"
 )
 
@@ -114,7 +114,10 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
             f"drawn by chance (hypergeometric), for the first k of a ranking, k being the number of known heads and at "
             f"most {TOP} (shaded). Policies try a good share of all heads in every episode: only the order of their "
             "picks tells something, so their rank is the mean pick, heads that weren't tried counting as one after the "
-            "last. That a head shows the pattern doesn't prove that the task needs it."
+            "last. That a head shows the pattern doesn't prove that the task needs it. Labels of what "
+            "heads write (movers, and S-inhibition by its absence) also ask for a direct effect on the same kind of "
+            "answers that scores are about, in episodes that no search is judged by: overlap with these is no "
+            "independent evidence."
         ),
         n="; ".join(f"{said(task)}: {len(one.known)} known of {one.heads} heads" for task, one in tasks.items()),
         table=_table(tasks, facts),

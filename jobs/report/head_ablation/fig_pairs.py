@@ -80,9 +80,14 @@ def _mean(values: pd.Series[float]) -> Interval:
     return mean_interval(values.tolist()) or Interval(float(values.mean()), float("nan"), float("nan"))
 
 
-def above(intervals: list[Interval]) -> list[bool]:
-    """Which of several lie above 0, widened for their number (Bonferroni)."""
-    return [one.known and widened(one, len(intervals)).low > 0 for one in intervals]
+def widened_pairs(pairs: list[Pair], name: str) -> list[Interval]:
+    """The excess of each pair, or what is hidden, widened for their number (Bonferroni)."""
+    return [widened(getattr(one, name), len(pairs), freedom=max(one.episodes - 1, 1)) for one in pairs]
+
+
+def above(pairs: list[Pair], name: str) -> list[bool]:
+    """Of which that lies above 0."""
+    return [one.known and one.low > 0 for one in widened_pairs(pairs, name)]
 
 
 def draw(reader: Reader, facts: StudyFacts) -> Drawing:
@@ -128,7 +133,7 @@ def _sees(tasks: dict[str, list[Pair]]) -> str:
     parts = []
     for task, pairs in tasks.items():
         best = pairs[0]
-        more, most = (sum(above([getattr(one, name) for one in pairs])) for name in ("excess", "hidden"))
+        more, most = (sum(above(pairs, name)) for name in ("excess", "hidden"))
         parts.append(
             f"{said(task)}: {more} of {len(pairs)} pairs, and of {most} single ablation shows less than half; the most "
             f"{best.name} with {best.other}: {number(best.damage)} nats together, {number(best.alone)} as the sum of "
@@ -140,7 +145,7 @@ def _sees(tasks: dict[str, list[Pair]]) -> str:
 def _table(tasks: dict[str, list[Pair]]) -> Table:
     rows = []
     for task, pairs in tasks.items():
-        more, most = (above([getattr(one, name) for one in pairs]) for name in ("excess", "hidden"))
+        more, most = (above(pairs, name) for name in ("excess", "hidden"))
         for one, exceeds, hides in list(zip(pairs, more, most, strict=True))[:SHOWN]:
             told = "more than half hidden" if hides else "above 0" if exceeds else "–"
             heads = f"{one.name} and {one.other}"

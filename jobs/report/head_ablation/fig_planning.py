@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from jobs.report.drawing import Drawing, Table
 from jobs.report.head_ablation.matched import share
-from jobs.report.head_ablation.panels import task_panels
+from jobs.report.head_ablation.panels import keep_shares, task_panels
 from jobs.report.head_ablation.searches import (
     NO_CODE,
     POLICY,
@@ -19,7 +19,6 @@ from jobs.report.head_ablation.searches import (
     held_out_tasks,
     own_code,
     read_found,
-    resampled,
     said,
     trained_tasks,
 )
@@ -58,7 +57,7 @@ def read_planned(reader: Reader, facts: StudyFacts, task: str) -> list[Planned]:
     Raises:
         NotRecorded: there was no search.
     """
-    found, count = read_found(reader, facts, task), resampled(facts)
+    found = read_found(reader, facts, task)
     budget, code = budget_of(found), own_code(facts, task)
     ways = sorted(
         (way for way in found if (way.method, way.code) == (POLICY, code)), key=lambda way: (way.trained, way.best_of)
@@ -69,8 +68,8 @@ def read_planned(reader: Reader, facts: StudyFacts, task: str) -> list[Planned]:
         Planned(
             way,
             found[way],
-            share(found[way].per_step(), found[way].oracle, count),
-            share(found[way].per_pass(budget), found[way].oracle, count),
+            share(found[way], Found.per_step),
+            share(found[way], lambda one: one.per_pass(budget)),
         )
         for way in ways
     ]
@@ -124,6 +123,7 @@ def _panel(ax: Axes, rows: list[Planned]) -> None:
     ax.axvline(1, color=GREY, linewidth=1)
     ax.set(yticks=heights, yticklabels=[row.label for row in rows], ylim=(-0.6, len(rows) - 0.4))
     ax.grid(axis="y", visible=False)
+    keep_shares(ax)
 
 
 def _sees(tasks: dict[str, list[Planned]]) -> str:

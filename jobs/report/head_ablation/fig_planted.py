@@ -46,11 +46,11 @@ class Planted:
 
     @property
     def twins(self) -> tuple[float, float] | None:
-        """Of heads with a twin, the largest score alone and the smallest excess together; None if there are none."""
+        """Of a head and its twin, the largest damage alone, and that of both together; None if there are none."""
         twins = self.of("hidden").dropna(subset=["pair_excess"])
-        if twins.empty:
+        if len(twins) != 2:
             return None
-        return float(twins["score"].max()), float(twins["pair_excess"].min())
+        return float(twins["score"].max()), float(twins["score"].sum() + twins["pair_excess"].min())
 
 
 def read_planted(reader: Reader) -> list[Planted]:
@@ -87,9 +87,12 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         figure,
         sees=_sees(models),
         beside=(
-            "Large numbers: score by single ablation, nats; below, the mean pick at which the search tried the head, "
-            "and for heads with a twin what both lose together beyond the sum. These models do nothing but the one "
-            "task, so that they tell whether the method is right, not how well it does on a model that was trained."
+            "Large numbers: damage to the task by single ablation, nats; below, the mean pick at which the search "
+            "tried the head, and for heads with a twin what both lose together beyond the sum. These models do nothing "
+            "but the one task, so that no control text is subtracted, and they tell whether the method is right, not "
+            "how well it does on a model that was trained. The searches have settings of their own: one training each, "
+            "K = 1, 32 episodes side by side that are as long as the circuit has heads, a learning rate of 0.002, an "
+            "entropy weight of 0.01, 2 minibatches."
         ),
         n=", ".join(f"{one.model.replace('_', ' ')}: {len(one.heads)} heads" for one in models),
         table=_table(models),
@@ -134,7 +137,7 @@ def _sees(models: list[Planted]) -> str:
             names = " and ".join(one.of("hidden")["name"])
             told += (
                 f"; {names} stand in for each other: alone either costs {number(alone)} nats at most, both together "
-                f"{number(together)} more than the sum"
+                f"{number(together)}"
             )
         parts.append(told)
     return f"{'. '.join(parts)}."
@@ -153,4 +156,8 @@ def _table(models: list[Planted]) -> Table:
         for one in models
         for row in one.heads[one.heads["role"] != "other"].to_dict("records")
     ]
-    return Table(("model", "head", "part", "score", "excess with its twin", "mean pick"), tuple(rows), words=(0, 1, 2))
+    return Table(
+        ("model", "head", "part", "damage alone, nats", "excess with its twin", "mean pick"),
+        tuple(rows),
+        words=(0, 1, 2),
+    )

@@ -14,7 +14,7 @@ from jobs.report.drawing import Drawing, Table
 from jobs.report.head_ablation import authors
 from jobs.report.head_ablation.heads import read_peaks
 from jobs.report.head_ablation.matched import share
-from jobs.report.head_ablation.panels import task_panels
+from jobs.report.head_ablation.panels import keep_shares, task_panels
 from jobs.report.head_ablation.searches import (
     ATTRIBUTION,
     LAYERS,
@@ -28,7 +28,6 @@ from jobs.report.head_ablation.searches import (
     held_out_tasks,
     kinds,
     read_found,
-    resampled,
     said,
     titled,
     trained_tasks,
@@ -67,7 +66,7 @@ def rows_of(reader: Reader, facts: StudyFacts, task: str) -> list[Row]:
     Raises:
         NotRecorded: there was no search.
     """
-    found, count = read_found(reader, facts, task), resampled(facts)
+    found = read_found(reader, facts, task)
     several: list[tuple[str, Way]] = []
     for method in SHOWN:
         way = baseline_way(found, method, NO_CODE)
@@ -80,7 +79,7 @@ def rows_of(reader: Reader, facts: StudyFacts, task: str) -> list[Row]:
         for code, words in told.items()
     ]
     return [
-        Row(label, way, one, share(one.at_end(), one.oracle, count), share(one.per_step(), one.oracle, count))
+        Row(label, way, one, share(one), share(one, Found.per_step))
         for label, way in several
         if (one := found.get(way)) is not None
     ]
@@ -117,7 +116,8 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
             "of an episode, which tells how soon the head was tried rather than whether at all. A policy that is told "
             "nothing sees a code that it never met in training. The fixed list is of the heads that did best in the "
             "training episodes of the task that is told, or of all: what a policy may have learned by heart. Small "
-            "dots are seeds, whose scatter intervals of few seeds understate; the paper has one."
+            "dots are seeds; for the scatter of three the intervals allow 4.3 standard errors, and may "
+            "leave the axis (see the table). The paper has one seed."
         ),
         n=f"{len(first[0].found.episodes)} episodes of each task, the same for all; policies of "
         f"{max(len(row.found.seeds) for row in first)} seeds",
@@ -144,6 +144,7 @@ def _panel(ax: Axes, task: str, rows: list[Row]) -> None:
     ax.set(title=f"{said(task)} · held out", xlabel="share of the oracle (line: 1)")
     ax.set(yticks=heights, yticklabels=[row.label for row in rows], ylim=(-0.6, len(rows) - 0.4))
     ax.grid(axis="y", visible=False)
+    keep_shares(ax)
 
 
 def _legend(figure: Figure, ax: Axes) -> None:

@@ -148,6 +148,27 @@ def read_peaks(reader: Reader, facts: StudyFacts, task: str) -> dict[Way, pd.Dat
     return dict(by_way(rows))
 
 
+def read_oracles(reader: Reader, facts: StudyFacts) -> dict[str, dict[str, int]]:
+    """By task, in how many evaluation episodes each head is the best there is.
+
+    Raises:
+        NotRecorded: there was no search.
+    """
+    rows = reader.ask(
+        """
+        SELECT task, oracle_head, COUNT(DISTINCT episode) AS episodes FROM v_search_episode
+        WHERE study = :study AND model = :model GROUP BY task, oracle_head ORDER BY task, episodes DESC, oracle_head
+        """,
+        model=facts.model,
+    )
+    if rows.empty:
+        raise NotRecorded("searches (stage search)")
+    return {
+        str(task): {str(head): int(n) for head, n in zip(one["oracle_head"], one["episodes"], strict=True)}
+        for task, one in rows.groupby("task")
+    }
+
+
 @dataclass(frozen=True)
 class Overlap:
     """How many of the first heads of a ranking are known for something, against chance."""

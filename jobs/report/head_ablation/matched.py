@@ -1,70 +1,76 @@
-"""Shares of the oracle on the same episodes, with intervals over episodes and seeds.
+"""Shares of the oracle on the same episodes, with 95 % intervals over episodes and trainings.
 
-An interval is a percentile bootstrap that draws episodes and, where there are several, seeds again (crossed): 95 %.
-Of three seeds it allows for their spread but roughly; figures show each seed beside it.
+Episodes are one sample, and the trainings (seeds) of each policy another, which is small: three in the study. The error
+of each is estimated from its own spread with Student's quantile for its own number, and the parts are added in squares,
+as Banerjee (Sankhya A 23, 1961) does for a sum of independent means of unequal variances, where the interval covers at
+least 95 %. The spread of trainings over a share of the same episodes holds some of the noise of single episodes, which
+is then counted twice: wider still. A search that has learned nothing has no level of its own: its seeds are but
+repeated draws, and their mean in each episode is what varies.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
+from scipy import stats
 
-from jobs.effects import resamples
 from jobs.report.head_ablation.searches import Floats, Found
 from jobs.report.verdicts import Interval
 
-_EPISODES, _FIRST, _SECOND = 0, 1, 2
-"""Seeds of the generators that draw episodes, and the seeds of the first and the second of two ways."""
+Measure = Callable[[Found], Floats]
+"""Of each seed in each episode, nats [S, E]."""
 
 
-def share(values: Floats, oracle: Floats, count: int) -> Interval:
-    """Mean of scores over the mean oracle of the same episodes.
+def share(found: Found, measure: Measure = Found.at_end) -> Interval:
+    """Mean of a measure over the mean oracle of the same episodes, of which there can't be more than all."""
+    values = measure(found)
+    ours = _ratio(values.mean(0), found.oracle, [values.mean(1)] if found.learned else [])
+    return Interval(ours.value, ours.low, min(ours.high, 1.0) if ours.known else ours.high)
 
-    Args:
-        values: score of each seed in each episode, [S, E].
-        oracle: of each episode, [E].
-        count: of resamples.
+
+def compare(first: Found | None, second: Found | None, measure: Measure) -> Interval | None:
+    """Share of the first less that of the second, paired by episode; None where one was not evaluated.
+
+    Of the episodes that both have; None, too, if there is none.
     """
-    episodes = resamples(len(oracle), count, _EPISODES)
-    return _ratio(float(values.mean()), _means(values, episodes, _FIRST), oracle, episodes)
-
-
-def difference(first: Floats, second: Floats, oracle: Floats, count: int) -> Interval:
-    """Share of the first minus that of the second, paired by episode; the two have seeds of their own."""
-    episodes = resamples(len(oracle), count, _EPISODES)
-    drawn = _means(first, episodes, _FIRST) - _means(second, episodes, _SECOND)
-    return _ratio(float(first.mean() - second.mean()), drawn, oracle, episodes)
-
-
-def compare(
-    first: Found | None, second: Found | None, count: int, measure: Callable[[Found], Floats]
-) -> Interval | None:
-    """Their difference in a measure, on the episodes that both have; None where one was not evaluated or none is."""
     if first is None or second is None:
         return None
     common = tuple(one for one in first.episodes if one in second.episodes)
     if not common:
         return None
     a, b = first.on(common), second.on(common)
-    return difference(measure(a), measure(b), a.oracle, count)
+    values = measure(a), measure(b)
+    trainings = [one.mean(1) for one, found in zip(values, (a, b), strict=True) if found.learned]
+    return _ratio(values[0].mean(0) - values[1].mean(0), a.oracle, trainings)
 
 
-def of_found(found: Found | None, count: int) -> Interval | None:
+def of_found(found: Found | None) -> Interval | None:
     """Share of the oracle that the best heads of whole episodes have."""
-    return None if found is None or not found.episodes else share(found.at_end(), found.oracle, count)
+    return None if found is None or not found.episodes else share(found)
 
 
-def _means(values: Floats, episodes: Floats, seed: int) -> Floats:
-    """Mean over seeds and episodes in each resample, [B]."""
-    seeds = resamples(len(values), len(episodes), seed)
-    means: Floats = np.einsum("bs,se,be->b", seeds, values, episodes, optimize=True) / values.size
-    return means
+def _ratio(values: Floats, oracle: Floats, trainings: list[Floats]) -> Interval:
+    """Mean over episodes to the mean oracle; not a number where no head matters: there is nothing to have a share of.
+
+    Args:
+        values: of each episode, mean over seeds [E].
+        oracle: of each episode [E].
+        trainings: means over episodes of each training [S], for each policy that is in the value.
+    """
+    scale = float(oracle.mean())
+    if scale <= 0:
+        return Interval(math.nan, math.nan, math.nan)
+    value = float(values.mean()) / scale
+    # of a ratio of means what varies is what each episode has more than its share of its own oracle
+    samples = [(values - value * oracle) / scale, *[one / scale for one in trainings if len(one) > 1]]
+    half = math.hypot(*[_half(sample) for sample in samples])
+    return Interval(value, value - half, value + half)
 
 
-def _ratio(value: float, drawn: Floats, oracle: Floats, episodes: Floats) -> Interval:
-    """Of means to the mean oracle; not a number where no head matters, so that there is nothing to have a share of."""
-    if oracle.mean() <= 0:
-        return Interval(float("nan"), float("nan"), float("nan"))
-    low, high = np.quantile(drawn / (episodes @ oracle / len(oracle)), [0.025, 0.975])
-    return Interval(value / float(oracle.mean()), float(low), float(high))
+def _half(sample: Floats) -> float:
+    """Half of the 95 % interval of a mean; not a number for a single value."""
+    if len(sample) < 2:
+        return math.nan
+    return float(stats.t.ppf(0.975, len(sample) - 1) * np.std(sample, ddof=1) / math.sqrt(len(sample)))

@@ -6,6 +6,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from jobs.report.head_ablation.searches import POLICY, Floats, Way, said, trained_tasks
 from jobs.report.reader import StudyFacts
@@ -27,6 +28,19 @@ def task_panels(n: int, *, row: float = 3.1, columns: int = 2, **options: Any) -
 def heading(facts: StudyFacts, task: str) -> str:
     """A task's name, and whether policies were trained on it."""
     return f"{said(task)} · {'trained on' if task in trained_tasks(facts) else 'held out'}"
+
+
+def keep_shares(ax: Axes) -> None:
+    """Cut an axis of shares a little below 0, where the intervals of few seeds may lead but hardly any share lies."""
+    ax.set_xlim(left=max(ax.get_xlim()[0], -0.1))
+
+
+def plain_log(ax: Axes, last: float) -> None:
+    """Few ticks with plain numbers on a logarithmic axis of x up to ``last``."""
+    ticks = [base * 10**power for power in range(7) for base in (1, 2, 5) if base * 10**power <= last]
+    ax.xaxis.set_major_locator(FixedLocator(ticks))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
 def draw_curves(ax: Axes, way: Way, x: Floats, curves: Floats, label: str | None, *, steps: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -62,10 +63,17 @@ class Found:
     """Highest score so far after each step, nats, [S, E, T]."""
     passes: Floats
     """Forward passes so far, [S, E, T]."""
+    rises: Floats
+    """Forward passes, and the best score so far of any head asked for, whenever that score rose, [S, E, R, 2].
+
+    Unlike the steps they tell apart heads that are asked for in one step. Where the score rose less often than
+    elsewhere the last ones are never reached: their passes are infinite."""
     oracle: Floats
     """Highest score of all heads in the same episode, [E]."""
     seeds: tuple[int, ...]
     episodes: tuple[int, ...]
+    learned: bool
+    """Whether a seed is one training, which has a level of its own, or but other draws of the same search."""
 
     def at_end(self) -> Floats:
         """Score of the best head of each episode, [S, E]."""
@@ -85,7 +93,12 @@ class Found:
         """The same of some of its episodes."""
         kept = [self.episodes.index(one) for one in episodes]
         return replace(
-            self, best=self.best[:, kept], passes=self.passes[:, kept], oracle=self.oracle[kept], episodes=episodes
+            self,
+            best=self.best[:, kept],
+            passes=self.passes[:, kept],
+            rises=self.rises[:, kept],
+            oracle=self.oracle[kept],
+            episodes=episodes,
         )
 
     def curve(self) -> Floats:
@@ -94,9 +107,9 @@ class Found:
         return curve
 
     def within(self, budgets: Floats) -> Floats:
-        """Highest score within so many forward passes; 0 before a head above 0 was found, [S, E, B]."""
-        done = (self.passes[..., None, :] <= budgets[:, None]).sum(-1)
-        padded = np.concatenate([np.zeros((*self.best.shape[:2], 1)), self._gained], axis=2)
+        """Highest score asked for within so many forward passes; 0 before a head above 0 was found, [S, E, B]."""
+        done = (self.rises[..., None, :, 0] <= budgets[:, None]).sum(-1)
+        padded = np.concatenate([np.zeros((*self.best.shape[:2], 1)), np.maximum(self.rises[..., 1], 0)], axis=2)
         return np.take_along_axis(padded, done, axis=2)
 
     def per_step(self) -> Floats:
@@ -112,12 +125,20 @@ class Found:
         mean: Floats = self.within(np.arange(1.0, budget + 1)).mean(2)
         return mean
 
+    def at_once(self) -> float:
+        """Forward passes after which the first head has been tried, what is computed beforehand included."""
+        return float(self.rises[:, :, 0, 0].min())
+
     def reach(self, share: float) -> Floats:
         """Step at which so much of its own final score was reached, from 1 on; all of one below 0, [S, E]."""
         last = self.at_end()[:, :, None]
         reached = self.best >= np.minimum(share * last, last)
         step: Floats = reached.argmax(2) + 1.0
         return step
+
+
+Searches = Mapping[str, Mapping[Way, Found]]
+"""What was found, by task."""
 
 
 def count_heads(reader: Reader, facts: StudyFacts) -> int:
@@ -152,11 +173,6 @@ def kinds(facts: StudyFacts) -> tuple[int, int]:
     return min(several), max(several)
 
 
-def resampled(facts: StudyFacts) -> int:
-    """Resamples behind an interval."""
-    return int(facts.config["bootstrap"])
-
-
 def own_code(facts: StudyFacts, task: str) -> str:
     """What a policy is told in the usual evaluation of a task: nothing, unless it was trained on it."""
     return task if task in trained_tasks(facts) else NO_CODE
@@ -179,7 +195,17 @@ def read_found(reader: Reader, facts: StudyFacts, task: str) -> dict[Way, Found]
     )
     if rows.empty:
         raise NotRecorded(f"searches in episodes of {said(task)} (stage search)")
-    return {way: _found(one) for way, one in by_way(rows)}
+    episodes = reader.ask(
+        """
+        SELECT method, trained_best_of, seed, task_code, best_of, episode, CAST(best_by_pass AS TEXT) AS rises
+        FROM v_search_episode WHERE study = :study AND model = :model AND task = :task
+        ORDER BY method, trained_best_of, task_code, best_of, seed, episode
+        """,
+        model=facts.model,
+        task=task,
+    )
+    rises = dict(by_way(episodes))
+    return {way: _found(way, one, rises[way]) for way, one in by_way(rows)}
 
 
 def by_way(rows: pd.DataFrame) -> Iterator[tuple[Way, pd.DataFrame]]:
@@ -191,17 +217,26 @@ def by_way(rows: pd.DataFrame) -> Iterator[tuple[Way, pd.DataFrame]]:
         yield Way(method, int(trained), code, int(best_of)), one
 
 
-def _found(rows: pd.DataFrame) -> Found:
+def _found(way: Way, rows: pd.DataFrame, rises: pd.DataFrame) -> Found:
     """A block of seeds by episodes by steps, from rows in this order; what some seeds lack is left out."""
     n_seeds = rows["seed"].nunique()
-    rows = rows[rows.groupby("episode")["seed"].transform("nunique") == n_seeds]
+    rows, rises = (one[one.groupby("episode")["seed"].transform("nunique") == n_seeds] for one in (rows, rises))
     episodes = rows["episode"].drop_duplicates()
     shape = (n_seeds, len(episodes), rows["step"].nunique())
     best, passes, oracle = (
         rows[name].to_numpy(float).reshape(shape) for name in ("best_score", "forward_passes", "oracle")
     )
     seeds = rows["seed"].drop_duplicates()
-    return Found(best, passes, oracle[0, :, 0], tuple(seeds.tolist()), tuple(episodes.tolist()))
+    asked = _padded([json.loads(one) for one in rises["rises"]]).reshape(*shape[:2], -1, 2)
+    return Found(
+        best, passes, asked, oracle[0, :, 0], tuple(seeds.tolist()), tuple(episodes.tolist()), way.method == POLICY
+    )
+
+
+def _padded(several: list[list[list[float]]]) -> Floats:
+    """Pairs of passes and score as one array; to the shorter lists pairs are added that no budget reaches."""
+    longest = max(len(one) for one in several)
+    return np.array([[*one, *[[np.inf, 0.0]] * (longest - len(one))] for one in several])
 
 
 def policy(found: Mapping[Way, Found], trained: int, code: str, best_of: int = 1) -> Found | None:
