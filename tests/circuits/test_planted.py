@@ -163,7 +163,7 @@ def test_a_policy_learns_to_try_exactly_the_circuits_heads(name: str) -> None:
     model = planted()[name]
     steps = len(model.heads)
     trained = train_policy(
-        SearchConfig(transitions=1_500 * steps, episodes=32, minibatches=2, learning_rate=2e-3, entropy=0.01),
+        SearchConfig(transitions=800 * steps, episodes=32, minibatches=2, learning_rate=2e-3, entropy=0.01),
         lambda task, seed: table(name, seed),
         model.engine.n_blocks,
         model.engine.n_heads,
