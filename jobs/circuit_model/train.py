@@ -5,22 +5,18 @@ Every optimiser step sees some rows of each kind of the corpus.
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from jobs import from_scratch
 from jobs.circuit_model.corpus import KINDS, Corpus, Rows
 from jobs.circuit_model.vocabulary import BOS, build_tokenizer, tokens
-
-TRAINING = "training.json"
-"""File beside the weights that says how they came to be: configuration and cost."""
+from jobs.from_scratch import Optimisers, Progress, Step
 
 SCALE, LONGEST = 0.1, 200.0
 """Of the numbers with which words and positions begin; the longest wavelength of positions over the shortest."""
@@ -78,30 +74,6 @@ class CircuitModelConfig:
     seed: int = 0
     """Seeds weights and data."""
 
-    @property
-    def steps(self) -> int:
-        """Optimiser steps of all phases."""
-        return sum(phase.steps for phase in self.phases)
-
-    def shortened(self, steps: int) -> CircuitModelConfig:
-        """The same training with so many steps in all, of which each phase takes its share."""
-        ends = np.cumsum([phase.steps for phase in self.phases])
-        shares = np.diff(np.round(ends * steps / ends[-1]).astype(int), prepend=0)
-        phases = (replace(phase, steps=int(n)) for phase, n in zip(self.phases, shares, strict=True))
-        return replace(self, phases=tuple(phases))
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a training run says of itself at each report."""
-
-    step: int
-    steps: int
-    nll: dict[str, float]
-    """Of the answers of each kind of row, in nats."""
-    tokens_per_second: float
-    cpu_seconds: float
-
 
 def gpt2_config(config: CircuitModelConfig) -> GPT2Config:
     """The architecture, with the ids of the model's tokenizer."""
@@ -133,43 +105,18 @@ def train(
         out: folder, made if missing.
         on_progress: called every ``every`` steps with running means since the last call.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    build_tokenizer().save_pretrained(out)
-    # transformers initialises from the global generator: lend it one, and put everything back
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        model = GPT2LMHeadModel(gpt2_config(config))
+    model = from_scratch.initialised(lambda: GPT2LMHeadModel(gpt2_config(config)), config.seed)
     _begin(model)
-    started, cpu_started, seen = time.perf_counter(), time.process_time(), 0
-    nll: list[dict[str, float]] = []
-    model.train()
-    optimisers = _optimisers(model, config)
-    for step, batch in enumerate(_batches(config), start=1):
-        nll.append(_learn(model, batch, config.bf16))
-        rising, falling = step / config.warm_up, (config.steps - step + 1) / (config.decay * config.steps)
-        for optimiser, rate in zip(optimisers, (config.muon_rate, config.adamw_rate), strict=True):
-            for group in optimiser.param_groups:
-                group["lr"] = rate * min(rising, 1.0, falling)
-            optimiser.step()
-            optimiser.zero_grad()
-        seen += sum(rows.ids.size for rows in batch.values())
-        if on_progress and (step % every == 0 or step == config.steps):
-            mean = {kind: float(np.mean([one[kind] for one in nll if kind in one])) for kind in batch}
-            elapsed, cpu = time.perf_counter() - started, time.process_time() - cpu_started
-            on_progress(Progress(step, config.steps, mean, seen / elapsed, cpu))
-            nll.clear()
-            model.save_pretrained(out, safe_serialization=True)  # to be tried while training goes on
-    model.eval()
-    model.save_pretrained(out, safe_serialization=True)
-    cost = {
-        "tokens": seen,
-        "seconds": round(time.perf_counter() - started),
-        "cpu_seconds": round(time.process_time() - cpu_started),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-    }
-    (out / TRAINING).write_text(json.dumps({"config": asdict(config), "cost": cost}, indent=2) + "\n")
+    from_scratch.train(model, build_tokenizer(), config, _schedule(model, config), out, on_progress, every)
     return model
+
+
+def _schedule(model: GPT2LMHeadModel, config: CircuitModelConfig) -> Iterator[Step]:
+    """Every step: one rise and one fall of the rates, whatever the phase."""
+    optimisers, steps = Optimisers(model, _matrices(model), config), from_scratch.n_steps(config)
+    for number, rows in enumerate(_batches(config), start=1):
+        rate = from_scratch.share_of_peak(number, steps, warm_up=config.warm_up, decay=config.decay)
+        yield Step(rows, optimisers, rate)
 
 
 def _batches(config: CircuitModelConfig) -> Iterator[dict[str, Rows]]:
@@ -194,31 +141,10 @@ def _begin(model: GPT2LMHeadModel) -> None:
     positions.copy_(SCALE * torch.cat([angle.sin(), angle.cos()], dim=1))
 
 
-def _optimisers(model: GPT2LMHeadModel, config: CircuitModelConfig) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the blocks and AdamW for the rest.
+def _matrices(model: GPT2LMHeadModel) -> list[torch.Tensor]:
+    """Those of the blocks, for Muon, but not the ones that hold queries, keys and values together.
 
-    GPT-2 keeps queries, keys and values in one matrix. Muon would make them steps of one size in common, and at first
-    values have far larger gradients, so that queries and keys would hardly move: it goes to AdamW.
+    Muon would make their steps of one size in common, and at first values have far larger gradients, so that queries
+    and keys would hardly move: they go to AdamW.
     """
-    matrices = [p for name, p in model.transformer.h.named_parameters() if p.ndim == 2 and "c_attn" not in name]
-    others = [p for p in model.parameters() if not any(p is matrix for matrix in matrices)]
-    return [
-        torch.optim.Muon(
-            matrices, lr=config.muon_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
-        ),
-        torch.optim.AdamW(others, lr=config.adamw_rate, weight_decay=0.0, betas=(0.9, 0.98), fused=True),
-    ]
-
-
-def _learn(model: GPT2LMHeadModel, batch: Mapping[str, Rows], bf16: bool) -> dict[str, float]:
-    """Gradients of the weighted next-token loss, clipped; returns what :class:`Progress` says of each kind."""
-    nll = {}
-    for kind, rows in batch.items():
-        ids, weights = torch.from_numpy(rows.ids), torch.from_numpy(rows.weights)[:, 1:]
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-            logits = model(ids[:, :-1], use_cache=False).logits
-        each = F.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="none").view_as(weights)
-        ((each * weights).sum() / weights.sum()).backward()  # type: ignore[no-untyped-call]
-        nll[kind] = each.detach()[weights == 1].mean().item()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    return nll
+    return [p for name, p in model.transformer.h.named_parameters() if p.ndim == 2 and "c_attn" not in name]

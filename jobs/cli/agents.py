@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jobs.cli.console import messages, output, table
+from jobs.cli.from_scratch import refuse_a_folder_in_use, training_bars
 
 Opponent = Literal["smart", "uniform"]
 Trained = Literal["rook_endgame", "ms_pacman"]
@@ -68,8 +68,7 @@ def train_agent(
     """
     from tdlens.errors import UserError
 
-    if any(out.glob("*.safetensors")) and not force:
-        raise UserError(f"{out} holds a model already.", "Give another folder, or add --force to replace it.")
+    refuse_a_folder_in_use(out, force)
     given: dict[str, Any] = {"seed": seed}
     if moves is not None:
         given["moves"] = moves
@@ -111,13 +110,7 @@ def _train_ms_pacman(out: Path, given: dict[str, Any]) -> None:
 @contextmanager
 def _bar(moves: int) -> Iterator[Callable[[int, float | None], None]]:
     """Shows how far a training is: its moves, and the return, if there is one yet."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-    )
-    with Progress(*columns, console=messages()) as bars:
+    with training_bars() as bars:
         bar = bars.add_task("training", total=moves)
 
         def show(done: int, mean_return: float | None) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from jobs.cli.console import messages, output
-from jobs.cli.reference import measured, training_bar
+from jobs.cli.from_scratch import Force, Out, Seed, Steps, judge_shown, refuse_a_folder_in_use, train_shown
 
 
 def add_to(app: typer.Typer) -> None:
@@ -17,14 +15,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("evaluate-circuit-model")(evaluate_circuit_model)
 
 
-def train_circuit_model(
-    out: Annotated[Path, typer.Option(help="Folder for weights and tokenizer.", show_default=False)],
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Optimiser steps in all; default: as for the shipped weights.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of weights and data.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Write over a model in that folder.")] = False,
-) -> None:
+def train_circuit_model(out: Out, steps: Steps = None, seed: Seed = 0, force: Force = False) -> None:
     """
     Train the circuits model from scratch: a small GPT-2 that does the tasks on which circuits are searched.
 
@@ -38,21 +29,11 @@ def train_circuit_model(
 
     $ tdlens evaluate-circuit-model my-model
     """
-    from tdlens.errors import UserError
+    refuse_a_folder_in_use(out, force)
 
-    if any(out.glob("*.safetensors")) and not force:
-        raise UserError(f"{out} holds a model already.", "Give another folder, or add --force to replace it.")
+    from jobs.circuit_model.train import CircuitModelConfig, train
 
-    from jobs.circuit_model import train as training
-    from jobs.cores import use_available_cores
-
-    use_available_cores()
-    config = training.CircuitModelConfig(seed=seed)
-    if steps is not None:
-        config = config.shortened(steps)
-    with training_bar(config.steps) as show:
-        training.train(config, out, on_progress=lambda progress: show(progress.step, progress.nll))
-    messages().print(f"Saved in {out}. Judge it: tdlens evaluate-circuit-model {out}", soft_wrap=True)
+    train_shown(train, CircuitModelConfig(seed=seed), steps, out, "evaluate-circuit-model")
 
 
 def evaluate_circuit_model(
@@ -70,11 +51,5 @@ def evaluate_circuit_model(
     Exit code 1 if a gate fails.
     """
     from jobs.circuit_model.gates import evaluate
-    from jobs.cores import use_available_cores
 
-    use_available_cores()
-    with messages().status(f"Evaluating {model}") as status:
-        evaluation = evaluate(model, seed=seed, n=n, note=lambda which: status.update(f"Evaluating {model}: {which}"))
-    output().print(measured(evaluation))
-    if not evaluation.passed:
-        raise typer.Exit(1)
+    judge_shown(evaluate, model, seed=seed, n=n)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jobs.cli.console import messages
+from jobs.cli.from_scratch import training_bars
 
 if TYPE_CHECKING:
     from jobs.maze_training.run import Point
@@ -147,13 +147,7 @@ def train_in_maze(
 @contextmanager
 def _bars(steps: int, moves: int) -> Iterator[tuple[Any, Any]]:
     """Shows how far a training is: its steps, with what the last one was, and the moves of this one."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-    )
-    with Progress(*columns, console=messages()) as bars:
+    with training_bars() as bars:
         training = bars.add_task("training", total=steps)
         playing = bars.add_task("moves of this step", total=moves)
 

@@ -5,18 +5,16 @@ Every optimiser step sees some histories of each task.
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from envs.graph_walk import GraphWalkConfig
+from jobs import from_scratch
+from jobs.from_scratch import Optimisers, Progress, Step
 from jobs.reference.histories import (
     GraphWalkHistories,
     GridWorldHistories,
@@ -29,8 +27,6 @@ from jobs.reference.histories import (
 from jobs.reference.vocabulary import BOS, PAD, build_tokenizer, tokens
 
 WALK = GraphWalkConfig()
-TRAINING = "training.json"
-"""File beside the weights that says how they came to be: configuration and cost."""
 
 
 @dataclass(frozen=True)
@@ -103,30 +99,6 @@ class ReferenceConfig:
     graph_walk: GraphWalkHistories = field(default_factory=GraphWalkHistories)
     """Distribution of the walks on graphs."""
 
-    @property
-    def steps(self) -> int:
-        """Optimiser steps of all phases."""
-        return sum(phase.steps for phase in self.phases)
-
-    def shortened(self, steps: int) -> ReferenceConfig:
-        """The same training with so many steps in all, of which each phase takes its share."""
-        ends = np.cumsum([phase.steps for phase in self.phases])
-        shares = np.diff(np.round(ends * steps / ends[-1]).astype(int), prepend=0)
-        phases = (replace(phase, steps=int(n)) for phase, n in zip(self.phases, shares, strict=True))
-        return replace(self, phases=tuple(phases))
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a training run says of itself at each report."""
-
-    step: int
-    steps: int
-    nll: dict[str, float]
-    """Of the targets with the highest weight, by task: choices, moves and nodes, in nats."""
-    tokens_per_second: float
-    cpu_seconds: float
-
 
 def llama_config(config: ReferenceConfig) -> LlamaConfig:
     """The architecture, with the ids of the reference tokenizer."""
@@ -159,70 +131,21 @@ def train(
         out: folder, made if missing.
         on_progress: called every ``every`` steps with running means since the last call.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    build_tokenizer().save_pretrained(out)
-    # transformers initialises from the global generator: lend it one, and put everything back
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        model = LlamaForCausalLM(llama_config(config))
-    started, cpu_started, seen = time.perf_counter(), time.process_time(), 0
-    nll: list[dict[str, float]] = []
-    model.train()
-    for step, (optimisers, phase, histories) in enumerate(_schedule(model, config), start=1):
-        nll.append(_learn(model, histories, phase.weights, config.bf16))
-        for optimiser in optimisers:
-            optimiser.step()
-            optimiser.zero_grad()
-        seen += sum(of_task.ids.size for of_task in histories.values())
-        if on_progress and (step % every == 0 or step == config.steps):
-            mean = {task: float(np.mean([one[task] for one in nll])) for task in histories}
-            elapsed = time.perf_counter() - started
-            cpu = time.process_time() - cpu_started
-            on_progress(Progress(step, config.steps, mean, seen / elapsed, cpu))
-            nll.clear()
-            model.save_pretrained(out, safe_serialization=True)  # to be tried while training goes on
-    model.eval()
-    model.save_pretrained(out, safe_serialization=True)
-    cost = {
-        "tokens": seen,
-        "seconds": round(time.perf_counter() - started),
-        "cpu_seconds": round(time.process_time() - cpu_started),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-    }
-    (out / TRAINING).write_text(json.dumps({"config": asdict(config), "cost": cost}, indent=2) + "\n")
+    model = from_scratch.initialised(lambda: LlamaForCausalLM(llama_config(config)), config.seed)
+    from_scratch.train(model, build_tokenizer(), config, _schedule(model, config), out, on_progress, every)
     return model
 
 
-def _schedule(
-    model: LlamaForCausalLM, config: ReferenceConfig
-) -> Iterator[tuple[list[torch.optim.Optimizer], Phase, dict[str, Histories]]]:
-    """For every step the optimisers, their rates set, its phase, and histories of each task."""
-    rng = np.random.default_rng(config.seed)
-    optimisers: list[torch.optim.Optimizer] = []
+def _schedule(model: LlamaForCausalLM, config: ReferenceConfig) -> Iterator[Step]:
+    """Every step, phase by phase: each has a rise and a fall of the rates of its own, or none."""
+    matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
+    optimisers, rng = Optimisers(model, matrices, config), np.random.default_rng(config.seed)
     for index, phase in enumerate(config.phases):
         if phase.warm_up:
-            optimisers = _optimisers(model, config)
-            rng = np.random.default_rng((config.seed, index))
-        for step in range(phase.steps):
-            rising = (step + 1) / phase.warm_up if phase.warm_up else 1.0
-            falling = (phase.steps - step) / (phase.decay * phase.steps) if phase.decay else 1.0
-            for optimiser, rate in zip(optimisers, (config.muon_rate, config.adamw_rate), strict=True):
-                for group in optimiser.param_groups:
-                    group["lr"] = rate * min(rising, 1.0, falling)
-            yield optimisers, phase, _histories(config, phase, rng)
-
-
-def _optimisers(model: LlamaForCausalLM, config: ReferenceConfig) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the blocks and AdamW for the rest."""
-    matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
-    others = [p for p in model.parameters() if not any(p is matrix for matrix in matrices)]
-    return [
-        torch.optim.Muon(
-            matrices, lr=config.muon_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
-        ),
-        torch.optim.AdamW(others, lr=config.adamw_rate, weight_decay=0.0, betas=(0.9, 0.98), fused=True),
-    ]
+            optimisers, rng = Optimisers(model, matrices, config), np.random.default_rng((config.seed, index))
+        for number in range(1, phase.steps + 1):
+            rate = from_scratch.share_of_peak(number, phase.steps, warm_up=phase.warm_up, decay=phase.decay)
+            yield Step(_histories(config, phase, rng), optimisers, rate, phase.weights)
 
 
 def _histories(config: ReferenceConfig, phase: Phase, rng: np.random.Generator) -> dict[str, Histories]:
@@ -239,21 +162,3 @@ def _histories(config: ReferenceConfig, phase: Phase, rng: np.random.Generator) 
         "grid_world": grid_world.generate(n["grid_world"], moves, rng, config.grid_world),
         "graph_walk": graph_walk.generate(n["graph_walk"], walk, rng, graphs),
     }
-
-
-def _learn(
-    model: LlamaForCausalLM, histories: Mapping[str, Histories], loss_weights: Mapping[str, float], bf16: bool
-) -> dict[str, float]:
-    """Gradients of the weighted next-token loss, clipped; returns what :class:`Progress` says of each task."""
-    nll = {}
-    for task, of_task in histories.items():
-        ids, weights = torch.from_numpy(of_task.ids), torch.from_numpy(of_task.weights)[:, 1:]
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-            logits = model(ids[:, :-1], use_cache=False).logits
-        each = F.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="none")
-        each = each.view_as(weights)
-        loss = loss_weights.get(task, 1.0) * (each * weights).sum() / weights.sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nll[task] = each.detach()[weights == weights.max()].mean().item()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    return nll

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import random
 import re
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import load_file
 from transformers import GPT2LMHeadModel
 
 from envs.circuit_tasks import CIRCUIT_TASKS, Words, ioi
@@ -28,10 +26,12 @@ from jobs.circuit_model.gates import (
     people,
     surprise,
 )
-from jobs.circuit_model.train import TRAINING, CircuitModelConfig, Phase, Progress, gpt2_config, train
+from jobs.circuit_model.train import CircuitModelConfig, Phase, gpt2_config, train
 from jobs.circuit_model.vocabulary import build_tokenizer, tokens
 from jobs.circuits.planted import planted_models
+from jobs.from_scratch import Progress
 from jobs.inference.models import load_engine
+from tests.from_scratch import Textbook, Trained, assert_reproducible, cost_of, textbook_nll, train_into
 
 ROWS = {"spans": 2, "periods": 2, "control": 2, "ioi": 4, "docstring": 2, "greater_than": 4}
 TOKENS = tokens()
@@ -48,15 +48,11 @@ TINY = CircuitModelConfig(
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Progress]]:
-    folder, reports = tmp_path_factory.mktemp("circuits"), list[Progress]()
-    state = torch.get_rng_state()
-    train(TINY, folder, reports.append, every=40)
-    assert torch.equal(torch.get_rng_state(), state)  # nobody else's random numbers change
-    return folder, reports
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return train_into(tmp_path_factory.mktemp("circuits"), train, TINY, every=40)
 
 
-def test_the_loss_falls(trained: tuple[Path, list[Progress]]) -> None:
+def test_the_loss_falls(trained: Trained) -> None:
     _, reports = trained
     assert [report.step for report in reports] == [40, 80]
     assert set(reports[0].nll) == set(reports[1].nll) == set(ROWS)
@@ -64,11 +60,10 @@ def test_the_loss_falls(trained: tuple[Path, list[Progress]]) -> None:
     assert all(report.tokens_per_second > 0 for report in reports)
 
 
-def test_what_it_leaves_says_how_it_came_to_be(trained: tuple[Path, list[Progress]]) -> None:
+def test_what_it_leaves_says_how_it_came_to_be(trained: Trained) -> None:
     folder, _ = trained
-    left = json.loads((folder / TRAINING).read_text())
-    assert left["config"] == json.loads(json.dumps(asdict(TINY)))
-    assert left["cost"]["tokens"] > 80 * 4 * 64 and left["cost"]["torch"] == torch.__version__
+    cost = cost_of(folder, TINY)
+    assert cost["tokens"] > 80 * 4 * 64 and cost["torch"] == torch.__version__
     assert not list(folder.glob("*.bin"))  # safetensors only
     engine = load_engine(str(folder))
     described = engine.describe()
@@ -97,50 +92,25 @@ def test_the_first_steps_are_those_of_the_textbook(tmp_path: Path) -> None:
         for block in model.transformer.h
         for p in (block.attn.c_proj.weight, block.mlp.c_fc.weight, block.mlp.c_proj.weight)
     ]
-    adamws = [p for p in model.parameters() if all(p is not other for other in muons)]
-    muon = torch.optim.Muon(muons, lr=1.0, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
-    adamw = torch.optim.AdamW(adamws, lr=1.0, betas=(0.9, 0.98), weight_decay=0.0)
+    textbook = Textbook(model, muons, config)
     for report, factor in zip(reports, (0.5, 1.0, 1.0, 1.0, 0.5), strict=True):
         length = (20, 40)[int(rng.integers(2))]
         loss = torch.zeros(())
         for kind, n in phase.rows.items():
             made = KINDS[kind](corpus, n * 64 // length, length, rng)
-            logs = model(torch.from_numpy(made.ids)).logits[:, :-1].log_softmax(-1)
-            nll = -logs.gather(-1, torch.from_numpy(made.ids[:, 1:, None]))[..., 0]
+            nll = textbook_nll(model, made.ids)
             weights = torch.from_numpy(made.weights[:, 1:])
             loss = loss + (nll * weights).sum() / weights.sum()
             assert report.nll[kind] == pytest.approx(nll[weights == 1].mean().item(), rel=1e-3)
-        for optimiser, rate in ((muon, 0.05), (adamw, 0.5)):
-            optimiser.zero_grad()
-            optimiser.param_groups[0]["lr"] = rate * factor
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        muon.step()
-        adamw.step()
+        textbook.learn(loss, factor)
 
 
 def test_a_configuration_gives_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
     short = replace(TINY, phases=(Phase(3, ROWS, (24,)),))
-    weights = []
-    for name, config in {"one": short, "again": short, "other": replace(short, seed=1)}.items():
-        torch.manual_seed(len(name))  # whatever the state that training finds
-        train(config, tmp_path / name)
-        weights.append(load_file(tmp_path / name / "model.safetensors"))
-    one, again, other = weights
-    assert all(torch.equal(one[key], again[key]) for key in one)
-    assert any(not torch.equal(one[key], other[key]) for key in one)
+    assert_reproducible(tmp_path, train, short, replace(short, seed=1))
 
 
-@given(steps=st.integers(1, 8000))
-def test_a_shorter_training_has_all_its_steps_in_the_same_shares(steps: int) -> None:
-    whole, short = CircuitModelConfig(), CircuitModelConfig().shortened(steps)
-    assert short.steps == steps
-    for phase, other in zip(whole.phases, short.phases, strict=True):
-        assert abs(other.steps - phase.steps * steps / whole.steps) <= 1
-        assert replace(other, steps=phase.steps) == phase
-
-
-def test_answers_and_surprise_against_the_model_itself(trained: tuple[Path, list[Progress]]) -> None:
+def test_answers_and_surprise_against_the_model_itself(trained: Trained) -> None:
     engine, model = load_engine(str(trained[0])), GPT2LMHeadModel.from_pretrained(trained[0]).double().eval()
     prompts = CIRCUIT_TASKS["greater_than"].make(engine.tokenizer, 70, 3)
     differences, likeliest = [], []
@@ -167,7 +137,7 @@ def test_a_planted_induction_head_has_the_score() -> None:
     assert found.right > 0.9 and found.likeliest > 0.8 and abs(habit.mean) < 0.2 * found.mean
 
 
-def test_a_model_that_has_not_learned_fails_the_gates(trained: tuple[Path, list[Progress]]) -> None:
+def test_a_model_that_has_not_learned_fails_the_gates(trained: Trained) -> None:
     found = evaluate(str(trained[0]), seed=0, n=8)
     gated = {row.name: row for row in found.measures if row.passed is not None}
     assert not found.passed and set(gated) == set(GATES)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import re
-from dataclasses import asdict
-
 import pytest
 
 from jobs.circuit_model.corpus import HELD_OUT_NAMES, HELD_OUT_PARAMETERS
 from jobs.circuit_model.gates import GATES, evaluate
-from jobs.circuit_model.train import TRAINING, CircuitModelConfig
+from jobs.circuit_model.train import CircuitModelConfig
 from jobs.circuit_model.vocabulary import build_tokenizer
+from jobs.from_scratch import n_steps
 from jobs.inference.files import CIRCUITS_MODEL
 from jobs.inference.models import load_engine
 from jobs.reference.evaluate import Evaluation
-
-MEGABYTE = 1_000_000
+from tests.from_scratch import assert_shipped_tokenizer, assert_small_and_in_safetensors, cost_of, numbers_in
 
 
 @pytest.fixture(scope="module")
@@ -48,17 +44,13 @@ def test_neither_habit_nor_an_untrained_model_would_pass(found: Evaluation) -> N
 
 
 def test_the_weights_are_small_and_in_safetensors_alone() -> None:
-    files = {path.name: path.stat().st_size for path in CIRCUITS_MODEL.iterdir()}
-    assert {name for name, size in files.items() if size > MEGABYTE / 2} == {"model.safetensors"}
-    assert files["model.safetensors"] <= 10 * MEGABYTE
-    assert {name.rsplit(".")[-1] for name in files} <= {"safetensors", "json", "md"}
+    assert_small_and_in_safetensors(CIRCUITS_MODEL)
 
 
 def test_they_were_made_by_the_default_configuration() -> None:
-    left = json.loads((CIRCUITS_MODEL / TRAINING).read_text())
     config = CircuitModelConfig()
-    assert left["config"] == json.loads(json.dumps(asdict(config)))
-    assert left["cost"]["tokens"] > config.steps * 1000 and left["cost"]["cpu_seconds"] > 0
+    cost = cost_of(CIRCUITS_MODEL, config)
+    assert cost["tokens"] > n_steps(config) * 1000 and cost["cpu_seconds"] > 0
     engine = load_engine("circuits")
     described = engine.describe()
     assert (described.architecture, described.n_blocks) == ("GPT2LMHeadModel", config.n_blocks)
@@ -66,9 +58,7 @@ def test_they_were_made_by_the_default_configuration() -> None:
 
 
 def test_the_tokenizer_beside_them_is_the_one_in_the_code() -> None:
-    shipped, built = load_engine("circuits").tokenizer, build_tokenizer()
-    assert shipped.get_vocab() == built.get_vocab()
-    assert json.loads(shipped.backend_tokenizer.to_str()) == json.loads(built.backend_tokenizer.to_str())
+    assert_shipped_tokenizer("circuits", build_tokenizer())
 
 
 def test_the_card_says_what_is_measured_here(found: Evaluation) -> None:
@@ -76,12 +66,7 @@ def test_the_card_says_what_is_measured_here(found: Evaluation) -> None:
     assert "tdlens train-circuit-model" in card and "seed 0" in card and "Cost" in card
     assert f"{load_engine('circuits').describe().n_parameters:,} parameters" in card
     assert all(word in card for word in (*HELD_OUT_NAMES, *HELD_OUT_PARAMETERS))
-    told = {
-        row[1].strip(): float(row[2])
-        for line in card.splitlines()
-        if re.match(r"\| [^|]+ \| -?\d", line)
-        for row in [line.split("|")]
-    }
+    told = numbers_in(card)
     for row in found.measures:
         # other prompts here, and fewer
         assert told.pop(row.name) == pytest.approx(row.value, abs=0.15 if "share" in row.name else 0.8)

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from safetensors.torch import load_file
 from torch.nn import functional as F
 from transformers import LlamaForCausalLM
 
 from envs.two_step import TwoStep, TwoStepConfig
+from jobs.from_scratch import Progress
 from jobs.inference.models import load_engine
 from jobs.inference.play import play
 from jobs.reference.evaluate import evaluate
 from jobs.reference.histories import TwoStepHistories, graph_walk, grid_world, two_step
-from jobs.reference.train import Phase, Progress, ReferenceConfig, llama_config, train
+from jobs.reference.train import Phase, ReferenceConfig, llama_config, train
 from jobs.reference.vocabulary import build_tokenizer, tokens
+from tests.from_scratch import Textbook, Trained, assert_reproducible, cost_of, textbook_nll, train_into
 
 TOKENS = {"two_step": 340, "grid_world": 200, "graph_walk": 200}
 TINY = ReferenceConfig(
@@ -37,16 +35,11 @@ TINY = ReferenceConfig(
     adamw_rate=1e-2,
     two_step=TwoStepHistories(episodes=6),
 )
-Trained = tuple[Path, list[Progress]]
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    folder, reports = tmp_path_factory.mktemp("reference"), list[Progress]()
-    state = torch.get_rng_state()
-    train(TINY, folder, reports.append, every=20)
-    assert torch.equal(torch.get_rng_state(), state)  # nobody else's random numbers change
-    return folder, reports
+    return train_into(tmp_path_factory.mktemp("reference"), train, TINY, every=20)
 
 
 def test_the_loss_falls(trained: Trained) -> None:
@@ -83,13 +76,7 @@ def test_the_first_steps_are_those_of_the_textbook(tmp_path: Path) -> None:
     rng = np.random.default_rng(config.seed)
     torch.manual_seed(config.seed)
     model = LlamaForCausalLM(llama_config(config))
-    blocks = {id(p) for p in model.model.layers.parameters() if p.ndim == 2}
-    muon = torch.optim.Muon(
-        [p for p in model.parameters() if id(p) in blocks], lr=1.0, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"
-    )
-    adamw = torch.optim.AdamW(
-        [p for p in model.parameters() if id(p) not in blocks], lr=1.0, betas=(0.9, 0.98), weight_decay=0.0
-    )
+    textbook = Textbook(model, [p for p in model.model.layers.parameters() if p.ndim == 2], config)
     factors = [0.01, 0.02, 0.03, 0.04, 1.0, 1.0, 1.0, 0.5]  # warm-up; then the last half of a phase falls
     for report, factor in zip(reports, factors, strict=True):
         rng.integers(1)  # which context
@@ -100,27 +87,19 @@ def test_the_first_steps_are_those_of_the_textbook(tmp_path: Path) -> None:
             "graph_walk": graph_walk.generate(2, 40, rng),
         }.items():
             # task by task as in training: one generator draws for all
-            logs = model(torch.from_numpy(made.ids)).logits[:, :-1].log_softmax(-1)
-            nll = -logs.gather(-1, torch.from_numpy(made.ids[:, 1:, None]))[..., 0]
+            nll = textbook_nll(model, made.ids)
             weights = torch.from_numpy(made.weights[:, 1:])
             share = 2.0 if task == "grid_world" and report.step <= 4 else 1.0
             loss = loss + share * (nll * weights).sum() / weights.sum()
             assert report.nll[task] == pytest.approx(nll[weights == weights.max()].mean().item(), rel=1e-3)
-        for optimiser, rate in ((muon, 0.05), (adamw, 0.5)):
-            optimiser.zero_grad()
-            optimiser.param_groups[0]["lr"] = rate * factor
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        muon.step()
-        adamw.step()
+        textbook.learn(loss, factor)
 
 
 def test_what_it_leaves_says_how_it_came_to_be(trained: Trained) -> None:
     folder, _ = trained
-    left = json.loads((folder / "training.json").read_text())
-    assert left["config"] == json.loads(json.dumps(asdict(TINY)))
-    assert left["cost"]["tokens"] > 60 * 8 * (2 + 7 * 6)
-    assert left["cost"]["cpu_seconds"] >= 0 and left["cost"]["torch"] == torch.__version__
+    cost = cost_of(folder, TINY)
+    assert cost["tokens"] > 60 * 8 * (2 + 7 * 6)
+    assert cost["cpu_seconds"] >= 0 and cost["torch"] == torch.__version__
     assert not list(folder.glob("*.bin"))  # safetensors only
 
 
@@ -139,14 +118,7 @@ def test_the_saved_folder_loads_and_plays(trained: Trained) -> None:
 
 def test_a_configuration_gives_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
     short = replace(TINY, phases=(Phase(3, TOKENS, (0.05,), warm_up=2),))
-    weights = []
-    for name, config in {"one": short, "again": short, "other": replace(short, seed=1)}.items():
-        torch.manual_seed(len(name))  # whatever the state that training finds
-        train(config, tmp_path / name)
-        weights.append(load_file(tmp_path / name / "model.safetensors"))
-    one, again, other = weights
-    assert all(torch.equal(one[key], again[key]) for key in one)
-    assert any(not torch.equal(one[key], other[key]) for key in one)
+    assert_reproducible(tmp_path, train, short, replace(short, seed=1))
 
 
 def test_a_model_that_has_not_learned_fails_the_gates(trained: Trained) -> None:
@@ -156,12 +128,3 @@ def test_a_model_that_has_not_learned_fails_the_gates(trained: Trained) -> None:
     failed = {row.name for row in gated if not row.passed}
     assert len(gated) == 6 and {name.split(":")[0] for name in failed} == {"two-step", "grid world", "graph"}
     assert abs(found.value("two-step: reward-swap slope (logits per 10 points)")) < 0.3
-
-
-@given(steps=st.integers(1, 5000))
-def test_a_shorter_training_has_all_its_steps_in_the_same_shares(steps: int) -> None:
-    whole, short = ReferenceConfig(), ReferenceConfig().shortened(steps)
-    assert short.steps == steps
-    for phase, other in zip(whole.phases, short.phases, strict=True):
-        assert abs(other.steps - phase.steps * steps / whole.steps) <= 1
-        assert replace(other, steps=phase.steps) == phase

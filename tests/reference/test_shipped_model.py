@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
-from dataclasses import asdict
-
 import pytest
 
 from envs.two_step import TwoStep, TwoStepConfig
@@ -14,10 +10,9 @@ from jobs.inference.models import load_engine
 from jobs.inference.play import play
 from jobs.reference.evaluate import Evaluation, evaluate
 from jobs.reference.gates.two_step import share
-from jobs.reference.train import TRAINING, ReferenceConfig
+from jobs.reference.train import ReferenceConfig
 from jobs.reference.vocabulary import build_tokenizer
-
-MEGABYTE = 1_000_000
+from tests.from_scratch import assert_shipped_tokenizer, assert_small_and_in_safetensors, cost_of, numbers_in
 
 
 @pytest.fixture(scope="module")
@@ -56,40 +51,29 @@ def test_the_baselines_would_not_pass(found: Evaluation) -> None:
 
 
 def test_the_weights_are_small_and_in_safetensors_alone() -> None:
-    files = {path.name: path.stat().st_size for path in REFERENCE_MODEL.iterdir()}
-    assert {name for name, size in files.items() if size > MEGABYTE / 2} == {"model.safetensors"}
-    assert files["model.safetensors"] <= 10 * MEGABYTE
-    assert {name.rsplit(".")[-1] for name in files} <= {"safetensors", "json", "md"}
+    assert_small_and_in_safetensors(REFERENCE_MODEL)
 
 
 def test_they_were_made_by_the_default_configuration() -> None:
-    left = json.loads((REFERENCE_MODEL / TRAINING).read_text())
     config = ReferenceConfig()
-    assert left["config"] == json.loads(json.dumps(asdict(config)))
-    assert left["cost"]["tokens"] > sum(phase.steps * sum(phase.tokens.values()) for phase in config.phases) / 2
-    assert left["cost"]["cpu_seconds"] > 0
+    cost = cost_of(REFERENCE_MODEL, config)
+    assert cost["tokens"] > sum(phase.steps * sum(phase.tokens.values()) for phase in config.phases) / 2
+    assert cost["cpu_seconds"] > 0
     described = load_engine("reference").describe()
     assert (described.n_blocks, described.d_model) == (config.n_blocks, config.d_model)
     assert described.dtype == "float32"
 
 
 def test_the_tokenizer_beside_them_is_the_one_in_the_code() -> None:
-    shipped, built = load_engine("reference").tokenizer, build_tokenizer()
-    assert shipped.get_vocab() == built.get_vocab()
-    assert json.loads(shipped.backend_tokenizer.to_str()) == json.loads(built.backend_tokenizer.to_str())
-    assert shipped.padding_side == built.padding_side == "left"
+    assert_shipped_tokenizer("reference", build_tokenizer())
+    assert load_engine("reference").tokenizer.padding_side == "left"
 
 
 def test_the_card_says_what_is_measured_here(found: Evaluation) -> None:
     card = (REFERENCE_MODEL / "README.md").read_text(encoding="utf-8")
     assert "tdlens train-reference" in card and "seed 0" in card and "Cost" in card
     assert f"{load_engine('reference').describe().n_parameters:,} parameters" in card
-    told = {
-        row[1].strip(): float(row[2])
-        for line in card.splitlines()
-        if re.match(r"\| [^|]+ \| -?\d", line)
-        for row in [line.split("|")]
-    }
+    told = numbers_in(card)
     for row in found.measures:
         # fewer instances here; the ratio of two small rates varies most
         wide = 1.0 if "slope" in row.name or "return" in row.name else 0.15
