@@ -92,6 +92,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         _panel(ax, rows)
         told = "told nothing" if own_code(facts, task) == NO_CODE else "told the task"
         ax.set(title=f"{said(task)} · {told}", xlabel="share of the oracle" if ax in axes[-2:] else "")
+    keep_shares(axes)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return Drawing(
@@ -101,7 +102,8 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
             "With several heads tried at each step of an episode more is found in as many steps, since more is tried; "
             "at equal forward passes that is no gain by itself. Means over passes count 0 until the first head has "
             "been tried, so that even the oracle stays below 1. Whether a policy transfers because of how it was "
-            "trained or of how it is run is told apart by the rows that differ in one of the two."
+            "trained or of how it is run is told apart by the rows that differ in one of the two. Intervals that leave "
+            "the axis stand in the table."
         ),
         n="the same episodes and seeds as above",
         table=_table(tasks),
@@ -123,7 +125,6 @@ def _panel(ax: Axes, rows: list[Planned]) -> None:
     ax.axvline(1, color=GREY, linewidth=1)
     ax.set(yticks=heights, yticklabels=[row.label for row in rows], ylim=(-0.6, len(rows) - 0.4))
     ax.grid(axis="y", visible=False)
-    keep_shares(ax)
 
 
 def _sees(tasks: dict[str, list[Planned]]) -> str:

@@ -106,6 +106,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     figure, axes = task_panels(len(tasks), row=0.34 * most + 0.9, sharex=True)
     for ax, (task, rows) in zip(axes, tasks.items(), strict=True):
         _panel(ax, task, rows)
+    keep_shares(axes)
     _legend(figure, axes[0])
     first = next(iter(tasks.values()))
     return Drawing(
@@ -144,7 +145,6 @@ def _panel(ax: Axes, task: str, rows: list[Row]) -> None:
     ax.set(title=f"{said(task)} · held out", xlabel="share of the oracle (line: 1)")
     ax.set(yticks=heights, yticklabels=[row.label for row in rows], ylim=(-0.6, len(rows) - 0.4))
     ax.grid(axis="y", visible=False)
-    keep_shares(ax)
 
 
 def _legend(figure: Figure, ax: Axes) -> None:

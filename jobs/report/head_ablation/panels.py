@@ -30,9 +30,11 @@ def heading(facts: StudyFacts, task: str) -> str:
     return f"{said(task)} · {'trained on' if task in trained_tasks(facts) else 'held out'}"
 
 
-def keep_shares(ax: Axes) -> None:
-    """Cut an axis of shares a little below 0, where the intervals of few seeds may lead but hardly any share lies."""
-    ax.set_xlim(left=max(ax.get_xlim()[0], -0.1))
+def keep_shares(axes: list[Axes]) -> None:
+    """Cut the shares' axis of drawn panels a little below 0, where intervals of few seeds may lead but no share lies."""
+    left = min(ax.get_xlim()[0] for ax in axes)
+    for ax in axes:
+        ax.set_xlim(left=max(left, -0.1))
 
 
 def plain_log(ax: Axes, last: float) -> None:
