@@ -31,7 +31,7 @@ def heading(facts: StudyFacts, task: str) -> str:
 
 
 def keep_shares(axes: list[Axes]) -> None:
-    """Cut the shares' axis of drawn panels a little below 0, where intervals of few seeds may lead but no share lies."""
+    """Cut the axis of drawn panels a little below 0, where intervals of few seeds may lead but no share lies."""
     left = min(ax.get_xlim()[0] for ax in axes)
     for ax in axes:
         ax.set_xlim(left=max(left, -0.1))
