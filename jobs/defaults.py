@@ -42,6 +42,7 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
     "head_ablation": {
+        "task": {"variants": TASKS["head_ablation"].variants},
         "model": {"name": "circuits"},
         "correlate": {"signals": (), "covariates": ()},
     },
@@ -71,7 +72,7 @@ def completed(study: Mapping[str, Any]) -> dict[str, Any]:
     task, own = TASKS[name], DEFAULTS.get(name, {})
     return {
         **study,
-        "task": {"variants": (str(task.variants[0]),), **section},
+        "task": {"variants": (str(task.variants[0]),), **own.get("task", {}), **section},
         "signals": _filled(study, "signals", {"agents": task.agents, **own.get("signals", {})}),
         **{section: _filled(study, section, own[section]) for section in ("model", "correlate") if section in own},
     }

@@ -67,6 +67,8 @@ class Study(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Study:
+        if not self.correlate.signals and not TASKS[self.task.name].heads:
+            raise ValueError("correlate.signals is empty: name some")
         for kind, names in (
             ("sae", [s.name for s in self.sae]),
             ("intervention", [i.name for i in self.intervention]),
@@ -97,8 +99,6 @@ class Study(Section):
         if TASKS[self.task.name].heads:
             self._of_heads()
             return self
-        if not self.correlate.signals:
-            raise ValueError("correlate.signals is empty: name some")
         seen = TASKS[self.task.name].seen
         if seen is None:
             if self.population.agents:

@@ -191,14 +191,16 @@ def test_signals_must_come_from_the_agents_that_replay() -> None:
 @pytest.mark.parametrize("task", sorted(TASKS))
 def test_a_study_that_names_no_more_than_its_task_has_what_fits_it(task: str) -> None:
     study = validate({"name": "bare", "task": {"name": task}}, "here")
-    assert study.task.variants == TASKS[task].variants[:1]
+    every = TASKS[task].heads  # circuit tasks are searched together, some held out
+    assert study.task.variants == TASKS[task].variants[: None if every else 1]
     assert study.signals.agents == TASKS[task].agents
     assert study.correlate.traced == study.correlate.signals[:1]
 
 
 def test_learning_rates_and_windows_are_the_papers_for_each_task() -> None:
     found = {}
-    for task in (name for name, task in TASKS.items() if task.seen is None):  # a network that sees has learned before
+    # a network that sees has learned before, and heads are no states
+    for task in (name for name, task in TASKS.items() if task.seen is None and not task.heads):
         signals = validate({"name": "bare", "task": {"name": task}}, "here").signals
         found[task] = (signals.alpha, signals.gamma, signals.window)
     assert found == {"two_step": (0.1, 0.99, 4), "grid_world": (0.1, 0.99, "all"), "graph_walk": (0.05, 0.99, 1)}

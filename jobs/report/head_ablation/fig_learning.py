@@ -39,7 +39,7 @@ def read_progress(reader: Reader, facts: StudyFacts) -> pd.DataFrame:
         model=facts.model,
     )
     if rows.empty:
-        raise NotRecorded("evaluations during the training of policies (stage search)")
+        raise NotRecorded("evaluations during the training of policies (stage train_policy)")
     oracle = reader.ask(
         """
         SELECT DISTINCT task, episode, oracle FROM v_search_episode
