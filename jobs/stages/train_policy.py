@@ -80,7 +80,7 @@ def _training(context: Context, best_of: int, index: int) -> SearchConfig:
 def run(context: Context, unit: Unit) -> Publish:
     training, config = SearchConfig(**unit.config["training"]), unit.config
     watched = by_task(read_episodes(context, (u for u in unit.parents if u.config["split"] == EVALUATION)))
-    deal, pool = _deal(context, unit)
+    deal, pool = deal_of(context, unit)
     done = 0
     with context.progress(f"train {unit.key}", training.transitions) as advance:
 
@@ -133,7 +133,7 @@ def run(context: Context, unit: Unit) -> Publish:
     return publish
 
 
-def _deal(context: Context, unit: Unit) -> tuple[Deal, Mapping[str, Sequence[int]] | None]:
+def deal_of(context: Context, unit: Unit) -> tuple[Deal, Mapping[str, Sequence[int]] | None]:
     """What ablations do in a training episode, and which episodes there are: none in a table if each is a fresh one."""
     if not unit.config["pool"]:
         return episodes_of(context).scorer, None

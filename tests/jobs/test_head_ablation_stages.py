@@ -15,11 +15,14 @@ from sqlalchemy import select
 from jobs.circuits.attribution import attribution
 from jobs.circuits.episodes import episodes_of, evaluation_seeds, measured_seed, pool_seeds
 from jobs.circuits.policy import HeadPolicy, PolicySearcher
+from jobs.circuits.ppo import train_policy
+from jobs.circuits.search_config import SearchConfig
 from jobs.circuits.searchers import search
 from jobs.circuits.tables import read_episodes
 from jobs.context import Context
 from jobs.pipeline import plan_study
 from jobs.stage import Unit
+from jobs.stages.train_policy import deal_of
 from jobs.study import validate
 from tdlens.errors import UserError
 from tdlens.record import Job, Record
@@ -183,18 +186,18 @@ def test_heads_are_measured_and_pairs_ablated(done: Finished) -> None:
         assert row.damage - alone == pytest.approx(row.excess, abs=1e-5)
 
 
-def test_fresh_episodes_for_every_training_episode(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:
+def test_fresh_episodes_for_every_training_episode(done: Finished) -> None:
     """Without a pool the model itself is in the loop, as in the paper."""
-    few = {"prompts": 2, "control_tokens": 12}
-    study = head_study(
-        tmp_path_factory.getbasetemp(),
-        task={"settings": few, "variants": ["induction"]},
-        search={"tasks": ["induction"], "pool": 0, "best_of": [1], "seeds": 1, "transitions": 297, "compared": []},
-    )
-    with fresh_record("sqlite", tmp_path) as record:
-        run(study, record)
-        spent = record.query("SELECT forward_passes, transitions FROM v_circuit_search WHERE method = 'ppo'").iloc[0]
-        assert (spent.transitions, spent.forward_passes) == (297, 99 * (2 + 2 * STEPS))
+    context = context_of(head_study(done.base, search={"pool": 0}), done.record)
+    unit = next(unit for unit in plan_study(context).units if unit.stage == "train_policy")
+    assert {parent.config["split"] for parent in unit.parents} == {"evaluation"}
+    deal, pool = deal_of(context, unit)
+    config = SearchConfig(transitions=2 * STEPS, episodes=2)
+    trained = train_policy(config, deal, BLOCKS, HEADS, STEPS, TASKS[:2], pool)
+    assert (trained.transitions, trained.forward_passes) == (2 * STEPS, 2 * (2 + 2 * STEPS))
+    table = episodes_of(context).scorer("ioi", 5).table()
+    np.testing.assert_allclose(deal("ioi", 5).score([0, 3]), table.scores[[0, 3]], atol=1e-6)
+    context.close()
 
 
 @pytest.mark.parametrize(
