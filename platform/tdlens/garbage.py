@@ -17,6 +17,7 @@ from tdlens.record import (
     ActivationShard,
     Artifact,
     Blob,
+    ConceptVector,
     Coverage,
     Job,
     JobParent,
@@ -33,7 +34,7 @@ COARSE = 2.0
 """Seconds by which an object store may round the moment of a file."""
 TOGETHER = 20
 """Jobs that are forgotten in one transaction."""
-NAMING = (Artifact.blob, ActivationShard.blob, SaeCheckpoint.blob, Coverage.blob)
+NAMING = (Artifact.blob, ActivationShard.blob, SaeCheckpoint.blob, Coverage.blob, ConceptVector.blob)
 """Columns that name a blob."""
 
 
