@@ -16,6 +16,7 @@ from envs import (
     graph_walk,
     grid_world,
     head_ablation,
+    maze,
     ms_pacman,
     rook_endgame,
     rook_games,
@@ -75,7 +76,7 @@ class Task:
     Attributes:
         config: the frozen dataclass of the task's settings; its ``variant`` field names the version.
         variants: the values that ``variant`` takes.
-        make: ``make(config, seed)`` gives one rollout; None where a rollout needs a model (``heads``).
+        make: ``make(config, seed)`` gives one rollout; None where rollouts are a model's (``heads``, ``trained``).
         actions: short names of the actions, in their numbering.
         n_states: number of states.
         decision_word: the word whose last token is recorded.
@@ -89,6 +90,8 @@ class Task:
         heads: the actions are a language model's own attention heads, each of which may be ablated once
             (:mod:`envs.head_ablation`): there is neither a text nor a state, and how many actions there are is the
             model's affair.
+        trained: the language model is trained in the task by the study itself, which asks what that left in it
+            (:mod:`envs.maze`); it isn't played as it is.
     """
 
     config: type[Any]
@@ -103,11 +106,14 @@ class Task:
     words: tuple[str, ...] = ()
     seen: Seen | None = None
     heads: bool = False
+    trained: bool = False
 
     def rollout(self, config: Any, seed: int) -> Game:
         """One rollout; ValueError where that needs a model."""
         if self.make is None:
-            raise ValueError("rollouts of this task are made with a model: see envs.head_ablation")
+            raise ValueError(
+                "rollouts of this task are made with a model: see envs.head_ablation and envs.maze_rollouts"
+            )
         return self.make(config, seed)
 
 
@@ -187,5 +193,15 @@ TASKS: dict[str, Task] = {
         decision_word="",
         agents=(),
         heads=True,
+    ),
+    "maze": Task(
+        config=maze.MazeConfig,
+        variants=(maze.Variant.STANDARD, maze.Variant.SWAP, maze.Variant.SHUFFLE),
+        make=None,
+        actions=tuple(direction[0].upper() for direction in maze.DIRECTIONS),
+        n_states=0,
+        decision_word="",
+        agents=(),
+        trained=True,
     ),
 }

@@ -46,6 +46,10 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "model": {"name": "circuits"},
         "correlate": {"signals": (), "covariates": ()},
     },
+    "maze": {
+        "model": {"name": "welfare"},
+        "correlate": {"signals": (), "covariates": ()},
+    },
     "ms_pacman": {
         "correlate": {
             "signals": (

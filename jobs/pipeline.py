@@ -40,9 +40,7 @@ from tdlens.errors import UserError
 from tdlens.provenance import provenance
 from tdlens.record import Job, StudyJob, leases
 
-OF_HEADS: tuple[Stage, ...] = (heads, ablate, pairs, train_policy, search, planted)
-"""Those of tasks whose actions are a model's attention heads."""
-STAGES: tuple[Stage, ...] = (
+OF_PLAY: tuple[Stage, ...] = (
     published,
     play,
     compare,
@@ -59,14 +57,21 @@ STAGES: tuple[Stage, ...] = (
     splice,
     probe,
     population,
-    *OF_HEADS,
 )
+"""Those of tasks that a network plays or reads."""
+OF_HEADS: tuple[Stage, ...] = (heads, ablate, pairs, train_policy, search, planted)
+"""Those of tasks whose actions are a model's attention heads."""
+OF_TRAINING: tuple[Stage, ...] = ()
+"""Those of tasks in which the study trains the model."""
+STAGES: tuple[Stage, ...] = (*OF_PLAY, *OF_HEADS, *OF_TRAINING)
 """In the order of the data; each module has NAME, DESCRIPTION, units and run."""
 
 
 def stages_of(task: Task) -> tuple[Stage, ...]:
     """The stages that a task can have, in their order."""
-    return tuple(stage for stage in STAGES if (stage in OF_HEADS) == task.heads)
+    if task.heads:
+        return OF_HEADS
+    return OF_TRAINING if task.trained else OF_PLAY
 
 
 def plan_study(context: Context) -> Plan:

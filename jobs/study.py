@@ -10,13 +10,14 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from envs import TASKS
+from envs import TASKS, Task
 from envs.agents import OptimalSignals
 from envs.agents.other_learners import GENERATOR
 from envs.head_ablation import TASK_STRIDE
 from jobs.defaults import completed
 from jobs.sections import (
     CaptureSection,
+    ConceptsSection,
     CorrelateSection,
     GamesSection,
     InterventionSection,
@@ -27,7 +28,9 @@ from jobs.sections import (
     SearchSection,
     Section,
     SignalsSection,
+    SteeringSection,
     TaskSection,
+    TrainingSection,
     hint,
     registered,
 )
@@ -57,6 +60,9 @@ class Study(Section):
     probe: ProbeSection = Field(default_factory=ProbeSection)
     population: PopulationSection = Field(default_factory=PopulationSection)
     search: SearchSection = Field(default_factory=SearchSection)
+    training: tuple[TrainingSection, ...] = ()
+    concepts: ConceptsSection = Field(default_factory=ConceptsSection)
+    steering: SteeringSection = Field(default_factory=SteeringSection)
     bootstrap: int = Field(1000, ge=100)
     """Resamples of whole rollouts behind each bootstrap interval."""
 
@@ -67,11 +73,12 @@ class Study(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Study:
-        if not self.correlate.signals and not TASKS[self.task.name].heads:
+        if not self.correlate.signals and not _captures_nothing(TASKS[self.task.name]):
             raise ValueError("correlate.signals is empty: name some")
         for kind, names in (
             ("sae", [s.name for s in self.sae]),
             ("intervention", [i.name for i in self.intervention]),
+            ("training", [t.name for t in self.training]),
         ):
             repeated = {name for name in names if names.count(name) > 1}
             if repeated:
@@ -96,8 +103,14 @@ class Study(Section):
     @model_validator(mode="after")
     def _of_one_kind(self) -> Study:
         """What a language model alone can do isn't asked of an agent, nor the other way round."""
-        if TASKS[self.task.name].heads:
-            self._of_heads()
+        if self.training and not TASKS[self.task.name].trained:
+            raise ValueError(f"training is for the maze; nothing is trained in {self.task.name}")
+        if _captures_nothing(TASKS[self.task.name]):
+            self._without_captures()
+            if TASKS[self.task.name].heads:
+                self._of_heads()
+            else:
+                self._of_trainings()
             return self
         seen = TASKS[self.task.name].seen
         if seen is None:
@@ -117,8 +130,8 @@ class Study(Section):
             self._without_states()
         return self
 
-    def _of_heads(self) -> None:
-        """A study of attention heads has no decisions at which anything could be captured."""
+    def _without_captures(self) -> None:
+        """Neither studies of heads nor of trainings have decisions at which anything could be captured."""
         for setting, given in (
             ("sae", self.sae),
             ("intervention", self.intervention),
@@ -127,7 +140,24 @@ class Study(Section):
             ("population.agents", self.population.agents),
         ):
             if given:
-                raise ValueError(f"{setting} is not for {self.task.name}: it ablates heads, and captures nothing")
+                raise ValueError(f"{setting} is not for {self.task.name}: its studies have stages of their own")
+
+    def _of_trainings(self) -> None:
+        """The trainings can be played as the task's settings say, and what is asked of them refers to them."""
+        if not self.training:
+            raise ValueError("a study of the maze trains the model in it: add a section [[training]]")
+        for training in self.training:
+            training.config(self.task.settings)
+        for name in self.steering.steered or ():
+            registered(name, [training.name for training in self.training], "[[training]]")
+        longest, turns = self.concepts.longest, self.training[0].config(self.task.settings).maze.turns
+        if longest > turns:
+            raise ValueError(f"concepts.longest is {longest}, and a rollout has {turns} turns (task.settings.turns)")
+        if self.model.engine != "hf":
+            raise ValueError(f"model.engine: models are trained by the engine hf alone, not by {self.model.engine}")
+
+    def _of_heads(self) -> None:
+        """A study of attention heads trains policies on tasks that it has, with seeds of their own."""
         for task in self.search.tasks:
             registered(task, self.task.variants, "task among task.variants")
         if self.model.engine != "hf":
@@ -204,9 +234,10 @@ def _quickened(data: dict[str, Any], source: str) -> dict[str, Any]:
 
 def refuse_untold(study: Study, asked: str) -> None:
     """Raise UserError where a study's task isn't told to a language model, and what is asked is of no use."""
-    if TASKS[study.task.name].heads:
+    if _captures_nothing(task := TASKS[study.task.name]):
+        does = "ablates its heads" if task.heads else "trains it in a maze"
         raise UserError(
-            f"{asked} is for tasks that a language model plays or reads, and {study.name} ablates its heads.",
+            f"{asked} is for tasks that a language model plays or reads, and {study.name} {does}.",
             "Run it with --quick to see what it takes.",
         )
     if TASKS[study.task.name].seen is not None:
@@ -277,6 +308,11 @@ def _element(entries: list[Any], name: str, said: str) -> dict[str, Any]:
         raise UserError(f"{said}: {name} is no entry of a list of values", "set the whole list")
     known = [str(section.get("name")) for section in sections]
     raise UserError(f"{said}: no entry is called {name!r}{hint(name, known)}", f"one of {', '.join(known)}")
+
+
+def _captures_nothing(task: Task) -> bool:
+    """Whether a task's studies have no captures, autoencoders and correlations of their own."""
+    return task.heads or task.trained
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:

@@ -9,10 +9,12 @@ from jobs.sections.sae import SAESection
 from jobs.sections.search import SearchSection
 from jobs.sections.signals import SignalsSection
 from jobs.sections.task import FEWEST_ROLLOUTS, TaskSection
+from jobs.sections.welfare import ConceptsSection, SteeringSection, TrainingSection
 
 __all__ = [
     "FEWEST_ROLLOUTS",
     "CaptureSection",
+    "ConceptsSection",
     "CorrelateSection",
     "GamesSection",
     "InterventionSection",
@@ -24,7 +26,9 @@ __all__ = [
     "SearchSection",
     "Section",
     "SignalsSection",
+    "SteeringSection",
     "TaskSection",
+    "TrainingSection",
     "hint",
     "registered",
 ]

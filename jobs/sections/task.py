@@ -30,7 +30,8 @@ class TaskSection(Section):
     """The task's own settings (two_step: episodes, random_episodes, change_episode; grid_world: steps, cap, size,
     start_x, start_y, goal_x, goal_y, alpha, gamma, epsilon, epsilon_episodes; graph_walk: steps, words;
     rook_endgame: moves; ms_pacman: moves, repeat_action_probability, max_frames; head_ablation: steps, prompts,
-    ablation, control_weight, control_tokens)."""
+    ablation, control_weight, control_tokens; maze: size, turns, wind_probability, melting, gold_ratio, turn_reward,
+    gold_reward, mold_reward)."""
 
     @field_validator("settings")
     @classmethod
