@@ -196,7 +196,7 @@ TASKS: dict[str, Task] = {
     ),
     "maze": Task(
         config=maze.MazeConfig,
-        variants=(maze.Variant.STANDARD, maze.Variant.SWAP, maze.Variant.SHUFFLE),
+        variants=tuple(maze.Variant),
         make=None,
         actions=tuple(direction[0].upper() for direction in maze.DIRECTIONS),
         n_states=0,

@@ -8,7 +8,7 @@ from typing import Any
 from envs import TASKS
 
 GRID_ACTIONS = TASKS["grid_world"].actions
-DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
+DEFAULTS: dict[str, dict[str, Any]] = {
     "grid_world": {
         "signals": {"window": "all"},
         "correlate": {
@@ -48,6 +48,7 @@ DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "maze": {
         "model": {"name": "welfare"},
+        "training": ({"name": "primary"},),
         "correlate": {"signals": (), "covariates": ()},
     },
     "ms_pacman": {
@@ -79,6 +80,7 @@ def completed(study: Mapping[str, Any]) -> dict[str, Any]:
         "task": {"variants": (str(task.variants[0]),), **own.get("task", {}), **section},
         "signals": _filled(study, "signals", {"agents": task.agents, **own.get("signals", {})}),
         **{section: _filled(study, section, own[section]) for section in ("model", "correlate") if section in own},
+        **({"training": study.get("training", own["training"])} if "training" in own else {}),
     }
 
 

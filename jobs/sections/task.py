@@ -31,7 +31,7 @@ class TaskSection(Section):
     start_x, start_y, goal_x, goal_y, alpha, gamma, epsilon, epsilon_episodes; graph_walk: steps, words;
     rook_endgame: moves; ms_pacman: moves, repeat_action_probability, max_frames; head_ablation: steps, prompts,
     ablation, control_weight, control_tokens; maze: size, turns, wind_probability, melting, gold_ratio, turn_reward,
-    gold_reward, mold_reward)."""
+    gold_reward, mold_reward, path_tile, mold_tile, gold_tile)."""
 
     @field_validator("settings")
     @classmethod

@@ -19,8 +19,8 @@ class TrainingSection(Section):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     """How the study, the views and the report call it."""
-    variant: Literal["standard", "swap", "shuffle"] = "standard"
-    """What the tiles look like."""
+    variant: Literal["standard", "swap", "shuffle", "custom"] = "standard"
+    """What the tiles look like; custom: as the task's settings path_tile, mold_tile and gold_tile say."""
     algorithm: Literal["dr_grpo", "reinforce", "sft"] = "dr_grpo"
     """What it learns by."""
     shuffled_rewards: Literal["no", "group", "batch"] = "no"
@@ -64,11 +64,14 @@ class TrainingSection(Section):
     def _possible(self) -> TrainingSection:
         if self.name == NAIVE:
             raise ValueError(f"a training can't be called {NAIVE}: that is the model which has none")
-        self.config({})
+        if self.variant != Variant.CUSTOM:
+            self.config({})
         return self
 
     def config(self, maze: dict[str, Any]) -> TrainingConfig:
-        """The training, in mazes with these settings."""
+        """The training, in mazes with these settings; tiles are taken from them where the variant is custom."""
+        if self.variant != Variant.CUSTOM:
+            maze = {setting: value for setting, value in maze.items() if not setting.endswith("_tile")}
         own = self.model_dump(exclude={"name", "variant", "algorithm", "shuffled_rewards", "layout"})
         return TrainingConfig(
             algorithm=Algorithm(self.algorithm),

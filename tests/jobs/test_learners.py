@@ -22,7 +22,7 @@ def test_every_task_names_sources_that_there_are(task: str) -> None:
     assert set(TASKS[task].agents) <= set(known)
     assert [source.name for source in made] == [name for name in TASKS[task].agents if name in signal_sources()]
     names = [name for agent in TASKS[task].agents for name in known[agent].describe()]
-    assert len(names) == len(set(names)) and ({"step", "log_step"} <= set(names) or TASKS[task].heads)
+    assert len(names) == len(set(names)) and ({"step", "log_step"} <= set(names) or TASKS[task].make is None)
 
 
 def test_only_the_graph_has_matrices() -> None:
