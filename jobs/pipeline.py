@@ -33,6 +33,7 @@ from jobs.stages import (
     signals,
     splice,
     td_parts,
+    train_in_maze,
     train_policy,
     train_sae,
 )
@@ -61,7 +62,7 @@ OF_PLAY: tuple[Stage, ...] = (
 """Those of tasks that a network plays or reads."""
 OF_HEADS: tuple[Stage, ...] = (heads, ablate, pairs, train_policy, search, planted)
 """Those of tasks whose actions are a model's attention heads."""
-OF_TRAINING: tuple[Stage, ...] = ()
+OF_TRAINING: tuple[Stage, ...] = (train_in_maze,)
 """Those of tasks in which the study trains the model."""
 STAGES: tuple[Stage, ...] = (*OF_PLAY, *OF_HEADS, *OF_TRAINING)
 """In the order of the data; each module has NAME, DESCRIPTION, units and run."""

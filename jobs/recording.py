@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from envs.agents import Transitions
 from envs.agents.agent import Described, SignalSource
 from envs.game import Step as GameStep
-from jobs.inference.base import Network
+from jobs.inference.base import ModelDescription, Network
 from jobs.inference.play import Played
 from tdlens.identity import digest
 from tdlens.record import (
@@ -34,9 +34,9 @@ INDEX_BITS = 16
 """A step's (and an episode's) key is its rollout's key shifted by these bits, plus its index in the rollout."""
 
 
-def record_model(session: Session, name: str, source: str, network: Network) -> int:
-    """The model's row."""
-    about = asdict(network.describe())
+def record_model(session: Session, name: str, source: str, network: Network | ModelDescription) -> int:
+    """The model's row; of one that isn't loaded, from its description."""
+    about = asdict(network if isinstance(network, ModelDescription) else network.describe())
     key = {"name": name, "fingerprint": about.pop("fingerprint"), "dtype": about.pop("dtype")}
     return find_or_create(session, Model, key, source=source, **about).id
 

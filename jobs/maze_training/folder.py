@@ -31,6 +31,7 @@ from tdlens.errors import UserError
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 """What AdamW keeps of a weight."""
+RECORD, CURVE = "training.json", "curve.jsonl"
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,22 @@ class Reached:
     seconds: float = 0.0
     """That it took, interruptions left out."""
     cpu_seconds: float = 0.0
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The files of a model that a training wrote: a checkpoint, or the trained one, whose folder has others, too."""
+    return sorted(path for path in folder.iterdir() if path.is_file() and path.name not in (RECORD, CURVE))
+
+
+def checkpoint_folder(training: Path, step: int) -> Path:
+    """Where a training has the model after a step that wasn't its last."""
+    return training / "checkpoints" / f"step-{step:05}"
+
+
+def read_curve(training: Path) -> list[dict[str, Any]]:
+    """A training's curve, a mapping for each step."""
+    curve = training / CURVE
+    return [json.loads(line) for line in curve.read_text().splitlines()] if curve.is_file() else []
 
 
 class TrainingFolder:
@@ -68,16 +85,6 @@ class TrainingFolder:
             self._write(self._about)
             self.finished = False
 
-    def checkpoint(self, step: int) -> Path:
-        """Where the model after a step lies, or would."""
-        return self.path / "checkpoints" / f"step-{step:05}"
-
-    def points(self) -> list[dict[str, Any]]:
-        """The curve, a mapping for each step."""
-        if not self._curve.is_file():
-            return []
-        return [json.loads(line) for line in self._curve.read_text().splitlines()]
-
     def add(self, point: Mapping[str, Any]) -> None:
         """A line of the curve."""
         with self._curve.open("a") as file:
@@ -91,8 +98,7 @@ class TrainingFolder:
         save: Callable[[Path], None],
     ) -> None:
         """Write a checkpoint, and what it takes to go on from it."""
-        target = self.checkpoint(reached.step)
-        with _instead(target) as temporary:
+        with _instead(checkpoint_folder(self.path, reached.step)) as temporary:
             save(temporary)
         tensors = {f"weight.{name}": weight.detach() for name, weight in learned.items()}
         for name, weight in learned.items():
@@ -134,11 +140,11 @@ class TrainingFolder:
 
     @property
     def _record(self) -> Path:
-        return self.path / "training.json"
+        return self.path / RECORD
 
     @property
     def _curve(self) -> Path:
-        return self.path / "curve.jsonl"
+        return self.path / CURVE
 
     @property
     def _state(self) -> Path:

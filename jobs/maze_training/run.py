@@ -22,7 +22,7 @@ from envs.maze import numbered
 from jobs.inference.files import ModelFiles
 from jobs.inference.fingerprint import hash_files
 from jobs.maze_training.config import Algorithm, TrainingConfig
-from jobs.maze_training.folder import Reached, TrainingFolder
+from jobs.maze_training.folder import Reached, TrainingFolder, read_curve
 from jobs.maze_training.losses import advantages, shuffled_rewards
 from jobs.maze_training.policy import Policy, load_policy, load_tokenizer
 from jobs.maze_training.rollouts import Rollouts, deal, play
@@ -91,18 +91,12 @@ def train(
     """
     tokenizer = load_tokenizer(files.folder)
     policy = load_policy(files.folder, tokenizer, config, device)  # before anything is written
-    about = {
-        "model": files.source,
-        "fingerprint": hash_files(files.folder),
-        "config": config.as_json(),
-        "versions": {package: version(package) for package in PACKAGES},
-    }
-    there = TrainingFolder(folder, about)
+    there = TrainingFolder(folder, about(files, config))
     if there.finished:
         return False
     optimiser = torch.optim.AdamW(policy.learned.values(), lr=config.learning_rate, weight_decay=config.weight_decay)
     reached = there.go_on(policy.learned, optimiser)
-    for before in there.points():
+    for before in read_curve(folder):
         on_step(Point(**before))
     save = partial(policy.save, tokenizer=tokenizer)
     clock = _Clock(reached)
@@ -114,6 +108,21 @@ def train(
             there.keep(clock.at(step), policy.learned, optimiser, save)
     there.finish(clock.at(config.steps), save)
     return True
+
+
+def about(files: ModelFiles, config: TrainingConfig) -> dict[str, Any]:
+    """What is trained and how, with the versions that it depends on: a training goes on where this is the same."""
+    return {
+        "model": files.source,
+        "fingerprint": hash_files(files.folder),
+        "config": config.as_json(),
+        "versions": {package: version(package) for package in PACKAGES},
+    }
+
+
+def curve_of(folder: Path) -> list[Point]:
+    """The curve of a training that is finished."""
+    return [Point(**point) for point in read_curve(folder)]
 
 
 def take_step(

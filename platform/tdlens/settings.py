@@ -80,6 +80,11 @@ class Settings:
         return self.home / "mlartifacts"
 
     @property
+    def trainings(self) -> Path:
+        """Where trainings work until the record has their models, a folder for each unit's identity."""
+        return self.home / "trainings"
+
+    @property
     def reports(self) -> Path:
         return self.home / "reports"
 
