@@ -35,6 +35,9 @@ LATER = {
     *("v_model_metric", "v_latent_measure", "v_latent_predicate", "v_latent_example"),
     *("v_head_score", "v_head_measure", "v_head_label", "v_head_pair", "v_circuit_search"),
     *("v_search_progress", "v_search_episode", "v_search_step", "v_planted_circuit"),
+    *("v_maze_training", "v_maze_progress", "v_maze_checkpoint", "v_concept_vector", "v_concept_cosine"),
+    *("v_concept_token", "v_emotion_cosine", "v_emotion_component", "v_goal_tracking", "v_steering_effect"),
+    *("v_steered_text", "v_steering_contrast", "v_concept_latent", "v_concept_signal", "v_planted_axis"),
 }
 """Views of what no earlier revision recorded."""
 Rows = dict[str, set[str]]

@@ -88,8 +88,42 @@ VIEWS: dict[str, tuple[str, ...]] = {
             "oracle forward_passes"
         ),
         "v_planted_circuit": "study model block layer head name role score pair_excess found_rank",
+        "v_maze_training": "study training base model algorithm variant shuffled steps seed parameters",
+        "v_maze_progress": (
+            "study training step mean_return golds molds entropy loss gradient equalised_entropy clipped learning_rate"
+        ),
+        "v_maze_checkpoint": "study training step model",
+        "v_concept_vector": (
+            "study model training step variant concept block norm stream_norm auroc cohen_d overlap chosen n blob"
+        ),
+        "v_concept_cosine": "study model training step variant concept other block cosine",
+        "v_concept_token": "study training variant concept block sign rank token logit",
+        "v_emotion_cosine": "study model training variant concept emotion block cosine valence",
+        "v_emotion_component": (
+            "study model training variant concept component block explained valence_r projection cosine null_low "
+            "null_high"
+        ),
+        "v_goal_tracking": "study training source reader panel concept block d ci_low ci_high n n_other histogram",
+        "v_steering_effect": (
+            "study training reader concept source draw block dose_kind dose norm evaluation measure grp value "
+            "ci_low ci_high incoherent n judge"
+        ),
+        "v_steered_text": (
+            "study training reader concept source draw block evaluation dose_kind dose item sample prompt text "
+            "label score"
+        ),
+        "v_steering_contrast": (
+            "study training reader dose_kind evaluation measure quantity source expected value ci_low ci_high p n"
+        ),
+        "v_concept_latent": "study training concept sae block signal latent r r_partial cosine activation",
+        "v_concept_signal": (
+            "study training concept sae block signal n_latents cosine cosine_low cosine_high cosine_p share "
+            "share_high share_p"
+        ),
+        "v_planted_axis": "study model evaluation planted expected contrast ci_low ci_high cosine cohen_d found",
     }.items()
 }
 """Each view's columns, in order. All but v_submission and v_worker show each study's current revision, and 'none' as
 the intervention of a rollout without one. In the views of heads and searches the task is the task's variant, and heads
-are named `layer.head`, with layers from 0 on where blocks count from 1."""
+are named `layer.head`, with layers from 0 on where blocks count from 1. In the views of concept
+vectors a training of NULL is the model before any training."""

@@ -135,6 +135,7 @@ class ConceptToken(Base):
 
     job_id: Mapped[BigInt] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
     training: Mapped[str | None]
+    variant: Mapped[str]
     concept: Mapped[str] = mapped_column(primary_key=True)
     block: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     sign: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -149,11 +150,13 @@ class EmotionCosine(Base):
     """The cosine of a concept vector with an emotion word's vector."""
 
     __tablename__ = "emotion_cosine"
-    __table_args__ = ({"sqlite_with_rowid": False},)
+    __table_args__ = (Index(None, "model_id"), {"sqlite_with_rowid": False})
 
     job_id: Mapped[BigInt] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
-    training: Mapped[str | None]
+    model_id: Mapped[BigInt] = mapped_column(ForeignKey("model.id"), primary_key=True)
     """Whose concept vector; the emotion vectors are the naive model's."""
+    training: Mapped[str | None]
+    variant: Mapped[str] = mapped_column(primary_key=True)
     concept: Mapped[str] = mapped_column(primary_key=True)
     emotion: Mapped[str] = mapped_column(primary_key=True)
     block: Mapped[int]
@@ -166,10 +169,12 @@ class EmotionComponent(Base):
     """A concept vector's projection on a principal component of the emotion vectors."""
 
     __tablename__ = "emotion_component"
-    __table_args__ = ({"sqlite_with_rowid": False},)
+    __table_args__ = (Index(None, "model_id"), {"sqlite_with_rowid": False})
 
     job_id: Mapped[BigInt] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
+    model_id: Mapped[BigInt] = mapped_column(ForeignKey("model.id"), primary_key=True)
     training: Mapped[str | None]
+    variant: Mapped[str] = mapped_column(primary_key=True)
     component: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     """From 1 on; its sign is such that words of positive valence lie above 0."""
     concept: Mapped[str] = mapped_column(primary_key=True)
@@ -189,11 +194,16 @@ class GoalTracking(Base):
     """How far projections on a concept vector tell what went well from what went badly, in activations held out."""
 
     __tablename__ = "goal_tracking"
-    __table_args__ = ({"sqlite_with_rowid": False},)
+    __table_args__ = (
+        CheckConstraint("source IN ('trained', 'untrained')", name="source"),
+        {"sqlite_with_rowid": False},
+    )
 
     job_id: Mapped[BigInt] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
-    training: Mapped[str | None]
-    """Whose vector; None for the naive model's own."""
+    training: Mapped[str]
+    """The training that the vector, or the naive model's own beside it, comes from."""
+    source: Mapped[VectorSource] = mapped_column(String, primary_key=True)
+    """trained, untrained: whose vector."""
     reader: Mapped[str] = mapped_column(primary_key=True)
     """Whose activations: `naive`, or a training's name."""
     panel: Mapped[str] = mapped_column(primary_key=True)

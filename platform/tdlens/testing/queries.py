@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tdlens.errors import BadQuery
 from tdlens.identity import digest
-from tdlens.record import Episode, LatentPredicate, Record, Rollout, Step
+from tdlens.record import Episode, LatentPredicate, Record, Rollout, SteeringEffect, Step
 from tdlens.record.views import VIEWS
 from tdlens.testing.backend import Backend
 from tdlens.testing.rows import make_job
@@ -166,12 +166,63 @@ class QueryTests(Backend):
         untrained = filled.query("SELECT best_of, blob FROM v_circuit_search").iloc[0]
         assert untrained.isna().all()
 
-    def test_a_model_is_shown_for_its_captures_or_its_heads(self, filled: Record) -> None:
+    def test_a_model_is_shown_for_what_was_done_with_it(self, filled: Record) -> None:
+        for tables, shown in (
+            ((), ["reference", "reference:maze"]),
+            (("capture", "head_score"), ["reference", "reference:maze"]),
+            (("maze_checkpoint", "maze_progress", "maze_training"), ["reference:maze"]),
+            (("concept_vector",), []),
+        ):
+            with filled.session() as session:
+                for table in tables:
+                    session.execute(text(f"DELETE FROM {table}"))  # noqa: S608
+            assert filled.query("SELECT model FROM v_model ORDER BY model").model.to_list() == shown
+
+    def test_a_model_that_was_read_or_ablated_alone_is_shown(self, filled: Record) -> None:
+        with filled.session() as session:
+            session.execute(text("DELETE FROM maze_training"))
         for table in ("capture", "head_score"):
-            assert filled.query("SELECT model FROM v_model").model.to_list() == ["reference"]
+            assert "reference" in filled.query("SELECT model FROM v_model").model.to_list()
             with filled.session() as session:
                 session.execute(text(f"DELETE FROM {table}"))  # noqa: S608
-        assert filled.query("SELECT model FROM v_model").empty
+        assert filled.query("SELECT model FROM v_model").model.to_list() == ["reference:maze"]
+
+    def test_trainings_and_their_vectors_name_their_models(self, filled: Record) -> None:
+        training = filled.query("SELECT training, base, model, seed FROM v_maze_training").iloc[0]
+        assert training.to_list() == ["maze", "reference", "reference:maze", 2**40]
+        progress = filled.query("SELECT study, training, step, mean_return FROM v_maze_progress").iloc[0]
+        assert progress.to_list() == ["demo", "maze", 1, -1.5]
+        checkpoint = filled.query("SELECT training, step, model FROM v_maze_checkpoint").iloc[0]
+        assert checkpoint.to_list() == ["maze", 100, "reference:maze"]
+        for view in ("v_concept_vector", "v_concept_cosine", "v_emotion_cosine", "v_emotion_component"):
+            shown = filled.query(f"SELECT model, training, variant, concept, block FROM {view}").iloc[0]  # noqa: S608
+            assert shown.to_list() == ["reference:maze", "maze", "standard", "gold", 1]
+        for view in ("v_concept_latent", "v_concept_signal"):
+            shown = filled.query(f"SELECT training, concept, sae, block, signal FROM {view}").iloc[0]  # noqa: S608
+            assert shown.to_list() == ["maze", "gold", "topk", 1, "td_error"]
+
+    def test_a_steered_text_has_its_condition_once(self, filled: Record) -> None:
+        with filled.session() as session:
+            known = session.scalars(select(SteeringEffect)).one()
+            columns = {column.key: getattr(known, column.key) for column in SteeringEffect.__mapper__.column_attrs}
+            del columns["id"]
+            session.add_all(
+                [
+                    SteeringEffect(**columns | {"dose": -1.0}),
+                    SteeringEffect(**columns | {"group": "harmful"}),
+                ]
+            )
+        shown = filled.query("SELECT training, reader, concept, source, evaluation, dose, text FROM v_steered_text")
+        assert shown.values.tolist() == [["maze", "naive", "gold", "trained", "refusal", 1.0, "Gladly."]]
+        groups = filled.query("SELECT grp FROM v_steering_effect ORDER BY grp, dose").grp.to_list()
+        assert groups == ["all", "all", "harmful"]
+        for table, column in (
+            ("steering_effect", "dose_kind"),
+            ("steering_effect", "source"),
+            ("goal_tracking", "source"),
+        ):
+            with pytest.raises(IntegrityError, match=f"ck_{table}_{column}"), filled.session() as session:
+                session.execute(text(f"UPDATE {table} SET {column} = 'other'"))  # noqa: S608
 
     def test_metrics_become_columns(self, filled: Record) -> None:
         sae = filled.query("SELECT * FROM v_sae").iloc[0]

@@ -16,8 +16,16 @@ from tdlens.record import (
     Capture,
     CaptureRow,
     CircuitSearch,
+    ConceptCosine,
+    ConceptLatent,
+    ConceptSignal,
+    ConceptToken,
+    ConceptVector,
     Coverage,
+    EmotionComponent,
+    EmotionCosine,
     Episode,
+    GoalTracking,
     HeadLabel,
     HeadMeasure,
     HeadPair,
@@ -33,8 +41,12 @@ from tdlens.record import (
     LatentPredicate,
     LearningSignal,
     MapPoint,
+    MazeCheckpoint,
+    MazeProgress,
+    MazeTraining,
     Model,
     ModelMetric,
+    PlantedAxis,
     PlantedCircuit,
     PublishedPoint,
     Rollout,
@@ -44,6 +56,9 @@ from tdlens.record import (
     SearchProgress,
     SearchStep,
     Signal,
+    SteeredText,
+    SteeringContrast,
+    SteeringEffect,
     Step,
     StudyJob,
     Submission,
@@ -174,6 +189,7 @@ def fill(session: Session) -> None:
         ]
     )  # fmt: skip
     _search(session, analyse, play, task, model, steps, shard)
+    _welfare(session, analyse, model, sae, shard)
 
 
 def _search(session: Session, scan: Job, job: Job, task: Task, model: Model, steps: list[Step], policy: Blob) -> None:
@@ -205,6 +221,74 @@ def _search(session: Session, scan: Job, job: Job, task: Task, model: Model, ste
             SearchStep(step_id=steps[1].id, forward_passes=6, best_score=1.0),
             PlantedCircuit(
                 job_id=job.id, model="induction_backup", block=2, head=0, role="hidden", score=0.0, pair_excess=4.0
+            ),
+        ]
+    )  # fmt: skip
+
+
+def _welfare(session: Session, job: Job, base: Model, sae: SaeCheckpoint, vectors: Blob) -> None:
+    """A training in the maze, its concept vector, and what comes of steering by it."""
+    trained = Model(
+        name="reference:maze", source="trained", fingerprint="g", architecture="llama", n_blocks=2, d_model=4,
+        n_parameters=100, dtype="float32",
+    )  # fmt: skip
+    session.add(trained)
+    session.flush()
+    training = MazeTraining(
+        job_id=job.id, base_id=base.id, model_id=trained.id, name="maze", algorithm="dr_grpo", variant="standard",
+        shuffled="no", steps=100, seed=2**40, parameters={"lr": 1e-4},
+    )  # fmt: skip
+    session.add(training)
+    session.flush()
+    made: dict[str, Any] = {"job_id": job.id, "training": "maze"}
+    vector = made | {"model_id": trained.id, "variant": "standard", "concept": "gold", "block": 1}
+    bridge = made | {"sae_id": sae.id, "concept": "gold", "block": 1, "signal": "td_error"}
+    steering = made | {"reader": "naive", "source": "trained", "dose_kind": "alpha", "evaluation": "refusal"}
+    session.add_all(
+        [
+            MazeProgress(
+                training_id=training.id, step=1, mean_return=-1.5, golds=0.5, molds=2.0, entropy=1.25, loss=0.1,
+                gradient=2.0, equalised_entropy=0.5, clipped=0.0, learning_rate=1e-4,
+            ),
+            MazeCheckpoint(training_id=training.id, step=100, model_id=trained.id),
+            ConceptVector(
+                **vector, step=None, norm=2.5, stream_norm=10.0, auroc=0.97, cohen_d=3.0, overlap=0.125,
+                chosen=True, n=64, blob=vectors.sha256,
+            ),
+            ConceptCosine(**vector, step=None, other="mold", cosine=-0.75),
+            ConceptToken(
+                **made, variant="standard", concept="gold", block=1, sign=1, rank=1, token=" good", logit=3.5
+            ),
+            EmotionCosine(**vector, emotion="happy", cosine=0.25, valence=1.0),
+            EmotionComponent(
+                **vector, component=1, explained=0.5, valence_r=0.875, projection=1.25, cosine=0.5, null_low=-1.0,
+                null_high=1.0,
+            ),
+            GoalTracking(
+                **made, source="trained", reader="naive", panel="maze finals", concept="gold", block=1, d=2.0,
+                ci_low=1.5, ci_high=2.5, n=8, n_other=16,
+                histogram={"edges": [-1.0, 0.0, 1.0], "first": [2, 6], "other": [10, 6]},
+            ),
+            SteeringEffect(
+                **steering, concept="gold", draw=0, block=1, dose=1.0, norm=2.5, measure="refusal", group="all",
+                value=0.25, ci_low=0.125, ci_high=0.375, incoherent=0.0, n=16, judge="rules",
+            ),
+            SteeredText(
+                job_id=job.id, dose_kind="alpha", dose=1.0, item=3, sample=0, prompt="How?", text="Gladly.",
+                label="answers", score=0.0,
+            ),
+            SteeringContrast(
+                **steering, measure="refusal", quantity="contrast", expected=-1, value=-0.25, ci_low=-0.5,
+                ci_high=-0.125, p=0.001, n=16,
+            ),
+            ConceptLatent(**bridge, latent=3, r=-0.8, r_partial=None, cosine=-0.5, activation=-1.5),
+            ConceptSignal(
+                **bridge, n_latents=1, cosine=0.5, cosine_low=-0.4, cosine_high=0.4, cosine_p=0.01, share=0.25,
+                share_high=0.2, share_p=0.02,
+            ),
+            PlantedAxis(
+                job_id=job.id, model="planted", evaluation="refusal", planted=True, expected=-1, contrast=-0.5,
+                ci_low=-0.75, ci_high=-0.25, cosine=-0.9, cohen_d=2.0, found=True,
             ),
         ]
     )  # fmt: skip

@@ -11,8 +11,8 @@ and on PostgreSQL (postgresql.sql, by pg_dump), with the blobs, the same for bot
 - `third` was killed in its intervention.
 
 With --source the studies run on another checkout's code (0001 was made with that of commit ab8c235, 0002 with that of
-d173787, 0003 with that of a5a810e, 0004 with that of 0751b72, 0005 with that of 436c9f6). PostgreSQL is the tests'
-(TDLENS_TEST_POSTGRES); pg_dump must be on the PATH.
+d173787, 0003 with that of a5a810e, 0004 with that of 0751b72, 0005 with that of 436c9f6, 0006 with that of
+a7315bb). PostgreSQL is the tests' (TDLENS_TEST_POSTGRES); pg_dump must be on the PATH.
 """
 
 from __future__ import annotations
