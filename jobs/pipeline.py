@@ -16,6 +16,7 @@ from jobs.stages import (
     ablate,
     behaviour,
     compare,
+    concepts,
     correlate,
     games,
     harvest,
@@ -24,6 +25,7 @@ from jobs.stages import (
     pairs,
     planted,
     play,
+    play_maze,
     population,
     probe,
     published,
@@ -62,7 +64,7 @@ OF_PLAY: tuple[Stage, ...] = (
 """Those of tasks that a network plays or reads."""
 OF_HEADS: tuple[Stage, ...] = (heads, ablate, pairs, train_policy, search, planted)
 """Those of tasks whose actions are a model's attention heads."""
-OF_TRAINING: tuple[Stage, ...] = (train_in_maze,)
+OF_TRAINING: tuple[Stage, ...] = (train_in_maze, play_maze, concepts)
 """Those of tasks in which the study trains the model."""
 STAGES: tuple[Stage, ...] = (*OF_PLAY, *OF_HEADS, *OF_TRAINING)
 """In the order of the data; each module has NAME, DESCRIPTION, units and run."""
