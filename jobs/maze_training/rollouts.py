@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ class Rollouts:
         offered: directions there were to choose from [n, turns, 4].
         seen: the tile in each direction, or :data:`envs.maze.NOWHERE` [n, turns, 4].
         log_probs: of the actions, when they were chosen [n, turns].
+        probabilities: of all directions, when they were chosen from [n, turns, 4].
         entropies: of the policy among the directions offered, in nats [n, turns].
         rewards: of each turn [n, turns].
         gold: Gold entered in each turn [n, turns].
@@ -39,6 +40,7 @@ class Rollouts:
     offered: NDArray[np.bool_]
     seen: NDArray[np.int8]
     log_probs: NDArray[np.float32]
+    probabilities: NDArray[np.float64]
     entropies: NDArray[np.float64]
     rewards: NDArray[np.float64]
     gold: NDArray[np.int8]
@@ -108,8 +110,30 @@ def play(
     if len(played) == 1:
         return played[0]
     rows = [row for batch in played for row in batch.rows]
-    names = ("positions", "actions", "offered", "seen", "log_probs", "entropies", "rewards", "gold", "mold")
-    return Rollouts(rows, **{name: np.concatenate([getattr(batch, name) for batch in played]) for name in names})
+    arrays = [field.name for field in fields(Rollouts) if field.name != "rows"]
+    return Rollouts(rows, **{name: np.concatenate([getattr(batch, name) for batch in played]) for name in arrays})
+
+
+def retell(config: MazeConfig, dealt: Dealt, actions: NDArray[np.int64]) -> tuple[list[list[str]], NDArray[np.int64]]:
+    """What rollouts were told before each move, and where they stood.
+
+    Args:
+        config: the rules.
+        dealt: what was played.
+        actions: directions chosen [n, turns].
+
+    Returns:
+        The texts of each rollout, and cells, y times the maze's size plus x [n, turns].
+    """
+    mazes = Mazes(config, dealt.mazes, dealt.wind[:, None])
+    texts: list[list[str]] = [[] for _ in dealt.mazes]
+    cells = np.zeros_like(actions)
+    while not mazes.done:
+        for told, text in zip(texts, turn_texts(mazes, dealt.orders), strict=True):
+            told.append(text)
+        cells[:, mazes.turn] = mazes.y * config.size + mazes.x
+        mazes.step(actions[:, mazes.turn])
+    return texts, cells
 
 
 def choose(probabilities: NDArray[np.float64], luck: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -134,7 +158,7 @@ def _play(
     rows: list[list[int]] = [[] for _ in range(n)]
     positions: list[list[int]] = []
     actions: list[NDArray[np.int64]] = []
-    offered, seen, log_probs, entropies = [], [], [], []
+    offered, seen, log_probs, probabilities, entropies = [], [], [], [], []
     while not mazes.done:
         texts = turn_texts(mazes, dealt.orders)
         if actions:
@@ -146,7 +170,8 @@ def _play(
             row += chunk
         options = mazes.offered
         log_p = log_policy(policy.next_logits(chunks, cache).cpu(), torch.from_numpy(options), temperature)
-        chosen = choose(log_p.double().exp().numpy(), dealt.luck[:, mazes.turn])
+        probabilities.append(log_p.double().exp().numpy())
+        chosen = choose(probabilities[-1], dealt.luck[:, mazes.turn])
         positions.append([len(row) - 1 for row in rows])
         offered.append(options)
         seen.append(mazes.seen)
@@ -162,6 +187,7 @@ def _play(
         np.stack(offered, 1),
         np.stack(seen, 1),
         np.stack(log_probs, 1),
+        np.stack(probabilities, 1),
         np.stack(entropies, 1),
         mazes.rewards,
         mazes.gold,
