@@ -119,7 +119,7 @@ class SteerEdit:
 
     Args:
         block: index into ``hidden_states``.
-        vector: what is added [d].
+        vector: what is added [d], or one for each row of the batch [B, 1, d].
     """
 
     def __init__(self, block: int, vector: Tensor) -> None:

@@ -32,6 +32,15 @@ class Cache:
     mask: Tensor
     """True where a slot holds a token [B, S]."""
 
+    def select(self, rows: Tensor) -> None:
+        """Keep some rows, and forget the others.
+
+        Args:
+            rows: their indices, on the engine's device.
+        """
+        self.keys_values.batch_select_indices(rows)
+        self.mask = self.mask[rows]
+
 
 class HuggingFaceEngine:
     """A ``transformers`` causal language model behind the :class:`~jobs.inference.base.Engine` interface.
