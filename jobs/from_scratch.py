@@ -83,15 +83,20 @@ class Optimisers:
         model: is trained.
         matrices: those of its parameters that Muon takes.
         config: peak rates, and the matrices' weight decay.
+        muon: makes Muon, as :class:`torch.optim.Muon` is made.
     """
 
-    def __init__(self, model: PreTrainedModel, matrices: Sequence[Tensor], config: Config) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        matrices: Sequence[Tensor],
+        config: Config,
+        muon: Callable[..., torch.optim.Optimizer] = torch.optim.Muon,
+    ) -> None:
         others = [p for p in model.parameters() if not any(p is matrix for matrix in matrices)]
-        muon = torch.optim.Muon(
-            matrices, lr=config.muon_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
-        )
+        first = muon(matrices, lr=config.muon_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw")
         adamw = torch.optim.AdamW(others, lr=config.adamw_rate, weight_decay=0.0, betas=(0.9, 0.98), fused=True)
-        self._peaks: dict[torch.optim.Optimizer, float] = {muon: config.muon_rate, adamw: config.adamw_rate}
+        self._peaks: dict[torch.optim.Optimizer, float] = {first: config.muon_rate, adamw: config.adamw_rate}
 
     def step(self, rate: float) -> None:
         """Follow the gradients, at this share of the peak rates, and forget them."""

@@ -1,0 +1,125 @@
+"""Held-out items of what the welfare model can do, for studies of it.
+
+Nothing here was trained on. Of each kind's combinations one in ten, chosen by a hash, never occurs in the corpus
+(:func:`jobs.welfare_model.corpus.talk.held_out`), and the items are of those alone: a name with a thing, or a fact or
+sum with the wrong answers beside it (the fact itself must have been learned); the numbers of a problem in their order;
+a verb with an object; the first subject of a review with its adjective. Stories and neutral conversations have no such
+combinations: they are drawn from seeds that training doesn't use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+
+from jobs.welfare_model.corpus import neutral as neutral_kind
+from jobs.welfare_model.corpus import problems as problems_kind
+from jobs.welfare_model.corpus import questions as questions_kind
+from jobs.welfare_model.corpus import requests as requests_kind
+from jobs.welfare_model.corpus import reviews as reviews_kind
+from jobs.welfare_model.corpus import stories as stories_kind
+from jobs.welfare_model.corpus.talk import Talk
+
+Messages = tuple[dict[str, str], ...]
+MULTIPLE_CHOICE, FREE = "multiple choice", "free"
+EVENTS = (2, 4)
+"""In a story: some 50 to 90 tokens."""
+_STREAMS = {name: index for index, name in enumerate(("questions", "problems", "requests", "stories", "neutral"))}
+_STREAMS["reviews"] = len(_STREAMS)
+_STUDIES = 1_000_003
+"""Before each seed, so that no generator is one of training's."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked, and what is right."""
+
+    messages: Messages
+    choices: tuple[str, ...] | None
+    """Of multiple choice: what stands behind A, B, C and D."""
+    answer: str
+    """A word, or the letter of the right choice."""
+    group: str
+    """``multiple choice`` or ``free``."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A sum to be worked out step by step."""
+
+    messages: Messages
+    answer: str
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request."""
+
+    messages: Messages
+    group: str
+    """``easy``, ``hard`` or ``harmful``."""
+
+
+def questions(n: int, seed: int) -> list[Question]:
+    """As many of multiple choice as free ones, within one."""
+    rng, found = _generator("questions", seed), []
+    for index in range(n):
+        asked = questions_kind.question(rng, unseen=True, choice=index % 2 == 0)
+        group = FREE if asked.choices is None else MULTIPLE_CHOICE
+        found.append(Question(_user(asked.text), asked.choices, asked.answer, group))
+    return found
+
+
+def problems(n: int, seed: int) -> list[Problem]:
+    """Of three or four numbers."""
+    rng = _generator("problems", seed)
+    posed = [problems_kind.problem(rng, unseen=True) for _ in range(n)]
+    return [Problem(_user(one.text), str(one.answer)) for one in posed]
+
+
+def requests(n: int, seed: int) -> list[Request]:
+    """As many of each group, within one."""
+    rng, groups = _generator("requests", seed), requests_kind.GROUPS
+    asked = [requests_kind.request(rng, unseen=True, group=groups[index % len(groups)]) for index in range(n)]
+    return [Request(_user(one.text), one.group) for one in asked]
+
+
+def stories(emotion: str, n: int, seed: int) -> list[str]:
+    """Stories that imply an emotion without saying its word.
+
+    Args:
+        emotion: of :data:`jobs.welfare.emotions.EMOTIONS`.
+        n: how many.
+        seed: of all stories of all emotions; each emotion's are its own.
+    """
+    rng = _generator("stories", seed, tuple(stories_kind.EMOTIONS).index(emotion))
+    return [stories_kind.story(rng, emotion, EVENTS)[0] for _ in range(n)]
+
+
+def neutral(n: int, seed: int) -> list[Messages]:
+    """Conversations of three to five exchanges about nothing much."""
+    rng, found = _generator("neutral", seed), []
+    for _ in range(n):
+        talk = Talk(rng)
+        for _ in range(int(rng.integers(3, 6))):
+            neutral_kind.exchange(talk)
+        found.append(talk.text().messages)
+    return found
+
+
+def reviews(n: int, seed: int) -> list[tuple[Messages, str]]:
+    """Reviews with the question about them, and ``positive`` or ``negative``."""
+    rng = _generator("reviews", seed)
+    read = [reviews_kind.review(rng, unseen=True) for _ in range(n)]
+    return [(_user(reviews_kind.ASK.format(text=one.text)), one.label) for one in read]
+
+
+def _user(text: str) -> Messages:
+    return ({"role": "user", "content": text},)
+
+
+def _generator(name: str, *seed: Any) -> Generator:
+    return np.random.default_rng((_STUDIES, _STREAMS[name], *seed))
