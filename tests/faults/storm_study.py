@@ -152,7 +152,7 @@ def install() -> None:
         for name, units, run in named
         if os.environ.get(ONLY) in (None, name)
     )
-    pipeline.STAGES = stages
+    pipeline.STAGES = pipeline.OF_PLAY = stages
     context_module.find_model = lambda *_, **__: ModelFiles(Path(), "none")
     context_module.load_engine = lambda *_, **__: Engine()  # type: ignore[assignment,return-value]
     if wait := os.environ.get(SQLITE_WAIT):
