@@ -135,6 +135,19 @@ def points(record: Record, study: str, stage: str) -> Iterator[Point]:
         yield from _training(record, study)
 
 
+def _model_metrics(stage: str) -> tuple[tuple[str, str], ...]:
+    """What a stage recorded of how models play."""
+    return (
+        (
+            "",
+            "SELECT model.name || '/' || model_metric.name AS label, 0 AS step, value, ci_low, ci_high"  # noqa: S608
+            " FROM model_metric JOIN model ON model.id = model_metric.model_id"
+            " JOIN v_job ON v_job.job = model_metric.job_id AND v_job.study = :study"
+            f" WHERE v_job.stage = '{stage}' ORDER BY label",
+        ),
+    )
+
+
 SERIES: dict[str, tuple[tuple[str, str], ...]] = {
     "play": (
         (
@@ -144,15 +157,15 @@ SERIES: dict[str, tuple[tuple[str, str], ...]] = {
             " GROUP BY variant, episode ORDER BY label, step",
         ),
     ),
-    "games": (
+    "games": _model_metrics("games"),
+    "train_in_maze": (
         (
             "",
-            "SELECT model.name || '/' || model_metric.name AS label, 0 AS step, value, ci_low, ci_high"
-            " FROM model_metric JOIN model ON model.id = model_metric.model_id"
-            " JOIN v_job ON v_job.job = model_metric.job_id AND v_job.study = :study"
-            " WHERE v_job.stage = 'games' ORDER BY label",
+            "SELECT training AS label, step, mean_return, golds, molds, entropy, loss, gradient, equalised_entropy,"
+            " clipped, learning_rate FROM v_maze_progress WHERE study = :study ORDER BY label, step",
         ),
     ),
+    "play_maze": _model_metrics("play_maze"),
     "behaviour": (
         (
             "",
@@ -209,8 +222,9 @@ SERIES: dict[str, tuple[tuple[str, str], ...]] = {
 }
 """For each stage: name of the metric (none: the column's) and a query that gives label, step and values.
 
-Steps are episodes for returns, blocks for everything about blocks, transitions for what policies learn, and 0
-otherwise. Of correlations the highest of each block and signal is shown, as in Demircan et al. 2025, Fig 2."""
+Steps are episodes for returns, blocks for everything about blocks, transitions or steps of training for what is
+learnt, and 0 otherwise. Of correlations the highest of each block and signal is shown, as in Demircan et al. 2025,
+Fig 2."""
 
 
 def _training(record: Record, study: str) -> Iterator[Point]:

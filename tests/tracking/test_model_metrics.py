@@ -14,7 +14,7 @@ def test_metrics_of_a_models_games_and_no_others(record: Record) -> None:
     with record.session() as session:
         fill(session)  # its own metric is of another stage
         known = session.scalars(select(StudyJob)).first()
-        model = session.scalars(select(Model)).one()
+        model = session.scalars(select(Model).where(Model.name == "reference")).one()
         assert known is not None
         job: Job = make_job(session, "games", stage="games")
         session.add(StudyJob(study_id=known.study_id, job_id=job.id))
