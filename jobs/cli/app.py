@@ -27,6 +27,7 @@ from jobs.cli import (
     run,
     sql,
     status,
+    welfare_model,
     worker,
 )
 from jobs.cli.console import say_error
@@ -100,7 +101,7 @@ app = typer.Typer(
 )
 for module in (
     *(run, reproduce, plan, worker, status, sql, latents, projection),
-    *(import_published, database, doctor, fsck, backup, reference, circuit_model, agents, maze_training),
+    *(import_published, database, doctor, fsck, backup, reference, circuit_model, welfare_model, agents, maze_training),
 ):
     register: Callable[[typer.Typer], None] = module.add_to
     register(app)

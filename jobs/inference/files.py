@@ -12,6 +12,7 @@ from tdlens.errors import UserError
 
 JOBS = Path(__file__).parent.parent
 REFERENCE_MODEL, CIRCUITS_MODEL = JOBS / "reference" / "model", JOBS / "circuit_model" / "model"
+WELFARE_MODEL = JOBS / "welfare_model" / "model"
 INDEX = "model.safetensors.index.json"
 """Which shard holds which tensor, in a model of several."""
 
@@ -29,6 +30,7 @@ class Shipped:
 SHIPPED = {
     "reference": Shipped(REFERENCE_MODEL, "train-reference", "75 minutes"),
     "circuits": Shipped(CIRCUITS_MODEL, "train-circuit-model", "a quarter of an hour"),
+    "welfare": Shipped(WELFARE_MODEL, "train-welfare-model", "half an hour"),
 }
 """By the name that stands for the folder."""
 
