@@ -5,6 +5,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STUDY  ?= studies/two_step_demo.toml
 
+# Python compiles what is imported when it first is, also where the environment says that it should keep nothing: else
+# each process of the demo and of the tests would compile the libraries anew, for a quarter of a minute.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint types contracts unit bench clean
 
@@ -14,10 +18,11 @@ help: ## say what there is
 setup: $(VENV)/.installed ## make the virtual environment and install the pinned versions
 
 # The constraints pin torch by its version alone: a machine with a GPU gets the CUDA build of the same release.
-# Python compiles what is imported when it first is: most of what the libraries bring never is.
+# Most of what the libraries bring is never imported; the rest is compiled once here, not by all tests at the same time.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -c 'import jobs.pipeline, jobs.report, mlflow'
 	touch $@
 
 demo: setup ## run the complete Two-Step study on the shipped model: record, MLflow, report

@@ -3,6 +3,8 @@
 Modules with slow tests come first, then those with many, so that at the end no process waits long for another.
 """
 
+import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 
@@ -11,6 +13,10 @@ from hypothesis import settings
 
 from tests.faults.preloaded import Preloaded
 from tests.shared_folders import shared
+
+# here and in all processes of the tests: one that compiles what it imports takes a quarter of a minute to start
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 settings.register_profile("tests", deadline=None)  # a busy machine is no fault of an example
 settings.load_profile("tests")
