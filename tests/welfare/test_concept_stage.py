@@ -1,0 +1,239 @@
+"""The stage of concept vectors: its units, and its rows beside a plain computation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+from sqlalchemy import select
+
+from envs.maze import MazeConfig, Tile, Variant
+from envs.maze_prompts import LETTERS, chat, replay
+from envs.maze_trajectories import SEED, draw_trajectories
+from jobs import pipeline
+from jobs.context import Context
+from jobs.inference.huggingface import HuggingFaceEngine
+from jobs.stage import Plan, Unit
+from jobs.stages import concepts, train_in_maze
+from jobs.stages.concepts import final_units, n_held_out, naive_unit
+from jobs.study import Study
+from jobs.welfare.concept_vectors import CONCEPTS, read_vectors
+from jobs.welfare.models import engine_of, training_units
+from tdlens.record import Job, Record
+from tests.jobs.small_study import context_of, fresh_record, run
+from tests.welfare.small_welfare import BLOCKS, MAZE, welfare_study
+
+PER_CLASS, HELD_OUT = 20, 8
+
+
+@pytest.fixture(autouse=True, scope="module")
+def these_stages_alone() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "OF_TRAINING", (train_in_maze, concepts))
+        yield
+
+
+def small(base: Path, **changes: Any) -> Study:
+    common = {"mazes": 2, "rollouts": 4, "lora_rank": 0}
+    settings: dict[str, Any] = {
+        "training": [
+            {"name": "first", "steps": 2, "checkpoint_every": 1, "learning_rate": 0.02, **common},
+            {"name": "swapped", "variant": "swap", "steps": 1, **common},
+        ],
+        "concepts": {"held_out": HELD_OUT / PER_CLASS},
+    }
+    return welfare_study(base, **(settings | changes))
+
+
+@dataclass
+class Finished:
+    record: Record
+    context: Context
+    plan: Plan
+
+    def ask(self, sql: str, **values: Any) -> pd.DataFrame:
+        return self.record.query(sql, values)
+
+    def unit(self, key: str) -> Unit:
+        return next(unit for unit in self.plan.of(concepts.NAME) if unit.key == key)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+    base = tmp_path_factory.getbasetemp()
+    with fresh_record("sqlite", tmp_path_factory.mktemp("concepts")) as record:
+        study = small(base)
+        run(study, record)
+        context = context_of(study, record)
+        plan = pipeline.plan_study(context)
+        with record.session(read_only=True) as session:
+            context.remember({row.identity: row.id for row in session.execute(select(Job.identity, Job.id))})
+        yield Finished(record, context, plan)
+
+
+# --- units
+
+
+def test_units_and_what_they_are_compared_with(finished: Finished) -> None:
+    units = {unit.key: unit for unit in finished.plan.of(concepts.NAME)}
+    assert list(units) == ["naive/standard", "naive/swap", "first", "first@1", "swapped"]
+    parents = {key: [parent.key for parent in unit.parents] for key, unit in units.items()}
+    assert parents == {
+        "naive/standard": [],
+        "naive/swap": [],
+        "first": ["first", "naive/standard"],
+        "first@1": ["first", "naive/standard", "first"],
+        "swapped": ["swapped", "naive/swap", "first"],
+    }
+    assert final_units(finished.plan) == {"first": units["first"], "swapped": units["swapped"]}
+    assert naive_unit(units["swapped"]) is units["naive/swap"]
+    position = {unit.identity: index for index, unit in enumerate(finished.plan.units)}
+    for unit in units.values():
+        assert all(position[parent.identity] < position[unit.identity] for parent in unit.parents)
+
+
+def test_trainings_in_the_same_tiles_share_the_naive_models_vectors(
+    finished: Finished, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    base = tmp_path_factory.getbasetemp()
+    common = {"steps": 2, "checkpoint_every": 1}
+    trainings = [{"name": "one", **common}, {"name": "two", **common}, {"name": "plain", "layout": "plain", **common}]
+    study = small(base, training=trainings, concepts={"checkpoints": False, "per_class": 24})
+    plan = pipeline.plan_study(context_of(study, finished.record))
+    units = plan.of(concepts.NAME)
+    assert [unit.key for unit in units] == ["naive/standard", "naive/standard/plain", "one", "two", "plain"]
+    assert not {unit.identity for unit in units} & {unit.identity for unit in finished.plan.units}
+
+
+def test_the_held_out_are_never_all_or_none() -> None:
+    assert [n_held_out(20, share) for share in (0.25, 0.001, 0.999)] == [5, 2, 18]
+
+
+# --- rows
+
+
+def plain(engine: HuggingFaceEngine, variant: str, seed: int) -> dict[Tile, torch.Tensor]:
+    """The stream at the last letter of each trajectory [n, n_blocks + 1, d], text by text as the template tells it."""
+    config, found = MazeConfig(variant=Variant(variant), **MAZE), {}
+    seen: list[torch.Tensor] = []
+    layers = engine.model.model.layers
+    hooks = [layers[0].register_forward_pre_hook(lambda m, args, kwargs: seen.append(args[0]), with_kwargs=True)]
+    hooks += [
+        layer.register_forward_hook(lambda m, args, out: seen.append(out[0] if isinstance(out, tuple) else out))
+        for layer in layers
+    ]
+    for tile in Tile:
+        rows = []
+        for one in draw_trajectories(config, tile, PER_CLASS, (SEED, seed), longest=4):
+            messages = chat(replay(config, one.maze, one.moves), one.moves)
+            text = engine.tokenizer.apply_chat_template(messages, tokenize=False)
+            letter = LETTERS[one.moves[-1]]
+            text = text[: text.rindex(f"assistant\n{letter}") + len(f"assistant\n{letter}")]
+            with torch.no_grad():
+                engine.model(torch.tensor([engine.tokenizer.encode(text, add_special_tokens=False)]))
+            rows.append(torch.stack([part.reshape(-1, engine.d_model)[-1] for part in seen]))
+            seen.clear()
+        found[tile] = torch.stack(rows).double()
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("key", "variant", "training", "step"),
+    [
+        ("naive/standard", "standard", None, None),
+        ("first", "standard", "first", None),
+        ("first@1", "standard", "first", 1),
+        ("swapped", "swap", "swapped", None),
+    ],
+)
+def test_rows_are_what_a_plain_computation_gives(
+    finished: Finished, key: str, variant: str, training: str | None, step: int | None
+) -> None:
+    unit, trained = finished.unit(key), training_units(finished.plan)
+    engine = engine_of(finished.context, None if training is None else trained[training], step)
+    assert isinstance(engine, HuggingFaceEngine)
+    activations = plain(engine, variant, finished.context.study.seed)
+    making = {tile: values[:-HELD_OUT] for tile, values in activations.items()}
+    rows = finished.ask(
+        "SELECT v.*, m.name AS model FROM concept_vector v JOIN model m ON m.id = v.model_id WHERE job_id = :job",
+        job=finished.context.job_id(unit),
+    )
+    assert len(rows) == 3 * (BLOCKS + 1)
+    name = finished.context.study.model.name
+    suffix = "" if training is None else f":{training}" + ("" if step is None else f"@{step}")
+    assert set(rows.model) == {name + suffix}
+    assert set(rows.variant) == {variant}
+    assert set(rows.training.dropna()) == ({training} - {None})
+    assert set(rows.step.dropna()) == ({step} - {None})
+    assert set(rows.n) == {PER_CLASS - HELD_OUT}
+    read = read_vectors(finished.context, unit)
+    for tile, concept in zip(Tile, CONCEPTS, strict=True):
+        others = [making[other].mean(0) for other in Tile if other != tile]
+        vector = making[tile].mean(0) - (others[0] + others[1]) / 2
+        torch.testing.assert_close(read.of(concept).double(), vector, atol=2e-5, rtol=1e-4)
+        mine = rows[rows.concept == concept].sort_values("block")
+        np.testing.assert_allclose(mine.norm, vector.norm(dim=-1), rtol=1e-4)
+        norms = torch.stack([values.norm(dim=-1).mean(0) for values in making.values()]).mean(0)
+        np.testing.assert_allclose(mine.stream_norm, norms, rtol=1e-4)
+        np.testing.assert_allclose(read.stream_norm[concept], norms, rtol=1e-4)
+        (chosen,) = mine.block[mine.chosen.astype(bool)]
+        assert read.chosen[concept] == chosen
+        assert 1 <= chosen < BLOCKS
+        unit_vector = vector / vector.norm(dim=-1, keepdim=True)
+        judged = torch.cat([activations[other][-HELD_OUT:] for other in Tile])
+        projections = (judged * unit_vector).sum(-1).numpy()
+        own = np.repeat([other == tile for other in Tile], HELD_OUT)
+        for row in mine[mine.block > 0].itertuples():  # the embedding of a letter: equal ones are told by rounding
+            values = projections[:, row.block]
+            assert row.auroc == pytest.approx(roc_auc_score(own, values), abs=0.02)
+            first, other_values = values[own], values[~own]
+            pooled = (7 * first.var(ddof=1) + 15 * other_values.var(ddof=1)) / 22
+            assert row.cohen_d == pytest.approx((first.mean() - other_values.mean()) / pooled**0.5, abs=1e-3)
+            assert 0 <= row.overlap <= 1
+
+
+def test_cosines_name_what_they_are_of(finished: Finished) -> None:
+    table = finished.ask('SELECT j."key" AS unit, c.* FROM concept_cosine c JOIN job j ON j.id = c.job_id')
+    own = {"mold | gold", "mold centred | gold centred", "mold - path | gold - path"}
+    pairs = {f"{one} | {whose} {other}" for one in ("mold", "gold") for other in ("mold", "gold") for whose in ("{}",)}
+    untrained, primary = ({pair.format(whose) for pair in pairs} for whose in ("untrained", "primary"))
+    expected = {
+        "naive/standard": own,
+        "naive/swap": own,
+        "first": own | untrained,
+        "first@1": own | untrained | primary,
+        "swapped": own | untrained | primary,
+    }
+    for key, names in expected.items():
+        mine = table[table.unit == key]
+        assert set(mine.concept + " | " + mine.other) == names
+        assert set(mine.block) == set(range(BLOCKS + 1))
+    naive, trained = (read_vectors(finished.context, finished.unit(key)) for key in ("naive/swap", "swapped"))
+    first = read_vectors(finished.context, finished.unit("first"))
+    mine = table[(table.unit == "swapped") & (table.block == 2) & (table.concept == "gold")].set_index("other").cosine
+    for other, vector in (("untrained gold", naive.gold), ("primary mold", first.mold)):
+        expected_cosine = torch.cosine_similarity(trained.gold[2].double(), vector[2].double(), dim=0)
+        assert mine[other] == pytest.approx(float(expected_cosine), abs=1e-5)
+
+
+def test_tokens_are_of_whole_models_and_not_of_checkpoints(finished: Finished) -> None:
+    table = finished.ask('SELECT j."key" AS unit, t.* FROM concept_token t JOIN job j ON j.id = t.job_id')
+    assert set(table.unit) == {"naive/standard", "naive/swap", "first", "swapped"}
+    assert set(table.block) == {5 * BLOCKS // 6}
+    counts = table.groupby(["unit", "concept", "sign"]).size()
+    assert len(counts) == 4 * 2 * 2
+    assert set(counts) == {20}
+    assert (table.logit * table.sign > 0).all()
+
+
+def test_nothing_is_computed_twice(finished: Finished) -> None:
+    assert run(finished.context.study, finished.record).computed == 0
