@@ -1,8 +1,10 @@
-"""Deleting what nothing names: blobs without a row, rows of blobs that nothing refers to, unfinished files.
+"""Deleting what nothing names: blobs without a row, rows of blobs that nothing refers to, unfinished files, trainings
+that were given up.
 
 And, if asked to, the results that only earlier revisions of studies asked for.
 """
 
+import shutil
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,6 +19,7 @@ from tdlens.record import (
     ActivationShard,
     Artifact,
     Blob,
+    ConceptSignal,
     ConceptVector,
     Coverage,
     Job,
@@ -48,6 +51,7 @@ class Garbage:
     """Hashes of blobs that no row names any more."""
     files: list[StoredFile] = field(default_factory=list)
     unfinished: list[Path] = field(default_factory=list)
+    """Files, and folders of trainings."""
     copies: list[Path] = field(default_factory=list)
     """Local copies of remote blobs."""
     kept: int = 0
@@ -106,6 +110,13 @@ def collect(record: Record, *, grace: float, old_revisions: bool = False, dry_ru
                 found.unfinished.append(path)
                 if not dry_run:
                     path.unlink()
+        with record.session(read_only=True) as session:
+            given_up = _given_up(record, session, now_here - age)
+        for path in given_up:
+            found.bytes += sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+            found.unfinished.append(path)
+            if not dry_run:
+                shutil.rmtree(path, ignore_errors=True)
         for path in _copies(record, now_here - age):
             found.copies.append(path)
             found.bytes += path.stat().st_size
@@ -126,15 +137,18 @@ def _forget_old(record: Record) -> list[str]:
 
 
 def _old(session: Session) -> list[int]:
-    """Jobs of earlier revisions and of no study, children first, unless what is being computed needs them."""
+    """Jobs of earlier revisions and of no study, children first, unless what is computed or kept needs them."""
     if session.get_bind().dialect.name == "postgresql":
         # A study may be planned at this moment, with results that are about to go.
         session.execute(text("LOCK TABLE study_job IN SHARE ROW EXCLUSIVE MODE"))
-    needed = select(Job.id).where(Job.state == "leased").cte(recursive=True)
-    needed = needed.union(select(JobParent.parent_id).join(needed, needed.c.id == JobParent.job_id))
     computed = select(StudyJob.study_id).join(Job, Job.id == StudyJob.job_id).where(Job.state == "leased")
     studies = select(Study.id).where(or_(Study.is_current, Study.id.in_(computed)))
     kept = select(StudyJob.job_id).where(StudyJob.study_id.in_(studies))
+    # autoencoders of other studies, which concept vectors are compared with
+    read = select(SaeCheckpoint.job_id).join(ConceptSignal, ConceptSignal.sae_id == SaeCheckpoint.id)
+    read = read.where(ConceptSignal.job_id.in_(kept))
+    needed = select(Job.id).where(or_(Job.state == "leased", Job.id.in_(read))).cte(recursive=True)
+    needed = needed.union(select(JobParent.parent_id).join(needed, needed.c.id == JobParent.job_id))
     old = select(Job.id).where(Job.id.not_in(kept), Job.id.not_in(select(needed.c.id)))
     return list(session.scalars(old.order_by(Job.id.desc())))  # parents were there first
 
@@ -159,6 +173,15 @@ def _age(session: Session, grace: float) -> float:
         return grace
     now: datetime = session.scalars(select(clock(0.0))).one()
     return max(grace, (now - oldest).total_seconds() + COARSE)
+
+
+def _given_up(record: Record, session: Session, horizon: float) -> list[Path]:
+    """Folders of trainings that are in the record, or that no unit stands for any more, untouched since then."""
+    wanted = set(session.scalars(select(Job.identity).where(Job.state != "done")))
+    folders = [path for path in sorted(record.settings.trainings.glob("*")) if path.name not in wanted]
+    return [
+        folder for folder in folders if max(path.stat().st_mtime for path in (folder, *folder.rglob("*"))) <= horizon
+    ]
 
 
 def _copies(record: Record, horizon: float) -> list[Path]:

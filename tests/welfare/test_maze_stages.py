@@ -36,6 +36,7 @@ from jobs.welfare.models import (
     training_units,
 )
 from jobs.welfare.workplaces import leave, workplace
+from tdlens.garbage import collect
 from tdlens.record import Job, Record
 from tdlens.settings import Settings
 from tdlens.tracking_content import points
@@ -284,6 +285,29 @@ def test_a_workplace_is_one_process_alone(tmp_path: Path) -> None:
         assert newer not in (mine, other)
     leave(settings, "unit")
     assert not list(settings.trainings.iterdir())
+
+
+def test_workplaces_of_trainings_that_were_given_up_are_garbage(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = small(tmp_path_factory.getbasetemp())
+    with fresh_record("sqlite", tmp_path) as record:
+        with monkeypatch.context() as patch:
+            patch.setattr(train_in_maze, "insert_rows", lambda *args: (_ for _ in ()).throw(Killed))
+            with pytest.raises(Killed):
+                run(study, record)
+        context = context_of(study, record)
+        wanted = {unit.identity for unit in planned(context).values()}
+        context.close()
+        (place,) = record.settings.trainings.iterdir()
+        assert place.name in wanted
+        given_up = place.rename(place.with_name("no unit's"))
+        place.mkdir()
+        assert collect(record, grace=3600.0).unfinished == []
+        found = collect(record, grace=0.0, dry_run=True)
+        assert found.unfinished == [given_up] and found.bytes > 10_000 and given_up.is_dir()
+        assert collect(record, grace=0.0).unfinished == [given_up]
+        assert list(record.settings.trainings.iterdir()) == [place]
 
 
 def test_identities_follow_from_what_decides_a_training(
