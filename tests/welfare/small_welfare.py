@@ -30,7 +30,7 @@ QUESTIONS = [
     for n, (step, kind) in enumerate([(1, "near"), (9, "far")] * 6)
 ]
 CHOICES = [
-    {"prompt": f"What is {n} plus 1?", "choices": [str(n), str(n + 1), "7", "8"], "answer": "B", "kind": "sums"}
+    {"prompt": f"What is {n} plus 1? A. {n} B. {n + 1}", "choices": ["A", "B"], "answer": "B", "kind": "sums"}
     for n in range(1, 5)
 ]
 PROBLEMS = [

@@ -1,0 +1,18 @@
+"""Backtracking: whether a steered model doubts a step to which it has committed itself, in solving problems.
+
+The measure is the share of the coherent replies that do (Han, Chalmers & Izmailov 2026, arXiv 2605.30232, D.4.5).
+"""
+
+from __future__ import annotations
+
+from jobs.welfare.data import Item
+from jobs.welfare.evaluations.asking import Asking, Scored, judged_replies
+
+NAME = "backtracking"
+MEASURES = {"backtracking": -1}
+JUDGED = True
+
+
+def evaluate(asking: Asking, items: list[Item]) -> list[Scored]:
+    """Sampled replies, judged."""
+    return judged_replies(asking, items, "backtracking", asking.judge.backtracking)
