@@ -23,12 +23,18 @@ FROM sae_checkpoint JOIN job ON job.id = sae_checkpoint.job_id
 UNION SELECT activation_shard.blob, job.id, stage, key
 FROM activation_shard JOIN capture ON capture.id = activation_shard.capture_id
 JOIN job ON job.id = capture.job_id
+UNION SELECT concept_vector.blob, job.id, stage, key
+FROM concept_vector JOIN job ON job.id = concept_vector.job_id
 """
 """Which jobs made each blob."""
 SHARDS = "SELECT blob, n_rows, d, dtype FROM activation_shard"
 SAES = "SELECT blob, d_in, d_latents FROM sae_checkpoint"
 MATRICES = """
 SELECT blob, sum(n_live) AS n_rows FROM coverage WHERE blob IS NOT NULL GROUP BY analysis_id, block, blob
+"""
+VECTORS = """
+SELECT blob, concept, n_blocks, d_model FROM concept_vector JOIN model ON model.id = concept_vector.model_id
+GROUP BY blob, concept, n_blocks, d_model
 """
 DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 """Names in the record and in a safetensors header."""
@@ -86,7 +92,7 @@ Expected = tuple[str, Any]
 
 def _shapes(record: Record) -> dict[str, list[Expected]]:
     found: dict[str, list[Expected]] = {}
-    for kind, sql in (("shard", SHARDS), ("sae", SAES), ("matrix", MATRICES)):
+    for kind, sql in (("shard", SHARDS), ("sae", SAES), ("matrix", MATRICES), ("vector", VECTORS)):
         for row in rows(record.query(sql)):
             found.setdefault(row.blob, []).append((kind, row))
     return found
@@ -110,15 +116,22 @@ def _check_content(store: BlobStore, sha256: str, suffix: str, expected: list[Ex
         except (pyarrow.ArrowInvalid, ValueError, AttributeError) as error:
             yield Finding("shape", sha256, suffix, f"{where} is no {suffix} file: {error}")
             continue
-        if kind == "shard":
-            found = tensors.get("activations", {})
-            wanted = {"shape": [row.n_rows, row.d], "dtype": DTYPES.get(row.dtype, row.dtype)}
-            if {name: found.get(name) for name in wanted} != wanted:
-                yield Finding("shape", sha256, suffix, f"{where} holds {found or 'no activations'} instead of {wanted}")
+        if kind in ("shard", "vector"):
+            name, wanted = _tensor_of(kind, row)
+            found = tensors.get(name, {})
+            if {about: found.get(about) for about in wanted} != wanted:
+                yield Finding("shape", sha256, suffix, f"{where} holds {found or f'no {name}'} instead of {wanted}")
         elif not any(sorted(tensor["shape"]) == sorted([row.d_in, row.d_latents]) for tensor in tensors.values()):
             yield Finding(
                 "shape", sha256, suffix, f"{where} has no weights of {row.d_in} features x {row.d_latents} latents"
             )
+
+
+def _tensor_of(kind: str, row: Any) -> tuple[str, dict[str, Any]]:
+    """The name of the tensor that a row of activations or of a concept's vectors is about, with its shape and type."""
+    if kind == "shard":
+        return "activations", {"shape": [row.n_rows, row.d], "dtype": DTYPES.get(row.dtype, row.dtype)}
+    return row.concept, {"shape": [row.n_blocks + 1, row.d_model], "dtype": "F32"}
 
 
 def _header(path: Path) -> dict[str, dict[str, Any]]:

@@ -105,7 +105,7 @@ class ConceptVector(Base):
     n: Mapped[int]
     """Trajectories of the concept's tile behind the mean."""
     blob: Mapped[str] = mapped_column(ForeignKey("blob.sha256"))
-    """safetensors; tensor `concept`, float32 [n_blocks + 1, d]."""
+    """safetensors; a tensor by each concept's name, float32 [n_blocks + 1, d_model]."""
 
 
 class ConceptCosine(Base):

@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 
 from tdlens.backup import backup, restore
 from tdlens.errors import CorruptBlob, UserError
 from tdlens.fsck import check_blobs
-from tdlens.garbage import collect
+from tdlens.garbage import NAMING, collect
 from tdlens.maintenance import alone
 from tdlens.record import Base, Blob, Record, Worker, record_blob
 from tdlens.record.engine import make_engine
@@ -32,9 +32,9 @@ def fill_with_files(record: Record) -> None:
             fresh = Blob(sha256=stored.sha256, suffix="bin", bytes=stored.bytes)
             session.add(fresh)
             session.flush()
-            for table in ("artifact", "activation_shard", "sae_checkpoint", "coverage"):
-                move = text(f"UPDATE {table} SET blob = :new WHERE blob = :old")  # noqa: S608
-                session.execute(move, {"new": stored.sha256, "old": blob.sha256})
+            for column in NAMING:
+                moved = update(column.class_).where(column == blob.sha256)
+                session.execute(moved.values({column.key: stored.sha256}))
             session.delete(blob)
 
 

@@ -17,10 +17,13 @@ from tdlens.record import (
     Artifact,
     Blob,
     Capture,
+    ConceptSignal,
+    ConceptVector,
     Job,
     JobParent,
     Model,
     Record,
+    SaeCheckpoint,
     StudyJob,
     current_study,
     record_blob,
@@ -174,6 +177,55 @@ class BlobTests(Backend):
                 session.add(StudyJob(study_id=study_id, job_id=job.id))
             current_study(session, name="demo", title="", config={"another": 1})
         assert collect(record, grace=0, old_revisions=True).jobs == []
+
+    def test_gc_spares_autoencoders_that_concept_vectors_are_compared_with(self, record: Record) -> None:
+        done = {"state": "done", "lease_until": None, "finished_at": pd.Timestamp.now("UTC")}
+        blob = record.blobs.put_bytes(b"weights", "bin")
+        with record.session() as session:
+            before, trained, bridge = (make_job(session, name, **done) for name in ("before", "trained", "bridge"))
+            session.add(JobParent(job_id=trained.id, parent_id=before.id))
+            model = Model(
+                name="m", source="", fingerprint="f", architecture="llama", n_blocks=1, d_model=4, n_parameters=1,
+                dtype="float32",
+            )  # fmt: skip
+            session.add(model)
+            session.flush()
+            sae = SaeCheckpoint(
+                job_id=trained.id, model_id=model.id, name="sae", block=1, architecture="topk", d_in=4, d_latents=8,
+                config={}, blob=record_blob(session, blob), seed=0,
+            )  # fmt: skip
+            session.add(sae)
+            session.flush()
+            numbers = dict.fromkeys(
+                ("cosine", "cosine_low", "cosine_high", "cosine_p", "share", "share_high", "share_p"), 0.5
+            )
+            session.add(
+                ConceptSignal(
+                    job_id=bridge.id, sae_id=sae.id, training="maze", concept="gold", block=1, signal="td_error",
+                    n_latents=1, **numbers,
+                )
+            )  # fmt: skip
+            study = current_study(session, name="maze", title="", config={})
+            session.add(StudyJob(study_id=study.id, job_id=bridge.id))
+        assert collect(record, grace=0, old_revisions=True).jobs == []
+        with record.session() as session:
+            current_study(session, name="maze", title="", config={"another": 1})
+        assert collect(record, grace=0, old_revisions=True).jobs == ["play all"] * 3
+
+    def test_a_shape_other_than_a_concept_vectors_model_has_is_found(self, shard: tuple[Record, Path]) -> None:
+        record = shard[0]
+        blob = record.blobs.put_tensors({"gold": torch.zeros(2, 4), "mold": torch.zeros(2, 4)})
+        with record.session() as session:
+            model, job = session.scalars(select(Model)).one(), session.scalars(select(Job)).one()
+            about: dict[str, Any] = {"job_id": job.id, "model_id": model.id, "training": None, "step": None}
+            about |= dict.fromkeys(("norm", "stream_norm", "auroc", "cohen_d", "overlap"), 0.5)
+            about |= {"variant": "standard", "chosen": False, "n": 3, "blob": record_blob(session, blob)}
+            for concept in ("gold", "mold"):
+                session.add_all(ConceptVector(**about, concept=concept, block=block) for block in (0, 1))
+        assert kinds(record) == []
+        with record.session() as session:
+            session.execute(text("UPDATE concept_vector SET concept = 'path' WHERE concept = 'mold'"))
+        assert kinds(record) == ["shape"]
 
     def test_a_blob_deleted_before_its_row_is_noticed(self, record: Record) -> None:
         blob = record.blobs.put_bytes(b"abc", "bin")
