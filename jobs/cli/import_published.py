@@ -26,7 +26,10 @@ def add_to(app: typer.Typer) -> None:
 
 def import_published(
     publication: Annotated[
-        str, typer.Argument(metavar="PUBLICATION", help="demircan2025, duplessie2024 or khadka2026", show_default=False)
+        str,
+        typer.Argument(
+            metavar="PUBLICATION", help="demircan2025, duplessie2024, khadka2026 or han2026", show_default=False
+        ),
     ],
 ) -> None:
     """
@@ -44,6 +47,9 @@ def import_published(
     **khadka2026**: searches for attention heads of GPT-2 small: how good the heads are that policies find, step by step
     and on a task that they were not trained on, which these are, and what the oracle finds.
 
+    **han2026**: the functional welfare axis: concept vectors of rewarded and punished maze tiles in ten trained models,
+    what steering by them does to models that were never in the maze, dose by dose, and the controls.
+
     **Examples**
 
     $ tdlens import-published demircan2025
@@ -57,6 +63,10 @@ def import_published(
     $ tdlens import-published khadka2026
 
     $ tdlens sql "SELECT series, x, y FROM v_published_point WHERE figure = 'discovery_curves'"
+
+    $ tdlens import-published han2026
+
+    $ tdlens sql "SELECT series, x, y FROM v_published_point WHERE figure = 'dose_sentiment'"
     """
     from jobs.published.importing import PUBLICATIONS
     from jobs.published.importing import import_published as insert

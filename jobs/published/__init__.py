@@ -9,6 +9,7 @@ import pandas as pd
 
 from jobs.published.head_numbers import HEADLINES_OF_HEADS
 from jobs.published.headline import Headline
+from jobs.published.welfare_numbers import HEADLINES_OF_WELFARE
 
 
 def _headline(name: str, value: float, unit: str, source: str, description: str) -> Headline:
@@ -80,7 +81,7 @@ _TD_IN_LLMS = (
 )
 """Headline numbers of Demircan et al. (2025, arXiv 2410.01280v1): first those of the Two-Step task."""
 
-HEADLINES: tuple[Headline, ...] = (*_TD_IN_LLMS, *HEADLINES_OF_HEADS)
+HEADLINES: tuple[Headline, ...] = (*_TD_IN_LLMS, *HEADLINES_OF_HEADS, *HEADLINES_OF_WELFARE)
 
 
 def headlines(study: str) -> dict[str, Headline]:

@@ -62,6 +62,10 @@ PUBLICATIONS = {
         citation="Khadka 2026, arXiv 2605.26343v1, result files and logs (21b1d98c), in part recomputed from them",
         curves="mechrl",
     ),
+    "han2026": Publication(
+        citation="Han, Chalmers & Izmailov 2026, arXiv 2605.30232, and the data of its site's figures (28f1ad5)",
+        curves="welfare_axis",
+    ),
 }
 """By the name of the study that holds their results."""
 

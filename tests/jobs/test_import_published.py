@@ -239,7 +239,7 @@ def test_every_number_of_every_curve_is_a_point() -> None:
     assert len({point[:3] for point in drawn}) == len(drawn)
 
 
-@pytest.mark.parametrize("study", ["dqn_saes", "mechrl"])
+@pytest.mark.parametrize("study", ["dqn_saes", "mechrl", "welfare_axis"])
 def test_every_number_of_every_table_is_a_point(study: str) -> None:
     tables = [curve(study, name) for name in curve_names(study)]
     numbers = sum(

@@ -11,7 +11,9 @@ import scipy.stats
 from jobs.published import HEADLINES, curve, curve_names, headlines
 
 
-@pytest.mark.parametrize(("study", "n", "shortest"), [("td_in_llms", 13, 30), ("dqn_saes", 5, 1), ("mechrl", 13, 2)])
+@pytest.mark.parametrize(
+    ("study", "n", "shortest"), [("td_in_llms", 13, 30), ("dqn_saes", 5, 1), ("mechrl", 13, 2), ("welfare_axis", 14, 2)]
+)
 def test_every_curve_loads_and_is_documented(study: str, n: int, shortest: int) -> None:
     source = (files("jobs.published") / study / "SOURCE.md").read_text(encoding="utf-8")
     names = curve_names(study)
@@ -59,7 +61,7 @@ def test_unknown_curve_names_those_there_are(study: str, name: str) -> None:
 
 def test_headlines_agree_with_the_curves() -> None:
     values = {name: headline.value for name, headline in headlines("td_in_llms").items()}
-    assert len(values) + len(headlines("mechrl")) == len(HEADLINES)
+    assert len(values) + len(headlines("mechrl")) + len(headlines("welfare_axis")) == len(HEADLINES)
     returns = curve("td_in_llms", "fig2_A_E_returns").iloc[7:]
     for name, column in {"70b": "A_70B_return", "8b": "A_8B_return", "td_lesion": "E_TDlesion"}.items():
         assert values[f"return_{name}"] == pytest.approx(returns[column].mean(), abs=1e-3)
