@@ -17,7 +17,9 @@ from jobs.stages import (
     behaviour,
     compare,
     concepts,
+    contrast,
     correlate,
+    emotions,
     games,
     harvest,
     heads,
@@ -34,6 +36,7 @@ from jobs.stages import (
     search,
     signals,
     splice,
+    steer,
     td_parts,
     train_in_maze,
     train_policy,
@@ -64,7 +67,7 @@ OF_PLAY: tuple[Stage, ...] = (
 """Those of tasks that a network plays or reads."""
 OF_HEADS: tuple[Stage, ...] = (heads, ablate, pairs, train_policy, search, planted)
 """Those of tasks whose actions are a model's attention heads."""
-OF_TRAINING: tuple[Stage, ...] = (train_in_maze, play_maze, concepts)
+OF_TRAINING: tuple[Stage, ...] = (train_in_maze, play_maze, concepts, emotions, steer, contrast)
 """Those of tasks in which the study trains the model."""
 STAGES: tuple[Stage, ...] = (*OF_PLAY, *OF_HEADS, *OF_TRAINING)
 """In the order of the data; each module has NAME, DESCRIPTION, units and run."""
