@@ -38,6 +38,7 @@ from jobs.stages import (
     splice,
     steer,
     td_parts,
+    track,
     train_in_maze,
     train_policy,
     train_sae,
@@ -67,7 +68,7 @@ OF_PLAY: tuple[Stage, ...] = (
 """Those of tasks that a network plays or reads."""
 OF_HEADS: tuple[Stage, ...] = (heads, ablate, pairs, train_policy, search, planted)
 """Those of tasks whose actions are a model's attention heads."""
-OF_TRAINING: tuple[Stage, ...] = (train_in_maze, play_maze, concepts, emotions, steer, contrast)
+OF_TRAINING: tuple[Stage, ...] = (train_in_maze, play_maze, concepts, emotions, track, steer, contrast)
 """Those of tasks in which the study trains the model."""
 STAGES: tuple[Stage, ...] = (*OF_PLAY, *OF_HEADS, *OF_TRAINING)
 """In the order of the data; each module has NAME, DESCRIPTION, units and run."""

@@ -7,7 +7,7 @@ same in all conversations; what differs is behind them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jobs.welfare.activations import Row
+from jobs.welfare.answers import PROBLEMS, Answer
 from jobs.welfare.chat import Chat, assistant, user
 from jobs.welfare.separation import BINS, cohen_d, cohen_d_interval
 
@@ -42,17 +43,6 @@ class Direction:
     concept: str
     block: int
     vector: Tensor
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A question, what the model answered, and what came of it."""
-
-    question: str
-    answer: str
-    right: bool
-    confidence: float
-    """P(True), of P(True) and P(False) together, when it is asked whether its answer is correct."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +101,9 @@ def compare(projections: Array, first: NDArray[np.bool_]) -> Comparison | None:
         projections: of a panel [n]; they are z-scored together.
         first: which are of the first kind [n].
     """
-    n, spread = int(first.sum()), float(projections.std())
+    n = int(first.sum())
     n_other = len(first) - n
-    if min(n, n_other) < 2 or not spread:
+    if min(n, n_other) < 2 or not (spread := float(projections.std())):
         return None
     z = (projections - projections.mean()) / spread
     d = cohen_d(z[first], z[~first])
@@ -125,12 +115,22 @@ def compare(projections: Array, first: NDArray[np.bool_]) -> Comparison | None:
     return Comparison(d, low, high, n, n_other, {"edges": edges.round(4).tolist(), **counts})
 
 
-def panels(answers: Sequence[Answer]) -> Mapping[str, NDArray[np.int64]]:
-    """Which answers are looked at together: all, and each third by confidence (answers of the same confidence in the
-    order in which they were asked)."""
-    order = np.argsort([answer.confidence for answer in answers], kind="stable")
-    thirds = zip(CONFIDENCE, np.array_split(order, len(CONFIDENCE)), strict=True)
-    return {
-        CORRECTNESS: np.arange(len(answers)),
-        **{f"{CORRECTNESS}, {level} confidence": np.sort(third) for level, third in thirds},
-    }
+def panels(answers: Sequence[Answer]) -> dict[str, NDArray[np.int64]]:
+    """Which answers are looked at together.
+
+    All questions, each third of them by confidence (those of the same confidence in the order in which they were
+    asked), each kind of them if there are several, and all problems.
+    """
+    kinds = np.array([answer.kind for answer in answers])
+    questions = np.flatnonzero(kinds != PROBLEMS)
+    confidence = np.array([answer.confidence for answer in answers])
+    known = questions[np.isfinite(confidence[questions])]
+    order = known[np.argsort(confidence[known], kind="stable")]
+    found = {CORRECTNESS: questions}
+    for level, third in zip(CONFIDENCE, np.array_split(order, len(CONFIDENCE)), strict=True):
+        found[f"{CORRECTNESS}, {level} confidence"] = np.sort(third)
+    several = len(set(kinds[questions])) > 1
+    for kind in dict.fromkeys(kinds.tolist()):
+        if several or kind == PROBLEMS:
+            found[f"{CORRECTNESS}, {kind}"] = np.flatnonzero(kinds == kind)
+    return found

@@ -9,13 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.welfare.activations import mean_activations
-from jobs.welfare.chat import Chat
+from jobs.welfare.answers import PROBLEMS, Answer, answers, last_number, solved
+from jobs.welfare.chat import Chat, assistant, user
+from jobs.welfare.data import Item
 from jobs.welfare.separation import cohen_d, cohen_d_interval
+from jobs.welfare.speaker import Speaker
 from jobs.welfare.tracking import (
     CORRECTNESS,
     RIGHT,
     WRONG,
-    Answer,
     Direction,
     along,
     compare,
@@ -25,7 +27,7 @@ from jobs.welfare.tracking import (
 from tests.maze_training.small_players import byte_level
 from tests.welfare.small_welfare import TEMPLATE, welfare_engine, welfare_tokenizer
 
-ANSWERS = [Answer(f"Is {n} larger than 3?", "yes", n > 3, 1 / (n + 1)) for n in range(7)]
+ANSWERS = [Answer(f"Is {n} larger than 3?", "yes", n > 3, 1 / (n + 1), "near" if n % 2 else "far") for n in range(7)]
 
 
 # --- conversations
@@ -110,12 +112,74 @@ def test_nothing_is_compared_with_too_few_or_where_nothing_varies() -> None:
     assert found.d == pytest.approx(2 / 0.5**0.5)
 
 
-def test_thirds_by_confidence() -> None:
-    found = panels(ANSWERS)  # the first is asked with the highest confidence
-    assert found[CORRECTNESS].tolist() == list(range(7))
-    named = {name: rows.tolist() for name, rows in found.items() if name != CORRECTNESS}
-    assert named == {
-        "correctness, low confidence": [4, 5, 6],
-        "correctness, middle confidence": [2, 3],
+def test_panels_are_of_questions_and_of_problems_apart() -> None:
+    problems = [Answer("How many?", "2", True, 0.9, PROBLEMS), Answer("How many?", "3", False, 0.0, PROBLEMS)]
+    found = panels([*ANSWERS[:3], *problems, *ANSWERS[3:]])  # the first is asked with the highest confidence
+    assert {name: rows.tolist() for name, rows in found.items()} == {
+        "correctness": [0, 1, 2, 5, 6, 7, 8],
+        "correctness, low confidence": [6, 7, 8],
+        "correctness, middle confidence": [2, 5],
         "correctness, high confidence": [0, 1],
+        "correctness, far": [0, 2, 6, 8],
+        "correctness, near": [1, 5, 7],
+        "correctness, problems": [3, 4],
     }
+    assert f"{CORRECTNESS}, near" not in panels(ANSWERS[::2])
+    assert panels(problems)[CORRECTNESS].tolist() == []
+
+
+# --- answers
+
+
+def test_answers_are_the_models_own_and_it_is_asked_about_them() -> None:
+    engine = welfare_engine()
+    speaker, tokenizer = Speaker(engine, 4), engine.tokenizer
+    items = [
+        Item("Which is it?", "choice", ("B",), ("A", "B")),
+        Item("Is 9 larger than 8?", "free", ("yes",)),
+        Item("Which?", "choice", ("A",), ("A", "B")),
+    ]
+    found = answers(speaker, items, 5, problems=False)
+
+    def next_token(messages: list[dict[str, str]]) -> torch.Tensor:
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        with torch.no_grad():
+            logits = engine.model(torch.tensor([tokenizer.encode(text, add_special_tokens=False)])).logits
+        return logits[0, -1].double().softmax(-1)
+
+    def of(p: torch.Tensor, word: str, other: str) -> float:
+        """Beginnings of a word that aren't the other's, with a space and without."""
+        begins, shared = ({tokenizer.encode(spelt)[0] for spelt in (each, f" {each}")} for each in (word, other))
+        return float(sum(p[token] for token in begins - shared))
+
+    assert [answer.kind for answer in found] == ["choice", "free", "choice"]
+    for item, answer in zip(items, found, strict=True):
+        assert answer.question == item.prompt
+        if item.choices:
+            p = next_token([user(item.prompt)])
+            assert answer.answer == ("A" if of(p, "A", "B") > of(p, "B", "A") else "B")
+            assert answer.right == (answer.answer in item.answers)
+        asked = "Is your proposed answer correct? Answer only 'True' or 'False'."
+        p = next_token([user(item.prompt), assistant(answer.answer), user(asked)])
+        true, false = of(p, "True", "False"), of(p, "False", "True")
+        assert answer.confidence == pytest.approx(true / (true + false), rel=1e-3)
+    assert {answer.kind for answer in answers(speaker, items[1:2], 5, problems=True)} == {PROBLEMS}
+
+
+@pytest.mark.parametrize(
+    ("reply", "right"),
+    [
+        ("3 + 4 = 7. So 7.", True),
+        ("7 less 2 is 5", False),
+        ("It is 7.0 apples!", True),
+        ("seven", False),
+        ("1,007", False),
+    ],
+)
+def test_a_problem_is_solved_by_its_last_number(reply: str, right: bool) -> None:
+    assert solved(reply, Item("How many?", answers=("7",))) is right
+
+
+def test_the_last_number_is_looked_for_near_the_end() -> None:
+    assert last_number("It is -1,234.5 in all") == -1234.5
+    assert last_number("7 " + "x" * 300) is None
