@@ -69,12 +69,12 @@ class Policy:
             positions: of each as many, indices into its tokens.
         """
         device = self.engine.device
-        tokens = TokenBatch.from_rows(rows, self.dialogue.pad_id, side="right")
-        arguments = self.engine.arguments(tokens.ids.to(device), tokens.mask.to(device))
+        # padded on the right no token sees any padding, and without a mask attention leaves out what is in the future
+        ids = TokenBatch.from_rows(rows, self.dialogue.pad_id, side="right").ids.to(device)
         where = torch.tensor(positions, device=device)
         each = torch.arange(len(rows), device=device)[:, None]
         with self.engine.head_at(each, where), self.autocast():
-            logits: Tensor = self.model(**arguments).logits
+            logits: Tensor = self.model(input_ids=ids, use_cache=False).logits
         return logits.float()
 
     def letter_logits(self, rows: Sequence[Sequence[int]], positions: Sequence[Sequence[int]]) -> Tensor:
