@@ -1,4 +1,4 @@
-"""The stage of concept vectors: its units, and its rows beside a plain computation."""
+"""The stages of concept vectors and of goal tracking: their units, and their rows beside a plain computation."""
 
 from __future__ import annotations
 
@@ -21,11 +21,16 @@ from jobs import pipeline
 from jobs.context import Context
 from jobs.inference.huggingface import HuggingFaceEngine
 from jobs.stage import Plan, Unit
-from jobs.stages import concepts, train_in_maze
+from jobs.stages import concepts, track, train_in_maze
 from jobs.stages.concepts import final_units, n_held_out, naive_unit
 from jobs.study import Study
+from jobs.welfare.answers import answers
+from jobs.welfare.chat import assistant, user
 from jobs.welfare.concept_vectors import CONCEPTS, read_vectors
+from jobs.welfare.data import items_of
 from jobs.welfare.models import engine_of, training_units
+from jobs.welfare.separation import cohen_d
+from jobs.welfare.speaker import Speaker
 from tdlens.record import Job, Record
 from tests.jobs.small_study import context_of, fresh_record, run
 from tests.welfare.small_welfare import BLOCKS, MAZE, welfare_study
@@ -36,7 +41,7 @@ PER_CLASS, HELD_OUT = 20, 8
 @pytest.fixture(autouse=True, scope="module")
 def these_stages_alone() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "OF_TRAINING", (train_in_maze, concepts))
+        patch.setattr(pipeline, "OF_TRAINING", (train_in_maze, concepts, track))
         yield
 
 
@@ -47,7 +52,7 @@ def small(base: Path, **changes: Any) -> Study:
             {"name": "first", "steps": 2, "checkpoint_every": 1, "learning_rate": 0.02, **common},
             {"name": "swapped", "variant": "swap", "steps": 1, **common},
         ],
-        "concepts": {"held_out": HELD_OUT / PER_CLASS},
+        "concepts": {"held_out": HELD_OUT / PER_CLASS, "tracked": 12},
     }
     return welfare_study(base, **(settings | changes))
 
@@ -185,7 +190,7 @@ def test_rows_are_what_a_plain_computation_gives(
         norms = torch.stack([values.norm(dim=-1).mean(0) for values in making.values()]).mean(0)
         np.testing.assert_allclose(mine.stream_norm, norms, rtol=1e-4)
         np.testing.assert_allclose(read.stream_norm[concept], norms, rtol=1e-4)
-        (chosen,) = mine.block[mine.chosen.astype(bool)]
+        (chosen,) = mine.block[mine.chosen.astype(bool)].tolist()
         assert read.chosen[concept] == chosen
         assert 1 <= chosen < BLOCKS
         unit_vector = vector / vector.norm(dim=-1, keepdim=True)
@@ -204,8 +209,10 @@ def test_rows_are_what_a_plain_computation_gives(
 def test_cosines_name_what_they_are_of(finished: Finished) -> None:
     table = finished.ask('SELECT j."key" AS unit, c.* FROM concept_cosine c JOIN job j ON j.id = c.job_id')
     own = {"mold | gold", "mold centred | gold centred", "mold - path | gold - path"}
-    pairs = {f"{one} | {whose} {other}" for one in ("mold", "gold") for other in ("mold", "gold") for whose in ("{}",)}
-    untrained, primary = ({pair.format(whose) for pair in pairs} for whose in ("untrained", "primary"))
+    untrained, primary = (
+        {f"{one} | {whose} {other}" for one in ("mold", "gold") for other in ("mold", "gold")}
+        for whose in ("untrained", "primary")
+    )
     expected = {
         "naive/standard": own,
         "naive/swap": own,
@@ -219,10 +226,11 @@ def test_cosines_name_what_they_are_of(finished: Finished) -> None:
         assert set(mine.block) == set(range(BLOCKS + 1))
     naive, trained = (read_vectors(finished.context, finished.unit(key)) for key in ("naive/swap", "swapped"))
     first = read_vectors(finished.context, finished.unit("first"))
-    mine = table[(table.unit == "swapped") & (table.block == 2) & (table.concept == "gold")].set_index("other").cosine
+    of_gold = table[(table.unit == "swapped") & (table.block == 2) & (table.concept == "gold")]
+    cosines = dict(zip(of_gold.other, of_gold.cosine, strict=True))
     for other, vector in (("untrained gold", naive.gold), ("primary mold", first.mold)):
         expected_cosine = torch.cosine_similarity(trained.gold[2].double(), vector[2].double(), dim=0)
-        assert mine[other] == pytest.approx(float(expected_cosine), abs=1e-5)
+        assert cosines[other] == pytest.approx(float(expected_cosine), abs=1e-5)
 
 
 def test_tokens_are_of_whole_models_and_not_of_checkpoints(finished: Finished) -> None:
@@ -233,6 +241,92 @@ def test_tokens_are_of_whole_models_and_not_of_checkpoints(finished: Finished) -
     assert len(counts) == 4 * 2 * 2
     assert set(counts) == {20}
     assert (table.logit * table.sign > 0).all()
+
+
+# --- goal tracking
+
+
+def test_tracking_depends_on_what_is_asked(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> None:
+    units = finished.plan.of(track.NAME)
+    assert [unit.key for unit in units] == ["first", "swapped"]
+    assert [parent.key for parent in units[1].parents] == ["swapped", "naive/swap"]
+    study = small(tmp_path_factory.getbasetemp(), concepts={"held_out": HELD_OUT / PER_CLASS, "tracked": 7})
+    plan = pipeline.plan_study(context_of(study, finished.record))
+    assert [unit.identity for unit in plan.of(concepts.NAME)] == [
+        unit.identity for unit in finished.plan.of(concepts.NAME)
+    ]
+    assert not {unit.identity for unit in plan.of(track.NAME)} & {unit.identity for unit in units}
+
+
+def test_ends_of_trajectories_are_projected_on_both_models_vectors(finished: Finished) -> None:
+    table = finished.ask("SELECT * FROM v_goal_tracking WHERE training = 'swapped' AND panel = 'maze finals'")
+    assert len(table) == 2 * 2 * 2
+    trained, naive = (read_vectors(finished.context, finished.unit(key)) for key in ("swapped", "naive/swap"))
+    training = training_units(finished.plan)["swapped"]
+    for reader, model in (("naive", None), ("swapped", training)):
+        engine = engine_of(finished.context, model)
+        assert isinstance(engine, HuggingFaceEngine)
+        ends = plain(engine, "swap", finished.context.study.seed)
+        for source, concepts_of in (("trained", trained), ("untrained", naive)):
+            for tile, concept in ((Tile.MOLD, "mold"), (Tile.GOLD, "gold")):
+                block = trained.chosen[concept]
+                vector = concepts_of.of(concept)[block].double()
+                own = (ends[tile][-HELD_OUT:, block] @ vector).numpy()
+                others = [ends[other][-HELD_OUT:, block] @ vector for other in Tile if other != tile]
+                rest = torch.cat(others).numpy()
+                pooled = (7 * own.var(ddof=1) + 15 * rest.var(ddof=1)) / 22
+                row = table[(table.reader == reader) & (table.source == source) & (table.concept == concept)].iloc[0]
+                assert row.block == block
+                assert row.d == pytest.approx((own.mean() - rest.mean()) / pooled**0.5, abs=1e-3)
+                assert (row.n, row.n_other) == (HELD_OUT, 2 * HELD_OUT)
+
+
+def test_answers_are_judged_truthfully(finished: Finished) -> None:
+    """What the naive model answered, as the study has it, told right or wrong, text by text."""
+    engine, first = finished.context.engine, finished.unit("first")
+    assert isinstance(engine, HuggingFaceEngine)
+    items = items_of(
+        "confidence",
+        12,
+        finished.context.study.seed,
+        file=finished.context.study.steering.data["confidence"],
+        small_world=False,
+    )
+    given = answers(Speaker(engine, 5), items, finished.context.study.steering.max_tokens, problems=False)
+    right = np.array([answer.right for answer in given])
+    assert 2 <= right.sum() <= len(right) - 2
+    table = finished.ask(
+        "SELECT * FROM v_goal_tracking WHERE training = 'first' AND reader = 'naive' AND panel = 'correctness' "
+        "AND source = 'trained'"
+    )
+    vectors = read_vectors(finished.context, first)
+    header = engine.tokenizer.encode("<|im_start|>assistant\n", add_special_tokens=False)
+    for row in table.to_dict("records"):
+        block = vectors.chosen[row["concept"]]
+        values = []
+        for answer in given:
+            told = [user(answer.question), assistant(answer.answer)]
+            told.append(user("That's right." if answer.right else "That's wrong."))
+            text = engine.tokenizer.apply_chat_template(told, tokenize=False, add_generation_prompt=True)
+            ids = engine.tokenizer.encode(text, add_special_tokens=False)
+            assert ids[-len(header) :] == header
+            with torch.no_grad():
+                states = engine.model(torch.tensor([ids]), output_hidden_states=True).hidden_states
+            values.append(
+                float(states[block][0, -len(header) :].mean(0).double() @ vectors.of(row["concept"])[block].double())
+            )
+        own, rest = np.array(values)[right], np.array(values)[~right]
+        assert row["d"] == pytest.approx(cohen_d(own, rest), abs=1e-3)
+        assert (row["n"], row["n_other"]) == (len(own), len(rest))
+    assert set(table.concept) == {"mold", "gold"}
+
+
+def test_a_model_without_questions_is_tracked_in_the_maze(
+    finished: Finished, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    study = small(tmp_path_factory.getbasetemp(), steering={"data": {}})
+    plan = pipeline.plan_study(context_of(study, finished.record))
+    assert [unit.config["asked"] for unit in plan.of(track.NAME)] == [{}, {}]
 
 
 def test_nothing_is_computed_twice(finished: Finished) -> None:
