@@ -38,7 +38,7 @@ AFTER: dict[str, dict[str, float]] = {
 }
 """Words to logits of those that may follow."""
 STATES = tuple(AFTER)
-SPOKEN = "True\nFalse\nI feel that is wrong. I cannot help. Wait, that is wrong."
+SPOKEN = "A\nB\nC\nD\nTrue\nFalse\nI feel that is wrong. I cannot help. Wait, that is wrong."
 """All words but those for emotions, as they stand in replies."""
 NEVER = -30.0
 """Logit of all others."""
