@@ -21,6 +21,7 @@ from jobs.report.reader import NotRecorded, Reader, StudyFacts
 from jobs.report.rook_endgame import REPORT as ROOK_ENDGAME
 from jobs.report.two_step import REPORT as TWO_STEP
 from jobs.report.verdicts import Verdict, percent
+from jobs.report.welfare_axis import REPORT as WELFARE_AXIS
 from tdlens.errors import UserError
 from tdlens.figures import data_uri, house_style, message, number, png
 from tdlens.record import Record
@@ -31,6 +32,7 @@ REPORTS: dict[str, TaskReport] = {
     "graph_walk": GRAPH_WALK,
     "rook_endgame": ROOK_ENDGAME,
     "head_ablation": HEAD_ABLATION,
+    "maze": WELFARE_AXIS,
 }
 """What is reported on a study, by its task."""
 

@@ -159,8 +159,8 @@ class StudyFacts:
 
     @cached_property
     def network(self) -> dict[str, Any]:
-        """How the model described itself when it played, or its heads were ablated: fingerprint, architecture, …"""
-        described = self.jobs[self.jobs["stage"].isin(("play", "heads"))]
+        """How the model described itself before any training: fingerprint, architecture, …"""
+        described = self.jobs[self.jobs["stage"].isin(("play", "heads", "play_maze"))]
         return dict(json.loads(described["config"].iloc[0])["model"]) if len(described) else {}
 
     @cached_property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jobs.report import td_in_llms
@@ -26,6 +26,8 @@ class Reproduction:
     """Writes the page into a folder from the record alone and gives its path; raises UserError without a study."""
     query: str
     """SQL to go on with."""
+    siblings: Mapping[str, str] = field(default_factory=dict)
+    """Models whose studies have files of their own, studies/TASK_….toml: name and ending."""
 
 
 def _td_in_llms(record: Record, out: Path) -> Path:
@@ -67,6 +69,15 @@ REPRODUCTIONS = {
             _of_one_study("mechrl", "head_ablation"),
             "SELECT task, name, avg(score) AS score FROM v_head_score WHERE split = 'evaluation' AND "
             "ablation = 'value_bias' GROUP BY task, name ORDER BY score DESC LIMIT 20",
+        ),
+        Reproduction(
+            "welfare-axis",
+            {"two_step": "welfare_two_step", "maze": "welfare_axis"},
+            "han2026",
+            _of_one_study("welfare-axis", "welfare_axis"),
+            "SELECT training, reader, evaluation, source, value, ci_low, ci_high FROM v_steering_contrast WHERE "
+            "quantity = 'contrast' AND dose_kind = 'alpha' ORDER BY training, reader, evaluation, source",
+            siblings={"Qwen/Qwen3-4B-Instruct-2507": "qwen3_4b"},
         ),
     )
 }

@@ -138,6 +138,29 @@ def effect(difference: Interval | None, published: float | None, *, expected: in
     return Ruling(Verdict.DIFFERS if high < 0 or too_small else Verdict.UNCLEAR, rule)
 
 
+def stops_short(control: Interval | None, effect: Interval | None, share: float, named: str) -> Ruling:
+    """A control that ought to lack an effect: whether it has less than a share of it.
+
+    Args:
+        control: what the control does.
+        effect: what it is a control for, expected to be positive.
+        share: of the effect.
+        named: the effect in words.
+    """
+    clear = effect is not None and effect.known and effect.low > 0
+    bound = share * effect.value if effect is not None and clear else math.nan
+    size = f" ({number(bound)})" if math.isfinite(bound) else ""
+    rule = (
+        f"Replicates if the control's 95 % interval lies below {percent(share)} of {named}{size}; does not if it lies "
+        f"above; can't tell if it contains it, or if {named} isn't itself above 0."
+    )
+    if control is None or not control.known or not math.isfinite(bound):
+        return Ruling(Verdict.UNCLEAR, rule)
+    if control.high < bound:
+        return Ruling(Verdict.REPLICATES, rule)
+    return Ruling(Verdict.DIFFERS if control.low > bound else Verdict.UNCLEAR, rule)
+
+
 def negligible(difference: Interval | None, margin: float) -> Ruling:
     """Whether a difference is as good as none."""
     rule = (

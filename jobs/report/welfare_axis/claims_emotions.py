@@ -1,0 +1,216 @@
+"""Claims about emotion words, about the bridge to latents of learning signals, and about models whose axis is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from jobs.report import verdicts
+from jobs.report.claims import NOT_PUBLISHED, UNRECORDED, claim, or_none, shown, together
+from jobs.report.drawing import Claim
+from jobs.report.reader import Reader, StudyFacts
+from jobs.report.verdicts import Interval, Ruling, Verdict, negated
+from jobs.report.welfare_axis import authors
+from jobs.report.welfare_axis.bridge import ALPHA, Bridged, read_bridge
+from jobs.report.welfare_axis.emotions import Component, Words, read_components, read_words
+from jobs.report.welfare_axis.trainings import Training, primary
+from jobs.report.welfare_axis.vectors import CONCEPTS, Owner, naive_of
+from tdlens.figures import number
+
+MIRRORED = 0.7
+"""Size of the negative r of cosines with Gold and with Mold."""
+VALENCE = 0.7
+"""r of the first principal component with valence from which on it counts as valence."""
+SIGNS = {"gold": 1, "mold": -1}
+"""Of what pleases, and of a signal that is better than expected."""
+
+
+def emotion_claims(reader: Reader, facts: StudyFacts) -> list[Claim]:
+    """Every claim on emotions and on the bridge with its verdict."""
+    one = primary(facts)
+    owner = Owner(one, one.variant)
+    words = or_none(lambda: read_words(reader, owner))
+    before = or_none(lambda: read_words(reader, naive_of(one)))
+    components = or_none(lambda: read_components(reader, owner)) or {}
+    return [
+        _mirrored(words, before, one),
+        _pleasant(words),
+        _first_component(components, words, one),
+        _bridged(or_none(lambda: read_bridge(reader, one))),
+    ]
+
+
+def _mirrored(words: Words | None, before: Words | None, one: Training) -> Claim:
+    theirs, r = authors.emotions(one), words.r if words is not None else None
+    control = before.r if before is not None else None
+    parts = [
+        claim(
+            f"… r below {number(-MIRRORED, 1)}",
+            NOT_PUBLISHED if theirs is None else number(theirs.r, 3),
+            shown(r),
+            verdicts.exceeds(negated(r), MIRRORED, "the size of that r, counted downwards"),
+            yes="What is near Gold is far from Mold.",
+            no="It isn't so to that degree.",
+            maybe="Whether it is so to that degree can't be told.",
+        ),
+        claim(
+            "… more negative than with the naive model's own vectors",
+            NOT_PUBLISHED,
+            f"{shown(r)} against {shown(control)}",
+            verdicts.beyond(negated(r), negated(control), "the naive model's own, counted downwards"),
+            yes="The maze made it so.",
+            no="It was so before the maze, as much or more.",
+            maybe="Whether it was so before the maze can't be told.",
+        ),
+    ]
+    return together(
+        "Among emotion words Gold and Mold are mirror images",
+        NOT_PUBLISHED,
+        parts,
+        yes="They are, and they weren't before the maze.",
+        no="At least one condition does not hold.",
+        maybe="At least one condition is missing or not clear.",
+    )
+
+
+def _pleasant(words: Words | None) -> Claim:
+    parts = []
+    for concept, sign in SIGNS.items():
+        r = words.valence_r(concept) if words is not None else None
+        kind = "pleasant" if sign > 0 else "unpleasant"
+        ours = f"{', '.join(words.top(concept))}; r with valence {shown(r)}" if words is not None else UNRECORDED
+        parts.append(
+            claim(
+                f"… {concept.capitalize()} lies near {kind} words",
+                ", ".join(authors.top_emotions(concept)[:5]),
+                ours,
+                verdicts.effect(r, None, expected=sign),
+                yes=f"The nearer to {concept.capitalize()}, the more {kind}.",
+                no=f"The nearer to {concept.capitalize()}, the less {kind}.",
+                maybe="Cosines don't tell pleasant words from others.",
+            )
+        )
+    return together(
+        "Gold lies near pleasant emotion words, Mold near unpleasant ones",
+        NOT_PUBLISHED,
+        parts,
+        yes="Both do.",
+        no="At least one of them does not.",
+        maybe="At least one of them can't be told.",
+    )
+
+
+def _first_component(components: dict[str, Component], words: Words | None, one: Training) -> Claim:
+    valence, theirs = None, authors.projections(one)
+    if components and words is not None:
+        valence = fisher(next(iter(components.values())).valence_r, len(words.table))
+    parts = [
+        claim(
+            f"… the first principal component is valence: r above {number(VALENCE, 1)}",
+            "“valence”, 46.2 % of the variance",
+            shown(valence),
+            verdicts.exceeds(valence, VALENCE, "that"),
+            yes="It orders words by valence.",
+            no="It orders words by something else.",
+            maybe="Whether it orders words by valence can't be told.",
+        )
+    ]
+    for concept, sign in SIGNS.items():
+        place = components.get(concept)
+        parts.append(
+            claim(
+                f"… {concept.capitalize()} projects {'above' if sign > 0 else 'below'} random vectors of its norm",
+                NOT_PUBLISHED if theirs is None else number(theirs[concept]),
+                UNRECORDED
+                if place is None
+                else f"{number(place.projection)}, 95 % of random ones within {number(place.low)} to "
+                f"{number(place.high)}",
+                _beyond(place, sign),
+                yes="It does.",
+                no="It lies on the other side.",
+                maybe="It lies among random vectors.",
+            )
+        )
+    return together(
+        "On the first principal component of emotions Gold and Mold lie on opposite sides",
+        NOT_PUBLISHED,
+        parts,
+        yes="They do, beyond chance.",
+        no="At least one condition does not hold.",
+        maybe="At least one condition is missing or not clear.",
+    )
+
+
+def fisher(r: float, n: int) -> Interval | None:
+    """A correlation over n words with Fisher's 95 % interval; None for fewer than four."""
+    if n < 4 or not math.isfinite(r):
+        return None
+    r = float(np.clip(r, -1 + 1e-12, 1 - 1e-12))
+    half = 1.959964 / math.sqrt(n - 3)
+    return Interval(r, math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half))
+
+
+def _beyond(place: Component | None, sign: int) -> Ruling:
+    side = "above" if sign > 0 else "below"
+    rule = (
+        f"Replicates if it lies {side} what 95 % of random vectors reach; does not if on the other side; else can't "
+        "tell."
+    )
+    if place is None or place.beyond == 0:
+        return Ruling(Verdict.UNCLEAR, rule)
+    return Ruling(Verdict.REPLICATES if place.beyond == sign else Verdict.DIFFERS, rule)
+
+
+def _bridged(found: list[Bridged] | None) -> Claim:
+    parts = []
+    for concept in CONCEPTS:
+        for named, chosen in (("TD errors", _is_error), ("values", _is_value)):
+            mine = [one for one in found or [] if one.concept == concept and chosen(one.signal)]
+            parts.append(
+                claim(
+                    f"… {concept.capitalize()}, latents of {named}: nearer than latents that fire as often",
+                    NOT_PUBLISHED,
+                    _nearest(mine) if mine else UNRECORDED,
+                    _shares(mine, SIGNS[concept]),
+                    yes="It shares their direction.",
+                    no="It points against what was expected.",
+                    maybe="It is no nearer than matched latents are, which doesn't say that it has nothing of them.",
+                )
+            )
+    return together(
+        "Gold points along latents of TD errors and values in the same model, Mold against them",
+        NOT_PUBLISHED,
+        parts,
+        yes="The welfare vectors and the learning signals share directions.",
+        no="At least one points the other way round.",
+        maybe="Whether they share directions can't be told.",
+    )
+
+
+def _is_error(signal: str) -> bool:
+    return "error" in signal
+
+
+def _is_value(signal: str) -> bool:
+    return signal.startswith("q_") and "difference" not in signal
+
+
+def _nearest(mine: list[Bridged]) -> str:
+    best = min(mine, key=lambda one: (one.adjusted, -abs(one.cosine)))
+    return (
+        f"{best.signal}, {best.sae}/{best.block}: cosine {number(best.cosine, 3)}, matched {number(best.null.low, 3)} "
+        f"to {number(best.null.high, 3)}, p = {number(best.adjusted, 3)} (Holm); {len(mine)} comparisons"
+    )
+
+
+def _shares(mine: list[Bridged], sign: int) -> Ruling:
+    rule = (
+        f"Replicates if a cosine is {'positive' if sign > 0 else 'negative'} and beyond matched sets of latents with "
+        f"p ≤ {ALPHA:g} after Holm's correction over all tests of the training, and none is so with the other sign; "
+        "does not if only such of the other sign are; else can't tell."
+    )
+    clear = {math.copysign(1, one.cosine) for one in mine if one.adjusted <= ALPHA}
+    if len(clear) != 1:
+        return Ruling(Verdict.UNCLEAR, rule)
+    return Ruling(Verdict.REPLICATES if sign in clear else Verdict.DIFFERS, rule)

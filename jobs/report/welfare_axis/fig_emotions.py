@@ -1,0 +1,153 @@
+"""Emotion words: cosines with Gold against cosines with Mold, and the vectors on the first principal component."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from jobs.report.claims import or_none, shown
+from jobs.report.drawing import Drawing, Table
+from jobs.report.reader import Reader, StudyFacts
+from jobs.report.welfare_axis import authors
+from jobs.report.welfare_axis.emotions import Component, Words, read_components, read_words
+from jobs.report.welfare_axis.trainings import primary
+from jobs.report.welfare_axis.vectors import CONCEPTS, Owner, owners
+from tdlens.figures import GREY, blank, canvas, number, published
+
+NAME = "emotions"
+TITLE = "Gold and Mold among emotion words"
+OVERLAY = "Han et al. (2026): slope of the cosines and projections on PC1 of Qwen3-4B-Instruct"
+
+NAMED = 3
+"""Words written beside their points at each end of either axis."""
+
+
+def draw(reader: Reader, facts: StudyFacts) -> Drawing:
+    """Scatter on the left, projections of all models on the right."""
+    first = Owner(primary(facts), primary(facts).variant)
+    words = read_words(reader, first)
+    figure, axes = canvas(1, 2, height=4.6, width_ratios=[1.15, 1])
+    _scatter(axes[0, 0], words, first)
+    components = {one: or_none(lambda one=one: read_components(reader, one)) or {} for one in owners(facts)}  # type: ignore[misc]
+    _projections(axes[0, 1], {one: found for one, found in components.items() if found})
+    several = {one: or_none(lambda one=one: read_words(reader, one)) for one in owners(facts)}  # type: ignore[misc]
+    return Drawing(
+        figure,
+        sees=_sees(words, components.get(first, {})),
+        beside=(
+            "Emotion vectors are the naive model's: means over stories about each word, freed of the mean and of what "
+            "neutral dialogues vary in. A strong negative r says that the two are mirror images among emotions; "
+            "two vectors that are nearly opposite are so among any words, so r is to be read beside the sign of the "
+            "valence: Gold near what is pleasant, Mold near what is not. Bars on the right are 95 % of random vectors "
+            "of the same norm. Valence is by a table, not asked of the model."
+        ),
+        n=f"{len(words.table)} emotion words, block {words.blocks['gold']}",
+        table=_table(several, components),
+    )
+
+
+def _scatter(ax: Axes, words: Words, first: Owner) -> None:
+    table = words.table
+    points = ax.scatter(
+        table["mold"], table["gold"], c=table["valence"], cmap="PuOr", vmin=-1, vmax=1, s=22, edgecolors=GREY,
+        linewidths=0.4, zorder=2.5,
+    )  # fmt: skip
+    span = np.array([table["mold"].min(), table["mold"].max()])
+    middle = float(table["mold"].mean()), float(table["gold"].mean())
+    ax.plot(span, middle[1] + words.slope * (span - middle[0]), color="#222831", linewidth=1.2, label="ours")
+    theirs = authors.emotions(first.training) if first.training is not None else None
+    if theirs is not None:
+        label = f"published slope {number(theirs.slope)} (r {number(theirs.r)})"
+        published(ax, span, middle[1] + theirs.slope * (span - middle[0]), label)
+    ends = dict.fromkeys(
+        word
+        for column in CONCEPTS
+        for word in (*words.top(column, NAMED), *table[column].sort_values(kind="stable").index[:NAMED])
+    )
+    _name(ax, words, list(ends))
+    ax.axhline(0, color=GREY, linewidth=0.6)
+    ax.axvline(0, color=GREY, linewidth=0.6)
+    ax.set(title=f"{first.name}: r = {shown(words.r)}", xlabel="cosine with Mold", ylabel="cosine with Gold")
+    ax.margins(0.12)
+    ax.legend(loc="upper right", fontsize=7.5)
+    bar = ax.figure.colorbar(points, ax=ax, shrink=0.7, pad=0.02)
+    bar.set_label("valence of the word", fontsize=8)
+
+
+def _name(ax: Axes, words: Words, ends: list[str]) -> None:
+    """Names beside points, moved apart where they would lie on each other."""
+    places = sorted(((float(words.table.loc[one, "gold"]), one) for one in ends), reverse=True)
+    least = 0.045 * float(np.ptp(words.table["gold"])) or 1e-9
+    height = float("inf")
+    for gold, one in places:
+        height = min(gold, height - least)
+        x = float(words.table.loc[one, "mold"])
+        ax.annotate(
+            one, (x, gold), xytext=(x + 0.02 * float(np.ptp(words.table["mold"])), height), fontsize=6.8, va="center",
+            annotation_clip=False,
+        )  # fmt: skip
+
+
+def _projections(ax: Axes, components: dict[Owner, dict[str, Component]]) -> None:
+    if not components:
+        blank(ax, "principal components are not recorded")
+        return
+    heights = np.arange(len(components))[::-1].astype(float)
+    for height, (one, found) in zip(heights, components.items(), strict=True):
+        theirs = authors.projections(one.training) if one.training or one.variant == "standard" else None
+        for (concept, colour), offset in zip(CONCEPTS.items(), (0.16, -0.16), strict=True):
+            if concept not in found:
+                continue
+            place = found[concept]
+            ax.plot([place.low, place.high], [height + offset] * 2, color=GREY, linewidth=5, alpha=0.3)
+            label = concept.capitalize() if height == heights[0] else None
+            ax.plot([place.projection], [height + offset], "o", color=colour, label=label)
+            if theirs is not None:
+                named = "published" if height == heights[0] and concept == "gold" else None
+                ax.plot([theirs[concept]], [height + offset], "|", color="#4B5563", markersize=11, mew=2, label=named)
+    explained = next(iter(next(iter(components.values())).values())).explained
+    ax.axvline(0, color=GREY, linewidth=0.8)
+    ax.set(yticks=heights, yticklabels=[one.said.replace(" (", "\n(", 1) for one in components])
+    ax.tick_params(axis="y", labelsize=7.4)
+    ax.set(
+        title=f"PC1, {number(100 * explained, 0)} % of the variance",
+        xlabel="projection",
+        ylim=(-0.6, len(heights) - 0.4),
+    )
+    ax.grid(axis="y", visible=False)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, fontsize=7.5)
+
+
+def _sees(words: Words, found: dict[str, Component]) -> str:
+    told = f"r = {shown(words.r)}, slope {number(words.slope)}. "
+    told += f"Nearest to Gold: {', '.join(words.top('gold'))}; to Mold: {', '.join(words.top('mold'))}."
+    if found:
+        one = next(iter(found.values()))
+        told += (
+            f" PC1 follows valence with r = {number(one.valence_r)}; "
+            f"{', '.join(f'{concept} projects at {number(place.projection)}' for concept, place in found.items())}."
+        )
+    return told
+
+
+def _table(several: dict[Owner, Words | None], components: dict[Owner, dict[str, Component]]) -> Table:
+    rows = []
+    for one, words in several.items():
+        if words is None:
+            continue
+        found = components[one]
+        rows.append(
+            (
+                one.said,
+                shown(words.r),
+                number(words.slope),
+                ", ".join(words.top("gold", 5)),
+                ", ".join(words.top("mold", 5)),
+                *(number(found[name].projection) if name in found else "–" for name in CONCEPTS),
+            )
+        )
+    header = (
+        *("model", "r [95 %]", "slope", "nearest to Gold", "nearest to Mold"),
+        *(f"{concept.capitalize()} on PC1" for concept in CONCEPTS),
+    )
+    return Table(header, tuple(rows), words=(0, 3, 4))
