@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from envs.maze import MazeConfig, Seed, Tile
@@ -23,7 +24,7 @@ Advance = Callable[[int], None]
 class Row:
     """Tokens of a text, and at which of them it is read."""
 
-    ids: Sequence[int]
+    ids: Sequence[int] | NDArray[np.int32]
     places: tuple[int, ...]
     """Indices into the tokens; what lies there is averaged."""
 
@@ -82,7 +83,7 @@ def mean_activations(
     order = sorted(range(len(rows)), key=lambda index: -len(rows[index].ids))
     for start in range(0, len(order), batch_size):
         some = order[start : start + batch_size]
-        tokens = TokenBatch.from_rows([rows[index].ids for index in some], pad_id)
+        tokens = TokenBatch.from_rows([np.asarray(rows[index].ids).tolist() for index in some], pad_id)
         positions, weights = _places([rows[index] for index in some], tokens.ids.shape[1])
         forward = engine.forward(
             tokens, positions=positions, capture=range(engine.n_blocks + 1), logits=False

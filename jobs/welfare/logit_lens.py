@@ -56,7 +56,7 @@ def lens(engine: HuggingFaceEngine, vector: Tensor) -> NDArray[np.float64]:
         direction = direction - direction.mean()
     direction = direction * _weight(norm, engine)
     unembedding: Tensor = engine.head.weight.detach()[: len(engine.tokenizer)]
-    logits = torch.cat([rows.double() @ direction for rows in unembedding.split(AT_ONCE)])
+    logits = torch.cat([rows.double() @ direction for rows in torch.split(unembedding, AT_ONCE)])
     found: NDArray[np.float64] = (logits - logits.mean()).cpu().numpy()
     return found
 
@@ -90,4 +90,5 @@ def _weight(norm: Any, engine: HuggingFaceEngine) -> Tensor:
     stream = (signs / signs.square().mean().sqrt()).to(engine.device, engine.dtype)
     with torch.no_grad():
         shift, seen = (norm(x[None])[0].double() for x in (torch.zeros_like(stream), stream))
-    return (seen - shift) / stream.double()
+    weight: Tensor = (seen - shift) / stream.double()
+    return weight

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from envs.maze import MazeConfig, Tile
+from envs.maze import MazeConfig, Tile, Variant
 from envs.maze_prompts import LETTERS, replay
 from envs.maze_trajectories import draw_trajectories
 from jobs.inference.huggingface import HuggingFaceEngine
@@ -42,6 +43,7 @@ from tdlens.errors import UserError
 from tests.welfare.small_welfare import MAZE, welfare_engine, welfare_tokenizer
 
 BLOCKS, WIDTH = 4, 6
+SETTINGS: dict[str, Any] = dict(MAZE)
 
 
 def drawn(seed: int, n: int = 11) -> dict[Tile, torch.Tensor]:
@@ -56,7 +58,7 @@ def drawn(seed: int, n: int = 11) -> dict[Tile, torch.Tensor]:
 def streamed(activations: dict[Tile, torch.Tensor], batch: int) -> ClassMeans:
     means = ClassMeans(BLOCKS, WIDTH)
     for tile, values in activations.items():
-        for part in values.split(batch):
+        for part in torch.split(values, batch):
             means.add(tile, part)
     return means
 
@@ -125,7 +127,7 @@ def test_what_judges_a_vector_made_none() -> None:
     seen, unseen = HeldOut(directions), HeldOut(directions)
     for tile, values in noise.items():
         seen.add(tile, values[:40])
-        for part in values[40:].split(7):
+        for part in torch.split(values[40:], 7):
             unseen.add(tile, part)
     for tile in Tile:
         assert seen.separation(tile).auroc.min() > 0.95
@@ -303,7 +305,7 @@ def test_activations_are_those_of_each_text_alone(batch_size: int) -> None:
 
 
 def test_a_trajectory_is_read_at_the_letter_of_its_last_move() -> None:
-    config = MazeConfig(**MAZE)
+    config = MazeConfig(**SETTINGS)
     tokenizer = welfare_tokenizer()
     dialogue = Dialogue(tokenizer, config)
     for drawn_one in draw_trajectories(config, Tile.GOLD, 4, 5, longest=4):
@@ -320,7 +322,7 @@ def test_a_trajectory_is_read_at_the_letter_of_its_last_move() -> None:
 
 
 def test_trajectories_are_balanced_and_the_same_whatever_the_tiles_look_like() -> None:
-    config, swapped = MazeConfig(**MAZE), MazeConfig(variant="swap", **MAZE)  # type: ignore[arg-type]
+    config, swapped = MazeConfig(**SETTINGS), MazeConfig(variant=Variant.SWAP, **SETTINGS)
     tokenizer = welfare_tokenizer()
     rows = told_trajectories(Dialogue(tokenizer, config), config, 8, 4, (1, 2))
     assert {tile: len(some) for tile, some in rows.items()} == dict.fromkeys(Tile, 8)
@@ -345,7 +347,7 @@ def test_classes_are_read_one_after_another() -> None:
 # --- the logit lens
 
 
-def models() -> dict[str, torch.nn.Module]:
+def models() -> dict[str, Any]:
     common = {"vocab_size": len(welfare_tokenizer()) + 5, "hidden_size": 8, "num_hidden_layers": 1}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 8, "head_dim": 4}
     return {

@@ -145,7 +145,8 @@ def test_answers_are_the_models_own_and_it_is_asked_about_them() -> None:
         text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         with torch.no_grad():
             logits = engine.model(torch.tensor([tokenizer.encode(text, add_special_tokens=False)])).logits
-        return logits[0, -1].double().softmax(-1)
+        p: torch.Tensor = logits[0, -1].double().softmax(-1)
+        return p
 
     def of(p: torch.Tensor, word: str, other: str) -> float:
         """Beginnings of a word that aren't the other's, with a space and without."""
