@@ -1,0 +1,148 @@
+"""Slopes, contrasts and the verdict on the pattern: against plain least squares, and by simulation."""
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import ttest_1samp
+
+from jobs.welfare.contrast import (
+    CONCEPTS,
+    CONTRAST,
+    Array,
+    Contrast,
+    contrasts,
+    interval,
+    item_means,
+    pattern_found,
+    slopes,
+)
+
+ALPHAS = np.array([-4.0, -2.0, 0.0, 2.0, 4.0])
+INTERACTION = "trained - untrained"
+
+
+@given(arrays(np.float64, (3, 5), elements=st.floats(-5, 5) | st.just(np.nan)))
+def test_slopes_are_those_of_least_squares_on_what_is_there(values: Array) -> None:
+    found = slopes(ALPHAS, values)
+    for row, slope in zip(values, found, strict=True):
+        there = np.isfinite(row)
+        x = ALPHAS[there]
+        if len(x) >= 3 and x.min() < 0 < x.max():
+            assert slope == pytest.approx(np.polyfit(x, row[there], 1)[0], abs=1e-9)
+        else:
+            assert np.isnan(slope)
+
+
+def test_an_items_value_is_the_mean_of_its_coherent_replies() -> None:
+    rows = [(0, -1.0, 1.0), (0, -1.0, 3.0), (0, 1.0, np.nan), (1, -1.0, np.nan), (1, 1.0, 5.0), (2, 1.0, np.nan)]
+    means = item_means(pd.DataFrame(rows, columns=["item", "dose", "score"]), "score")
+    assert means.columns.tolist() == [-1.0, 1.0] and means.index.tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(means.to_numpy(), [[2, np.nan], [np.nan, 5], [np.nan, np.nan]])
+
+
+def test_intervals_are_students() -> None:
+    values = np.array([0.3, np.nan, 1.2, -0.4, 0.9])
+    reference = ttest_1samp(values[np.isfinite(values)], 0)
+    low, high = reference.confidence_interval(0.95)
+    found = interval(values)
+    assert found is not None
+    assert (found.value, found.low, found.high, found.p, found.n) == pytest.approx(
+        (0.5, low, high, reference.pvalue, 4)
+    )
+    assert interval(np.array([1.0, np.nan])) is None
+    same, nothing = interval(np.full(4, 0.25)), interval(np.zeros(4))
+    assert same is not None and nothing is not None
+    assert (same.low, same.high, same.p, nothing.p) == (0.25, 0.25, 0.0, 1.0)
+
+
+def series(*values: float) -> pd.Series:
+    return pd.Series(values, index=range(len(values)))
+
+
+def test_quantities_are_paired_by_item_and_draws_are_averaged() -> None:
+    found = {
+        (one.source, one.quantity): one
+        for one in contrasts(
+            {
+                ("trained", "gold", 0): series(2, 3, 4),
+                ("trained", "mold", 0): series(-1, -2, np.nan),
+                ("random", "gold", 0): series(1, 0, 0),
+                ("random", "gold", 1): series(0, 1, 2),
+                ("random", "mold", 0): series(0, 1, 0),
+                ("random", "mold", 1): series(0, 1, 0),
+            },
+            sign=-1,
+        )
+    }
+    values = {key: one.interval.value for key, one in found.items()}
+    assert values == pytest.approx(
+        {
+            ("trained", "gold"): 3,
+            ("trained", "mold"): -1.5,
+            ("trained", "contrast"): 4,
+            ("random", "gold"): 2 / 3,
+            ("random", "mold"): 1 / 3,
+            ("random", "contrast"): 1 / 3,
+            ("trained - random", "gold"): 7 / 3,
+            ("trained - random", "mold"): -2,
+            ("trained - random", "contrast"): 4,  # 3 - 0.5 and 5 + 0.5, the third item has no Mold
+        }
+    )
+    assert {quantity: found["trained", quantity].expected for quantity in ("gold", "mold", "contrast")} == {
+        "gold": -1,
+        "mold": 1,
+        "contrast": -1,
+    }
+    assert found["trained - random", "contrast"].interval.n == 2
+
+
+def simulated(rng: np.random.Generator, slope: float, control: float, n: int = 40) -> Contrast:
+    """The interaction of one evaluation with items of their own levels and slopes, noise, and lost replies."""
+    found = {}
+    own = {concept: rng.normal(0, 0.05, n) for concept in CONCEPTS}
+    for (source, size), (concept, sign) in product((("trained", slope), ("untrained", control)), CONCEPTS.items()):
+        values = rng.normal(0, 1, n)[:, None] + (sign * size + own[concept])[:, None] * ALPHAS
+        values += rng.exponential(0.5, values.shape) - 0.5
+        values[rng.random(values.shape) < 0.1] = np.nan
+        found[source, concept, 0] = pd.Series(slopes(ALPHAS, values))
+    (interaction,) = [one for one in contrasts(found, 1) if (one.source, one.quantity) == (INTERACTION, CONTRAST)]
+    return interaction
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
+    rng, runs, truth = np.random.default_rng(3), 300, 2 * (0.2 - 0.12)
+    held = sum(
+        one.interval.low <= truth <= one.interval.high for one in (simulated(rng, 0.2, 0.12) for _ in range(runs))
+    )
+    assert 0.915 <= held / runs <= 0.985  # 2.8 standard errors
+
+
+def test_the_pattern_is_found_if_it_is_there_and_not_if_the_control_has_it_too() -> None:
+    rng, runs = np.random.default_rng(4), 40
+    names = ("confidence", "sentiment", "backtracking", "refusal")
+
+    def share(controls: tuple[float, ...]) -> float:
+        draws = [
+            {name: simulated(rng, 0.3, control) for name, control in zip(names, controls, strict=True)}
+            for _ in range(runs)
+        ]
+        return sum(map(pattern_found, draws)) / runs
+
+    assert share((0.0, 0.0, 0.0, 0.0)) > 0.95
+    # one evaluation in which the control does the same is enough, however large the others' interactions are
+    assert share((0.3, 0.0, 0.0, 0.0)) <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / runs)
+    assert share((0.3, 0.3, 0.3, 0.3)) <= 0.02
+
+
+def test_a_missing_evaluation_and_a_wrong_sign_are_no_pattern() -> None:
+    rng = np.random.default_rng(5)
+    there, opposite = simulated(rng, 0.5, 0.0), simulated(rng, -0.5, 0.0)
+    assert pattern_found({"confidence": there})
+    assert not pattern_found({"confidence": there, "refusal": opposite})
+    assert not pattern_found({"confidence": there, "refusal": None})
+    assert not pattern_found({})
