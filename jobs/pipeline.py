@@ -15,6 +15,7 @@ from jobs.stage import Plan, Stage, Unit
 from jobs.stages import (
     ablate,
     behaviour,
+    bridge,
     compare,
     concepts,
     contrast,
@@ -26,6 +27,7 @@ from jobs.stages import (
     intervene,
     pairs,
     planted,
+    planted_axis,
     play,
     play_maze,
     population,
@@ -68,7 +70,17 @@ OF_PLAY: tuple[Stage, ...] = (
 """Those of tasks that a network plays or reads."""
 OF_HEADS: tuple[Stage, ...] = (heads, ablate, pairs, train_policy, search, planted)
 """Those of tasks whose actions are a model's attention heads."""
-OF_TRAINING: tuple[Stage, ...] = (train_in_maze, play_maze, concepts, emotions, track, steer, contrast)
+OF_TRAINING: tuple[Stage, ...] = (
+    train_in_maze,
+    play_maze,
+    concepts,
+    emotions,
+    track,
+    steer,
+    contrast,
+    bridge,
+    planted_axis,
+)
 """Those of tasks in which the study trains the model."""
 STAGES: tuple[Stage, ...] = (*OF_PLAY, *OF_HEADS, *OF_TRAINING)
 """In the order of the data; each module has NAME, DESCRIPTION, units and run."""

@@ -329,7 +329,7 @@ class ConceptLatent(Base):
     cosine: Mapped[float]
     """Of the latent's decoder row and the concept vector."""
     activation: Mapped[float]
-    """What the latent reads in the concept vector: its encoder row times the vector of unit norm."""
+    """What the latent reads in a concept vector of norm 1: its encoder row times it, in the stream's scale."""
 
 
 class ConceptSignal(Base):
@@ -346,10 +346,10 @@ class ConceptSignal(Base):
     block: Mapped[int]
     n_latents: Mapped[int]
     cosine: Mapped[float]
-    """Of the concept vector and the sum of the decoder rows, each times the sign of its r."""
+    """Of the concept vector and the sum of the decoder rows, each of norm 1 and with the sign of its correlation."""
     cosine_low: Mapped[float]
     cosine_high: Mapped[float]
-    """Within which 95 % of equally large sets of other live latents, matched by firing rate, lie."""
+    """Within which 95 % of equally large random sets of live latents, matched by firing rate, lie."""
     cosine_p: Mapped[float]
     """Two-sided, from these sets."""
     share: Mapped[float]
