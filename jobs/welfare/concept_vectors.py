@@ -2,8 +2,9 @@
 the others (Han, Chalmers & Izmailov 2026, arXiv 2605.30232, section D.3).
 
 Of the three class means, each the mean over trajectories that end on Mold, Path or Gold, a concept's vector is its own
-less the mean of the other two. So the three vectors sum to zero, and between two of them a cosine of -1/2 is what class
-means that have nothing to do with each other give.
+less the mean of the other two. So the three vectors sum to zero, and a cosine of 0 between two of them is not what
+class means give that have nothing to do with each other: it is -1/2 where they vary alike in many directions, and
+anything where one direction outdoes the others. The naive model's own cosine is what to compare with.
 """
 
 from __future__ import annotations

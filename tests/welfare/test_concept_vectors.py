@@ -99,7 +99,7 @@ def test_a_vector_is_its_class_less_the_mean_of_the_others() -> None:
 
 
 def test_unrelated_class_means_give_a_cosine_of_minus_a_half() -> None:
-    """What the cosine of two concepts is to be compared with."""
+    """Where they vary in many directions alike; 0 is not what nothing looks like."""
     means = torch.randn(3, 50, 4000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     found = cosines(means, {})["mold", "gold"]
     assert found == pytest.approx(np.full(50, -0.5), abs=0.05)
