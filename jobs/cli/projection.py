@@ -28,7 +28,8 @@ def report(
     study: Annotated[
         str,
         typer.Argument(
-            metavar="STUDY", help="Name of a study in the record, or of a paper: td-in-llms, dqn-saes, mechrl."
+            metavar="STUDY",
+            help="Name of a study in the record, or of a paper: td-in-llms, dqn-saes, mechrl, welfare-axis.",
         ),
     ],
     show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
@@ -36,8 +37,8 @@ def report(
     """
     Write the study's report again: one HTML page and its figures, from the record's views.
 
-    **td-in-llms**, **dqn-saes** and **mechrl** are whole papers: the page that **tdlens reproduce** writes of each,
-    from those of its studies that are in the record.
+    **td-in-llms**, **dqn-saes**, **mechrl** and **welfare-axis** are whole papers: the page that **tdlens reproduce**
+    writes of each, from those of its studies that are in the record.
 
     **Examples**
 

@@ -23,6 +23,7 @@ class Paper(StrEnum):
     td_in_llms = "td-in-llms"
     dqn_saes = "dqn-saes"
     mechrl = "mechrl"
+    welfare_axis = "welfare-axis"
 
 
 class Task(StrEnum):
@@ -33,12 +34,14 @@ class Task(StrEnum):
     graph_walk = "graph_walk"
     rook_endgame = "rook_endgame"
     head_ablation = "head_ablation"
+    maze = "maze"
 
 
 class Siblings(StrEnum):
     """Studies of a paper's tasks beside those of the shipped model."""
 
     llama3_70b = "llama3_70b"
+    qwen3_4b = "qwen3_4b"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -58,8 +61,8 @@ def reproduce(
         Siblings | None,
         typer.Option(
             "--studies",
-            help="Take the model, blocks, autoencoders and lesions of the files studies/TASK_….toml, for td-in-llms "
-            "those of the published model.",
+            help="Take the model, blocks, autoencoders and lesions of the files studies/TASK_….toml, those of the "
+            "published model: llama3_70b for td-in-llms, qwen3_4b for welfare-axis.",
         ),
     ] = None,
     model: Annotated[
@@ -100,10 +103,19 @@ def reproduce(
     after the other, rewarded for those that a task needs, and then sent to tasks that they never saw. On a small model
     of GPT-2's architecture that ships with tdlens; **--model gpt2** takes the paper's own, for which a GPU is wanted.
 
-    The studies are those of the files two_step_demo, grid_world and graph_walk, of rook_endgame, and of head_ablation
-    (**tdlens run** runs one of them). What the record holds already isn't computed again: stopped at any moment, the
-    same command goes on where it was. **tdlens report td-in-llms**, say, writes the page again without computing
-    anything.
+    **welfare-axis** is Han, Chalmers & Izmailov (2026, arXiv 2605.30232): a language model is rewarded in a maze whose
+    tiles mean nothing, and the directions of its rewarded and punished tiles are added to the model as it was before:
+    do they move confidence, sentiment, backtracking and refusal together, more than controls of the same norm? On a
+    small model that ships with tdlens. Its first study looks for TD latents in the same model, for the second to
+    compare with. **--model Qwen/Qwen3-4B-Instruct-2507** takes the paper's primary model and settings, those of the
+    files two_step_qwen3_4b and maze_qwen3_4b, and wants a GPU of 80 GB and questions, problems and requests in files
+    (maze:steering.data). Any other model is trained and steered with the small model's settings, both studies on it;
+    rates and files of questions are to be set then.
+
+    The studies are those of the files two_step_demo, grid_world and graph_walk, of rook_endgame, of head_ablation, and
+    of welfare_two_step and welfare_axis (**tdlens run** runs one of them). What the record holds already isn't computed
+    again: stopped at any moment, the same command goes on where it was. **tdlens report td-in-llms**, say, writes the
+    page again without computing anything.
 
     With --model the studies of td-in-llms are run as they are, with the blocks and autoencoders of the shipped small
     model. **--studies llama3_70b** takes the published model and settings instead, those of the files
@@ -124,6 +136,12 @@ def reproduce(
 
     $ tdlens reproduce mechrl --model gpt2
 
+    $ tdlens reproduce welfare-axis --quick
+
+    $ tdlens reproduce welfare-axis --model Qwen/Qwen3-4B-Instruct-2507
+
+    $ tdlens reproduce welfare-axis --only maze --set maze:steering.judge=Qwen/Qwen3-8B
+
     $ tdlens reproduce td-in-llms --only graph_walk --set graph_walk:task.rollouts=40
 
     $ tdlens reproduce td-in-llms --model meta-llama/Meta-Llama-3-8B --set model.dtype=bfloat16
@@ -140,6 +158,8 @@ def reproduce(
     from tdlens.settings import Settings
 
     chosen = REPRODUCTIONS[paper.value]
+    if siblings is None and model in chosen.siblings:
+        siblings = Siblings(chosen.siblings[model])
     asked = _asked(chosen, only or [])
     _refuse(chosen, siblings, quick=quick)
     # all of them first: a mistake in the last study shows before hours of the first

@@ -36,10 +36,10 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Study]:
 
 
 def test_the_bundled_studies_are_the_papers() -> None:
-    studies = {task: study for paper in REPRODUCTIONS.values() for task, study in paper.studies.items()}
-    assert [task.value for task in Task] == list(studies)
+    studies = [(task, study) for paper in REPRODUCTIONS.values() for task, study in paper.studies.items()]
+    assert [task.value for task in Task] == list(dict(studies))
     assert [paper.value for paper in Paper] == list(REPRODUCTIONS)
-    for task, name in studies.items():
+    for task, name in studies:
         study = load(study_file(name), quick=True)
         assert (study.name, study.task.name) == (name, task)
         assert study.task.rollouts < load(study_file(name)).task.rollouts
@@ -51,7 +51,8 @@ def test_the_wheel_holds_the_studies() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
     included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
     names = [name for paper in REPRODUCTIONS.values() for name in paper.studies.values()]
-    names += [f"{task}_{siblings}" for task in td_in_llms.STUDIES for siblings in Siblings]
+    names += [f"{task}_{Siblings.llama3_70b}" for task in td_in_llms.STUDIES]
+    names += [f"{task}_{Siblings.qwen3_4b}" for task in REPRODUCTIONS["welfare-axis"].studies]
     assert {f"studies/{name}.toml": f"jobs/studies/{name}.toml" for name in names}.items() <= included.items()
 
 
