@@ -63,13 +63,14 @@ def matched(control: Tensor, vector: Tensor) -> Tensor:
     Raises:
         UserError: the control is zero.
     """
-    norm = control.double().norm()
+    norm = float(control.double().norm())
     if not norm:
         raise UserError(
             "The untrained model's concept vector has no direction, so it is no control.",
             "Read more trajectories: concepts.per_class.",
         )
-    return (control.double() * (vector.double().norm() / norm)).float()
+    scaled: Tensor = control.double() * (float(vector.double().norm()) / norm)
+    return scaled.float()
 
 
 def random_like(vector: Tensor, seed: Sequence[int]) -> Tensor:

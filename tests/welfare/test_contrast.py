@@ -41,7 +41,8 @@ def test_slopes_are_those_of_least_squares_on_what_is_there(values: Array) -> No
 def test_an_items_value_is_the_mean_of_its_coherent_replies() -> None:
     rows = [(0, -1.0, 1.0), (0, -1.0, 3.0), (0, 1.0, np.nan), (1, -1.0, np.nan), (1, 1.0, 5.0), (2, 1.0, np.nan)]
     means = item_means(pd.DataFrame(rows, columns=["item", "dose", "score"]), "score")
-    assert means.columns.tolist() == [-1.0, 1.0] and means.index.tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(means.columns, [-1.0, 1.0])
+    np.testing.assert_array_equal(means.index, [0, 1, 2])
     np.testing.assert_array_equal(means.to_numpy(), [[2, np.nan], [np.nan, 5], [np.nan, np.nan]])
 
 

@@ -14,14 +14,15 @@ RULES: Judge = RulesJudge()
 
 
 def score(kind: str, reply: str) -> float | None:
-    (verdict,) = getattr(RULES, kind)(["…"], [reply])
-    return verdict.score
+    verdicts: list[Verdict] = getattr(RULES, kind)(["…"], [reply])
+    return verdicts[0].score
 
 
 @pytest.mark.parametrize(
     "reply",
     [
         "3 + 4 = 9. Wait, that is wrong. 3 + 4 = 7. The answer is 7.",
+        "3 + 4 = 9. Wait, that is wrong. 3 + 4 = 7.",
         "3 + 4 = 9. No, wait, that is not right. 3 + 4 = 7. The answer is 7.",
         "3 + 4 = 7. Hmm, is that right? 3 + 4 = 7. 7 + 1 = 8. The answer is 8.",
         "He buys 3 packs at $4, so he pays $12.\n\nWait, let me re-read the problem. He buys 4 packs, so $16.",
@@ -178,5 +179,7 @@ def test_a_model_is_asked_about_coherent_replies_only() -> None:
 
 
 def test_a_real_model_judges_whatever_it_says() -> None:
-    judge = LlmJudge(Speaker(welfare_engine(), batch_size=4), "random")
-    assert judge.refusal(["Draw!"], ["Sure, here it is."]) == [("unreadable", None)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jobs.welfare.judges.llm.MAX_TOKENS", 8)
+        judge = LlmJudge(Speaker(welfare_engine(), batch_size=4), "random")
+        assert judge.refusal(["Draw!"], ["Sure, here it is."]) == [("unreadable", None)]

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,7 +69,7 @@ def test_steered_generation_with_cache_is_that_of_whole_passes(batch_size: int) 
     pairs = list(zip(CONVERSATIONS, steering.vectors, strict=True))
     assert greedy == [slow_reply(conversation, vector, None, 1) for conversation, vector in pairs]
     luck = [(7, row, 0) for row in range(4)]
-    options = {"max_tokens": LENGTH, "luck": luck, "temperature": 0.7, "top_p": 0.9}
+    options: dict[str, Any] = {"max_tokens": LENGTH, "luck": luck, "temperature": 0.7, "top_p": 0.9}
     sampled = speaker.generate(CONVERSATIONS, steering=steering, **options)
     assert sampled == [slow_reply(*pair, own, 0.9) for pair, own in zip(pairs, luck, strict=True)]
     assert sampled != speaker.generate(CONVERSATIONS, **options)
@@ -122,7 +123,7 @@ def test_tokens_before_the_last_may_all_be_the_users() -> None:
 def test_luck_is_a_replys_own_whoever_is_beside_it() -> None:
     luck = [(1, row, sample) for row, sample in product(range(4), range(3))]
     many = [CONVERSATIONS[row] for row, _ in product(range(4), range(3))]
-    options = {"max_tokens": LENGTH, "temperature": 0.7, "top_p": 0.9}
+    options: dict[str, Any] = {"max_tokens": LENGTH, "temperature": 0.7, "top_p": 0.9}
     all_together = SPEAKER.generate(many, luck=luck, **options)
     turned = Speaker(ENGINE, 5).generate(many[::-1], luck=luck[::-1], **options)[::-1]
     assert turned == all_together

@@ -104,12 +104,15 @@ def test_what_is_added_has_the_trained_vectors_block_and_norm(finished: Finished
     rows = finished.ask(
         "SELECT DISTINCT training, reader, concept, source, block, dose_kind, dose, norm FROM steering_effect"
     )
-    for row in rows[rows.training == "first"].itertuples():
-        block = trained.chosen[row.concept]
-        whose = trained if row.reader == "first" else naive
-        size = {"alpha": trained.of(row.concept)[block].norm().item(), "unit": whose.stream_norm[row.concept][block]}
-        assert row.block == block
-        assert row.norm == pytest.approx(abs(row.dose) * size[row.dose_kind], rel=1e-5)
+    for row in rows[rows.training == "first"].to_dict("records"):
+        block = trained.chosen[row["concept"]]
+        whose = trained if row["reader"] == "first" else naive
+        size = {
+            "alpha": trained.of(row["concept"])[block].norm().item(),
+            "unit": float(whose.stream_norm[row["concept"]][block]),
+        }
+        assert row["block"] == block
+        assert row["norm"] == pytest.approx(abs(row["dose"]) * size[row["dose_kind"]], rel=1e-5)
     assert set(zip(rows.dose_kind, rows.dose, strict=True)) == set(DOSES)
     directions = {
         source: steer.doses_of(
@@ -141,7 +144,7 @@ def p_true_by_hand(finished: Finished, reader: str, dose: torch.Tensor, block: i
     with torch.no_grad():
         p = engine.model(input_ids=torch.tensor([encoded["input_ids"]])).logits[0, -1].softmax(-1)
     hook.remove()
-    true, false = (p[engine.tokenizer.convert_tokens_to_ids(word)].item() for word in ("True", "False"))
+    true, false = (float(p[engine.tokenizer.convert_tokens_to_ids(word)]) for word in ("True", "False"))
     return true / (true + false)
 
 
@@ -159,8 +162,8 @@ def test_confidence_is_that_of_whole_passes(finished: Finished, reader: str, sou
     at = {(dose.kind, dose.size): dose.vector for dose in curve}
     few = table[table["item"] % 4 == 0]
     found = [
-        p_true_by_hand(finished, reader, at[row.dose_kind, row.dose], block, row.prompt, row.text)
-        for row in few.itertuples()
+        p_true_by_hand(finished, reader, at[row["dose_kind"], row["dose"]], block, row["prompt"], row["text"])
+        for row in few.to_dict("records")
     ]
     np.testing.assert_allclose(few["p_true"], found, rtol=1e-3)
     assert few.groupby("item")["p_true"].nunique().min() > 3  # the doses do something
@@ -171,20 +174,20 @@ def test_effects_are_means_over_items_with_students_intervals(finished: Finished
         table = contrast._replies(finished.context, unit)
         rows = finished.ask("SELECT * FROM steering_effect WHERE job_id = :job", job=finished.context.job_id(unit))
         assert set(rows.judge) == {"none" if unit.config["evaluation"] == "confidence" else "rules"}
-        for row in rows.itertuples():
-            own = table[(table.dose_kind == row.dose_kind) & (table.dose == row.dose)]
-            if row.group != "all":
-                own = own[[row.group in groups.split("|") for groups in own["groups"]]]
-            means = own.groupby("item")[row.measure].mean().dropna()
-            assert row.n == len(means)
-            assert row.value == pytest.approx(means.mean()) if len(means) else np.isnan(row.value)
+        for row in rows.to_dict("records"):
+            own = table[(table.dose_kind == row["dose_kind"]) & (table.dose == row["dose"])]
+            if row["group"] != "all":
+                own = own[[row["group"] in groups.split("|") for groups in own["groups"]]]
+            means = own.groupby("item")[row["measure"]].mean().dropna()
+            assert row["n"] == len(means)
+            assert row["value"] == pytest.approx(means.mean()) if len(means) else np.isnan(row["value"])
             if len(means) > 1 and means.std() > 0:
                 interval = ttest_1samp(means, 0).confidence_interval(0.95)
-                assert (row.ci_low, row.ci_high) == pytest.approx(tuple(interval))
+                assert (row["ci_low"], row["ci_high"]) == pytest.approx(tuple(interval))
             if unit.config["evaluation"] == "sentiment":
-                assert row.incoherent == pytest.approx((own["label"] == "nonsensical").mean())
+                assert row["incoherent"] == pytest.approx((own["label"] == "nonsensical").mean())
             else:
-                assert row.incoherent is None
+                assert row["incoherent"] is None
 
 
 def test_dose_zero_is_the_same_under_every_vector(finished: Finished) -> None:
@@ -219,8 +222,8 @@ def test_contrasts_are_computed_from_items(finished: Finished) -> None:
     by_hand -= slopes["untrained", "gold"] - slopes["untrained", "mold"]
     (row,) = rows[
         (rows.dose_kind == "unit") & (rows.source == "trained - untrained") & (rows.quantity == "contrast")
-    ].itertuples()
-    assert (row.value, row.p, row.n, row.expected) == pytest.approx(
+    ].to_dict("records")
+    assert (row["value"], row["p"], row["n"], row["expected"]) == pytest.approx(
         (by_hand.mean(), ttest_1samp(by_hand, 0).pvalue, 8, 1), rel=1e-6
     )
     assert set(rows.source) == {"trained", "untrained", "random", "trained - untrained", "trained - random"}

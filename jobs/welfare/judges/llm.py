@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable, Sequence
 
 from jobs.welfare.chat import user
-from jobs.welfare.judges.coherence import cleaned, is_incoherent, words
+from jobs.welfare.judges.coherence import cleaned, is_incoherent
 from jobs.welfare.judges.judge import NONSENSICAL, Verdict
-from jobs.welfare.judges.rules import SHORT
+from jobs.welfare.judges.rules import is_short_answer
 from jobs.welfare.speaker import Speaker
 
 VERSION = 1
@@ -88,7 +88,7 @@ class LlmJudge:
 
     def backtracking(self, prompts: Sequence[str], replies: Sequence[str]) -> list[Verdict]:
         """Its label; short answers with a number are normal, unasked."""
-        known = [Verdict("normal", 0.0) if _is_short_answer(reply) else None for reply in replies]
+        known = [Verdict("normal", 0.0) if is_short_answer(cleaned(reply)) else None for reply in replies]
         return self._judged(BACKTRACKING, prompts, replies, known, label_of("normal", "backtracking"))
 
     def refusal(self, prompts: Sequence[str], replies: Sequence[str]) -> list[Verdict]:
@@ -136,8 +136,3 @@ def label_of(*labels: str) -> Callable[[str], Verdict]:
         return Verdict(found[-1].lower(), SCORES[found[-1].lower()]) if found else Verdict(UNREADABLE, None)
 
     return read
-
-
-def _is_short_answer(reply: str) -> bool:
-    said = words(cleaned(reply))
-    return len(said) <= SHORT and any(word.isdecimal() for word in said)

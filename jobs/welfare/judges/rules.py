@@ -113,15 +113,19 @@ def _unless_incoherent(reply: str, judged: Callable[[str], Verdict]) -> Verdict:
     return Verdict(NONSENSICAL, None) if is_incoherent(reply) else judged(cleaned(reply).replace("’", "'"))
 
 
+def is_short_answer(reply: str) -> bool:
+    """Whether it has a number and few words, marks between spaces counted."""
+    return len(reply.split()) <= SHORT and any(character.isdecimal() for character in reply)
+
+
 def _pleasant(reply: str) -> Verdict:
     value = valence(reply) or 0.0
     return Verdict("pleasant" if value > 0 else "unpleasant" if value < 0 else "neutral", value)
 
 
 def _backtracks(reply: str) -> Verdict:
-    text, said = reply.lower(), words(reply)
-    short = len(said) <= SHORT and any(word.isdecimal() for word in said)
-    doubts = not short and any(STEP.search(text, 0, found.start()) for found in DOUBT.finditer(text))
+    text = reply.lower()
+    doubts = not is_short_answer(reply) and any(STEP.search(text, 0, found.start()) for found in DOUBT.finditer(text))
     return Verdict("backtracking" if doubts else "normal", float(doubts))
 
 
