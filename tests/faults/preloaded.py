@@ -1,9 +1,9 @@
 """Processes of tdlens without the seconds that importing torch takes: forked from one that has imported it.
 
 `Preloaded` starts such a process; `start` then stands for ``python -m MODULE …``. In what it starts, `subprocess.Popen`
-does the same for modules of ours and for torchrun, so that a run's workers, their computing processes and a model's
-ranks are forked too: each is a process of its own with its own connections, as in production, and can be killed like
-one. The first process never opens a database: SQLite doesn't survive a fork.
+does the same for modules of ours, for torchrun and for DeepSpeed's launcher, so that a run's workers, their computing
+processes and a model's ranks are forked too: each is a process of its own with its own connections, as in production,
+and can be killed like one. The first process never opens a database: SQLite doesn't survive a fork.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class Process:
 def start(args: Any, **options: Any) -> Any:
     """In place of `subprocess.Popen`."""
     words = [args] if isinstance(args, str) else [word for word in args if word != "-u"]
-    ours = words[1:2] == ["-m"] and words[2].startswith(("jobs.", "torch.distributed.run"))
+    ours = words[1:2] == ["-m"] and words[2].startswith(("jobs.", "torch.distributed.run", "deepspeed.launcher."))
     return Process(words, **options) if ours else really_start(args, **options)
 
 

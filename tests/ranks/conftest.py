@@ -21,6 +21,6 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Saved]:
 
 @pytest.fixture(autouse=True)
 def forked(preloaded: Preloaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ranks of torchrun are forked from a process that has imported what takes long; DeepSpeed's launcher's are not."""
+    """Launchers and ranks are forked from a process that has imported what takes long."""
     monkeypatch.setenv(forking.ADDRESS, preloaded.address)
     monkeypatch.setattr(subprocess, "Popen", forking.start)
