@@ -128,7 +128,7 @@ def followed(context: Context, identities: Iterable[str]) -> Iterator[Followed]:
     seen: set[tuple[int, str]] = set()
     blobs = context.record.blobs
     for block, matrix, signal, sae_id, sha256, suffix in rows:
-        if (sae_id, signal) in seen:
+        if matrix is None or (sae_id, signal) in seen:
             continue
         seen.add((sae_id, signal))
         table = ranked(blobs.load_table(matrix), signal)

@@ -48,7 +48,8 @@ class Beside:
 def unit_rows(rows: Array) -> Array:
     """Rows [n, d] with norm 1; those of zero stay."""
     norms = np.linalg.norm(rows, axis=-1, keepdims=True)
-    return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
+    units: Array = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
+    return units
 
 
 def strongest(correlation: Array, n: int) -> Indices:

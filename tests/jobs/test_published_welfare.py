@@ -12,6 +12,7 @@ from jobs.published import curve, headlines
 from jobs.published.dose_curves import EVALUATIONS, VECTORS, dose_curves
 from jobs.published.importing import PUBLICATIONS, import_published
 from tdlens.record import Record
+from tdlens.rows import rows
 
 STUDY, ALPHAS = "welfare_axis", [-4, -2, 0, 2, 4]
 RUNS = {"4B-Instruct", "swap", "Base", "Base shuffle", "8B", "GPT-OSS", "SFT", "REINFORCE", "FFT", "SFT-FFT"}
@@ -132,8 +133,8 @@ def test_vectors_geometry_and_their_headlines_agree() -> None:
     for vector in VECTORS:
         assert values[f"norm_{vector}"] == vectors.norm[f"4B-Instruct/{vector}/trained"]
     tracking = curve(STUDY, "tracking").set_index("variant")
-    for row in tracking.itertuples():
-        run, vector = str(row.Index).split("/")[1:]
+    for row in rows(tracking.reset_index()):
+        run, vector = row.variant.split("/")[1:]
         assert row.block == vectors.block[f"{run}/{vector}/trained"]
     for vector in VECTORS:
         row = tracking.loc[f"maze finals/4B-Instruct/{vector}"]

@@ -25,8 +25,10 @@ from jobs.stages.concepts import final_units, naive_unit
 from jobs.study import Study
 from jobs.welfare.bridge import OTHERS, STRATUM, Array, Indices, beside, matched_sets, shares, strongest, unit_rows
 from jobs.welfare.concept_vectors import read_vectors
+from sae.architectures.topk import TopKAutoencoder
 from sae.checkpoint import from_bytes
 from tdlens.record import Job, Model, Record, SaeCheckpoint
+from tdlens.rows import rows
 from tests.jobs.small_study import QUICK, context_of, fresh_record, run
 from tests.jobs.small_study import study as small_study
 from tests.welfare.small_welfare import welfare_llama, welfare_model, welfare_study
@@ -257,32 +259,32 @@ def test_rows_are_those_of_plain_computation(base: Path, finished: Record) -> No
     assert set(sets.training) == {"first"} and set(sets.sae) == {"topk"} and set(sets.study) == {"small-welfare"}
     assert set(sets.signal) == {"td_error", "q_chosen"} and set(sets.block) == {1, 2}  # q_max isn't recorded there
     assert len(sets) == 4 * 2 * 2
-    known = finished.query("SELECT * FROM v_correlation WHERE source = 'sae'").set_index(["block", "signal", "latent"])
+    recorded = rows(finished.query("SELECT * FROM v_correlation WHERE source = 'sae'"))
+    known = {(one.block, one.signal, one.latent): (one.r, one.r_partial) for one in recorded}
     ranks = {(b, name): selected(finished, b, name) for b in (1, 2) for name in set(sets.signal)}
     coders = {b: from_bytes(finished.blobs.verified(blob, "safetensors").read_bytes()) for b, (_, blob) in saes.items()}
-    for row in sets.itertuples():
+    for row in rows(sets):
         mine = latents[(latents.block == row.block) & (latents.signal == row.signal) & (latents.concept == row.concept)]
         assert len(mine) == row.n_latents
         sae, rank_of = coders[row.block], ranks[row.block, row.signal]
+        assert isinstance(sae, TopKAutoencoder)
         before, concept = ("untrained ", row.concept[10:]) if row.concept.startswith("untrained") else ("", row.concept)
         vector = vectors[before].of(concept)[row.block].double()
         unit_vector = vector / vector.norm()
         total = torch.zeros_like(vector)
-        rows = []
-        for one in mine.itertuples():
+        spanned = []
+        for one in rows(mine):
             direction = sae.decoder_rows()[one.latent].double()
             direction = direction / direction.norm()
-            rows.append(direction.numpy())
+            spanned.append(direction.numpy())
             assert one.cosine == pytest.approx(float(direction @ unit_vector), abs=1e-6)
             at = torch.zeros(len(vector))
             read = sae.activations(sae.scaled(at + unit_vector.float())) - sae.activations(sae.scaled(at))
             assert one.activation == pytest.approx(float(read[one.latent]), abs=1e-4)
-            if (row.block, row.signal, one.latent) in known.index:
-                there = known.loc[(row.block, row.signal, one.latent)]
-                assert (one.r, one.r_partial) == (there.r, there.r_partial)
+            assert (one.r, one.r_partial) == known[row.block, row.signal, one.latent]
             total += np.sign(rank_of[one.latent]) * direction
         assert row.cosine == pytest.approx(float(total @ unit_vector / total.norm()), abs=1e-6)
-        span = np.stack(rows).T
+        span = np.stack(spanned).T
         fitted = span @ np.linalg.lstsq(span, unit_vector.numpy(), rcond=None)[0]
         assert row.share == pytest.approx(float(fitted @ fitted), abs=1e-6)
         assert row.cosine_low < row.cosine_high and 1 / (SETS + 1) <= row.share_p <= 1 and 0 < row.cosine_p <= 1
