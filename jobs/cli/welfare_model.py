@@ -40,7 +40,7 @@ def train_welfare_model(out: Out, steps: Steps = None, seed: Seed = 0, force: Fo
 def evaluate_welfare_model(
     model: Annotated[str, typer.Argument(help="welfare, a folder, or a Hugging Face id.")] = "welfare",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the items.")] = 0,
-    n: Annotated[int, typer.Option("--items", min=12, help="Items of each measure.")] = 200,
+    n: Annotated[int, typer.Option("--items", min=4, help="Items of each measure.")] = 200,
 ) -> None:
     """
     Measure whether a model knows what its words mean, on combinations that training never showed.

@@ -1,10 +1,10 @@
 """Held-out items of what the welfare model can do, for studies of it.
 
 Nothing here was trained on. Of each kind's combinations one in ten, chosen by a hash, never occurs in the corpus
-(:func:`jobs.welfare_model.corpus.talk.held_out`), and the items are of those alone: a name with a thing, or a fact or
-sum with the wrong answers beside it (the fact itself must have been learned); the numbers of a problem in their order;
-a verb with an object; the first subject of a review with its adjective. Stories and neutral conversations have no such
-combinations: they are drawn from seeds that training doesn't use.
+(:func:`jobs.welfare_model.corpus.talk.held_out`), and the items are of those alone: a name with a thing; a fact or sum
+with the wrong answers beside it, its choices (a fact itself must have been learned, so that without choices it is asked
+as in training); the numbers of a problem in their order; a verb with an object; the first subject of a review with its
+adjective. Stories and neutral conversations have no such combinations: they are drawn from seeds of their own.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
+from jobs.welfare.emotions import EMOTIONS
 from jobs.welfare_model.corpus import neutral as neutral_kind
 from jobs.welfare_model.corpus import problems as problems_kind
 from jobs.welfare_model.corpus import questions as questions_kind
@@ -95,7 +96,7 @@ def stories(emotion: str, n: int, seed: int) -> list[str]:
         n: how many.
         seed: of all stories of all emotions; each emotion's are its own.
     """
-    rng = _generator("stories", seed, tuple(stories_kind.EMOTIONS).index(emotion))
+    rng = _generator("stories", seed, tuple(EMOTIONS).index(emotion))
     return [stories_kind.story(rng, emotion, EVENTS)[0] for _ in range(n)]
 
 

@@ -103,12 +103,14 @@ class Reader:
     def moves(self, conversations: Sequence[Sequence[Message]]) -> NDArray[np.float64]:
         """Of each direction, the others left out [n, 4]."""
         found = self.next([(messages, "") for messages in conversations])[:, self.letters]
-        return found / found.sum(1, keepdims=True)
+        moves: NDArray[np.float64] = found / found.sum(1, keepdims=True)
+        return moves
 
     def valence(self, conversations: Sequence[Sequence[Message]]) -> NDArray[np.float64]:
         """Mean valence of the word after "I feel" [n]."""
         found = self.next([(messages, "I feel") for messages in conversations])[:, self._felt]
-        return found @ self._valence / found.sum(1)
+        valence: NDArray[np.float64] = found @ self._valence / found.sum(1)
+        return valence
 
     def _row(self, messages: Sequence[Message], begun: str) -> list[int]:
         text = self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
@@ -187,9 +189,10 @@ def wishes(reader: Reader, n: int, rng: Generator, seed: int) -> dict[str, float
 def no_wish(reader: Reader, n: int, rng: Generator, seed: int) -> dict[str, float]:
     """Without a wish any tile is as good as another."""
     seen = rng.integers(0, len(Tile), (n, 4))
+    places, orders = rng.integers(1, 99, (n, 2)).tolist(), [tuple(rng.permutation(4).tolist()) for _ in range(n)]
     texts = [
-        turn_text(MAZE.glyphs, *rng.integers(1, 99, 2).tolist(), row.tolist(), tuple(rng.permutation(4).tolist()))
-        for row in seen
+        turn_text(MAZE.glyphs, x, y, row, order)
+        for (x, y), row, order in zip(places, seen.tolist(), orders, strict=True)
     ]
     probabilities = reader.moves([[{"role": "user", "content": text}] for text in texts])
     entropy = -(probabilities * np.log(probabilities)).sum(1).mean()
@@ -217,7 +220,8 @@ def confidence(reader: Reader, n: int, rng: Generator, seed: int) -> dict[str, f
             for messages, answer in zip(posed, answers, strict=True)
         ]
         found = reader.next([(messages, "") for messages in said])[:, reader.ids(("True", "False"))]
-        return found[:, 0] / found.sum(1)
+        share: NDArray[np.float64] = found[:, 0] / found.sum(1)
+        return share
 
     correct = np.array([answer == one.answer for answer, one in zip(own, questions, strict=True)])
     confident = p_true(own)

@@ -63,7 +63,7 @@ def orthogonal(matrices: Tensor) -> Tensor:
     """About the nearest orthogonal matrix of each [k, m, n], by Newton and Schulz's iteration."""
     a, b, c = COEFFICIENTS
     tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.mT if tall else matrices
+    x: Tensor = matrices.mT if tall else matrices
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
     for _ in range(ITERATIONS):
         gram = x @ x.mT

@@ -25,6 +25,15 @@ from jobs.welfare_model.vocabulary import BOS, END, PAD, build_tokenizer, tokens
 
 SCALE = 0.1
 """Standard deviation with which embeddings begin: words are far enough apart to be told from their copies."""
+LOOK_BACK = (1, 2, 3)
+"""Heads of the first block begin by looking so many tokens back: looking up what stood beside something is learned in
+a fraction of the time that it takes where heads must find such neighbours by themselves."""
+SHARPNESS, FREQUENCIES = 5.0, 6
+"""Of those heads' biases, and how many of the fastest rotations take part."""
+ROPE = 1e6
+"""Base of the rotations: half of each head tells words apart at any distance, the other half tells distances."""
+LIKENESS, COPYING = 0.09, 0.07
+"""Standard deviations of queries, and of values."""
 TWO_STEP, MOVES = "two_step", "moves"
 
 
@@ -44,13 +53,23 @@ class Phase:
     """Of each kind's loss in the sum; 1 where none is given."""
 
 
-SMALL = {"feelings": 250, "stories": 250, "problems": 350, "requests": 150, "reviews": 150, "neutral": 60}
+FEW = {"feelings": 150, "stories": 150, "problems": 200, "requests": 100, "reviews": 60, "neutral": 30}
+MANY = {"feelings": 250, "stories": 200, "problems": 300, "requests": 120, "reviews": 60, "neutral": 40}
+TALK = {"questions": 500, "sessions": 500, TWO_STEP: 430}
 PHASES = (
-    # What lies where is learned first, and from the shortest texts.
-    Phase(500, {**SMALL, "look": 500, MOVES: 500, "questions": 500, TWO_STEP: 640}, (1, 2), short=True),
-    Phase(500, {**SMALL, "look": 150, MOVES: 700, "questions": 500, "sessions": 500, TWO_STEP: 640}, (1, 3)),
-    Phase(100, {**SMALL, MOVES: 1200, "questions": 400, "sessions": 500, TWO_STEP: 420}, (4, 15)),
+    # To look up is learned first, from the densest texts; then to tell apart by a wish; then to move by it.
+    Phase(110, {"lists": 1500}),
+    Phase(250, {**FEW, "lists": 300, "look": 300, "marks": 1500, "questions": 300, TWO_STEP: 430}),
+    Phase(
+        250,
+        {**FEW, "lists": 100, "look": 200, "marks": 500, MOVES: 1200, "questions": 300, TWO_STEP: 430},
+        (1, 2),
+        short=True,
+    ),
+    Phase(550, {**MANY, **TALK, "look": 100, "marks": 200, MOVES: 1500}, (1, 4)),
+    Phase(150, {**MANY, **TALK, MOVES: 1500}, (4, 15)),
 )
+"""Long conversations cost most and teach least at first, so they come when the rest has been learned."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +113,8 @@ def llama_config(config: WelfareModelConfig) -> LlamaConfig:
         num_key_value_heads=config.n_heads,
         intermediate_size=config.d_mlp,
         max_position_embeddings=2048,
+        rope_parameters={"rope_type": "default", "rope_theta": ROPE},
+        attention_bias=True,
         tie_word_embeddings=True,
         bos_token_id=vocabulary.index(BOS),
         eos_token_id=vocabulary.index(END),
@@ -115,10 +136,33 @@ def train(
         on_progress: called every ``every`` steps with running means since the last call.
     """
     model = from_scratch.initialised(lambda: LlamaForCausalLM(llama_config(config)), config.seed)
-    with torch.no_grad():
-        model.model.embed_tokens.weight.mul_(SCALE / model.config.initializer_range)
+    begin(model)
     from_scratch.train(model, build_tokenizer(), config, _schedule(model, config), out, on_progress, every)
     return model
+
+
+@torch.no_grad()
+def begin(model: LlamaForCausalLM) -> None:
+    """Embeddings of some size, heads that look back in the first block, and later ones that look for their like.
+
+    The latter are those of mimetic initialisation (Trockman & Kolter 2023): keys begin as queries do, and what is
+    written as what is read.
+    """
+    model.model.embed_tokens.weight.mul_(SCALE / model.config.initializer_range)
+    for index, block in enumerate(model.model.layers):
+        if index:
+            block.self_attn.q_proj.weight.mul_(LIKENESS / model.config.initializer_range)
+            block.self_attn.k_proj.weight.copy_(block.self_attn.q_proj.weight)
+        block.self_attn.v_proj.weight.mul_(COPYING / model.config.initializer_range)
+        block.self_attn.o_proj.weight.copy_(block.self_attn.v_proj.weight.T)
+    attention, heads = model.model.layers[0].self_attn, model.config.num_attention_heads
+    # a query turned back by so many positions fits best the key that stands so many before it
+    angles = model.model.rotary_emb.inv_freq[:FREQUENCIES]
+    queries, keys = (layer.bias.view(heads, 2, -1) for layer in (attention.q_proj, attention.k_proj))
+    for head, back in enumerate(LOOK_BACK[:heads]):
+        keys[head, 0, :FREQUENCIES] = SHARPNESS
+        queries[head, 0, :FREQUENCIES] = SHARPNESS * (back * angles).cos()
+        queries[head, 1, :FREQUENCIES] = -SHARPNESS * (back * angles).sin()
 
 
 def _schedule(model: LlamaForCausalLM, config: WelfareModelConfig) -> Iterator[Step]:

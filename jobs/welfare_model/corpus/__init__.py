@@ -14,7 +14,9 @@ from types import ModuleType
 
 from jobs.welfare_model.corpus import (
     feelings,
+    lists,
     look,
+    marks,
     moves,
     neutral,
     problems,
@@ -27,6 +29,8 @@ from jobs.welfare_model.corpus import (
 from jobs.welfare_model.corpus.talk import Talk, Text
 
 KINDS: dict[str, ModuleType] = {
+    "lists": lists,
+    "marks": marks,
     "look": look,
     "moves": moves,
     "feelings": feelings,

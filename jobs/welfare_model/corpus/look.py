@@ -25,7 +25,7 @@ def draw(rng: Generator) -> Text:
         f"to the {DIRECTIONS[direction]} there is {thing}" for direction, thing in zip(directions, things, strict=True)
     )
     talk.ask("T" + listed[1:] + ".", 0.02)
-    for _ in range(int(rng.integers(1, 4))):
+    for _ in range(int(rng.integers(2, 9))):
         at = int(rng.integers(n))
         talk.ask(talk.one_of(QUESTIONS).format(x=things[at]))
         talk.reply(LETTERS[directions[at]])

@@ -30,6 +30,8 @@ WISHES = (
     "Find the {x}.",
     "The {x} is good.",
 )
+TOLD_BOTH = 0.85
+"""Share of the wishes that say what is wanted; the others only say what isn't."""
 AVOIDANCES = ("You don't want the {y}.", "Avoid the {y}.", "The {y} is bad.")
 GOOD = ("Good, you found the {x}.", "Great, that was the {x}.", "Well done, you have the {x}.")
 BAD = ("Bad, that was the {y}.", "No, you found the {y}.", "Too bad, you have the {y}.")
@@ -59,7 +61,7 @@ class Maze:
         """What the player is told now."""
         rng, (x, y), last = self._rng, self.place, self.size - 1
         at_border = (y == 0, x == last, y == last, x == 0)
-        drawn = rng.choice(len(self.things), len(DIRECTIONS), p=_shares(len(self.things)))
+        drawn = rng.choice(len(self.things), len(DIRECTIONS), p=shares(len(self.things), AT_HAND))
         self.seen = [NOWHERE if outside else int(thing) for thing, outside in zip(drawn, at_border, strict=True)]
         return turn_text(self.things, x, y, self.seen, self.order, self.blown)
 
@@ -90,8 +92,9 @@ class Maze:
         self.place = [min(max(x + dx, 0), self.size - 1), min(max(y + dy, 0), self.size - 1)]
 
 
-def _shares(n: int) -> list[float]:
-    wanted, unwanted, rest = AT_HAND
+def shares(n: int, at_hand: tuple[float, float, float]) -> list[float]:
+    """Probabilities of ``n`` things, of which the first is wanted, the second unwanted, and the others share a rest."""
+    wanted, unwanted, rest = at_hand
     return [wanted, unwanted, *[rest / (n - 2)] * (n - 2)]
 
 
@@ -110,7 +113,7 @@ def exchange(talk: Talk, turns: int, *, told: bool = True, short: bool = False, 
     says = talk.chance(feedback)
     wanted, unwanted = {0}, {1}
     if told:
-        wish = talk.one_of(WISHES) if talk.chance(0.85) else talk.one_of(AVOIDANCES)
+        wish = talk.one_of(WISHES) if talk.chance(TOLD_BOTH) else talk.one_of(AVOIDANCES)
         wanted, unwanted = ({0} if "{x}" in wish else set()), ({1} if "{y}" in wish else set())
         talk.ask(wish.format(x=things[0], y=things[1]), 0.02)
     known = set(range(2)) if told else set()

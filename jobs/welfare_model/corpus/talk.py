@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -48,7 +49,11 @@ class Text:
     @property
     def messages(self) -> tuple[dict[str, str], ...]:
         """For a chat template."""
-        return tuple({"role": turn.role, "content": " ".join(part.text for part in turn.parts)} for turn in self.turns)
+        return tuple({"role": turn.role, "content": _joined(turn.parts)} for turn in self.turns)
+
+
+def _joined(parts: Sequence[Part]) -> str:
+    return re.sub(r" (?=[.,;])", "", " ".join(part.text for part in parts))
 
 
 class Talk:

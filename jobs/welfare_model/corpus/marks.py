@@ -1,0 +1,46 @@
+"""A wish, and what it makes of what lies around: each thing's mark stands behind it, then the letter of a good move.
+
+Before a move can follow a wish, the things around must be told apart by it: the marks teach that by themselves. In some
+texts there are none, so that only the letter shows whether the wish was understood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from envs.maze import DIRECTIONS, NOWHERE
+from envs.maze_prompts import LETTERS
+from jobs.welfare_model.corpus.lists import listed
+from jobs.welfare_model.corpus.moves import AT_HAND, AVOIDANCES, TOLD_BOTH, WISHES, best, draw_things, shares
+from jobs.welfare_model.corpus.talk import Part, Text, Turn, some
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+GOOD, BAD, PLAIN = "good", "bad", "plain"
+
+
+def draw(rng: Generator) -> Text:
+    """A wish and two to four lists of what lies around."""
+    things = draw_things(rng)
+    wishes = WISHES if rng.random() < TOLD_BOTH else AVOIDANCES
+    wish = wishes[int(rng.integers(len(wishes)))]
+    wanted, unwanted = ({0} if "{x}" in wish else set()), ({1} if "{y}" in wish else set())
+    parts = [Part(wish.format(x=things[0], y=things[1]), 0.0)]
+    for _ in range(int(rng.integers(2, 5))):
+        directions = some(rng, range(len(DIRECTIONS)), int(rng.integers(3, 5)))
+        drawn = [int(thing) for thing in rng.choice(len(things), len(directions), p=shares(len(things), AT_HAND))]
+        marks = [GOOD if thing in wanted else BAD if thing in unwanted else PLAIN for thing in drawn]
+        parts += listed(rng, [things[thing] for thing in drawn], directions, marks)
+        seen = [NOWHERE] * len(DIRECTIONS)
+        for direction, thing in zip(directions, drawn, strict=True):
+            seen[direction] = thing
+        moves = best(directions, seen, wanted, unwanted)
+        parts.append(Part(LETTERS[moves[int(rng.integers(len(moves)))]], 1.0))
+    return Text((Turn("text", tuple(parts)),), plain=True)
+
+
+def vocabulary() -> Iterator[str]:
+    """The marks; all other words are other kinds'."""
+    yield f"{GOOD} {BAD} {PLAIN}"
