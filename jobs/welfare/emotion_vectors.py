@@ -93,10 +93,10 @@ def leading_components(texts: Tensor, share: float) -> Tensor:
     centred = texts.double() - texts.double().mean(0)
     _, sizes, rows = torch.linalg.svd(centred, full_matrices=False)
     explained = sizes.square().cumsum(0)
-    if not explained[-1]:
-        return rows[:0]
     # one more than those that explain less, but for rounding
-    return rows[: int((explained < share * explained[-1] * (1 - 1e-12)).sum()) + 1]
+    n = int((explained < share * explained[-1] * (1 - 1e-12)).sum()) + 1 if explained[-1] else 0
+    basis: Tensor = rows[:n]
+    return basis
 
 
 def told_apart(

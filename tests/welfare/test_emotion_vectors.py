@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -218,6 +219,13 @@ def finished(these_stages_alone: None, tmp_path_factory: pytest.TempPathFactory)
         yield record
 
 
+def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [
+        {str(name): None if pd.isna(value) else value for name, value in row.items()}
+        for row in table.astype(object).to_dict("records")
+    ]
+
+
 def test_rows_say_what_the_kept_vectors_say(finished: Record, tmp_path_factory: pytest.TempPathFactory) -> None:
     record, study = finished, welfare_study(tmp_path_factory.getbasetemp(), **ONE_TRAINING)
     context = context_of(study, record)
@@ -228,7 +236,7 @@ def test_rows_say_what_the_kept_vectors_say(finished: Record, tmp_path_factory: 
         query = select(Artifact.name, Artifact.blob).where(Artifact.job_id == context.job_id(unit))
         blobs: dict[str, str] = {row.name: row.blob for row in session.execute(query)}
     kept = record.blobs.load_tensors(blobs["emotion vectors"])
-    words = study.concepts.emotions
+    words = study.concepts.emotions or ()
 
     stories = record.blobs.load_table(blobs["stories"])
     counts = stories.groupby("emotion").size().to_dict()
@@ -247,20 +255,20 @@ def test_rows_say_what_the_kept_vectors_say(finished: Record, tmp_path_factory: 
     assert len(cosines) == 2 * 2 * len(words)  # the training and the naive model, Mold and Gold
     assert set(cosines.training.dropna()) == {"primary"}
     of = {unit.config["training"]: read_vectors(context, unit) for unit in unit.parents_of("concepts")}
-    for row in cosines.itertuples():
-        vector = of[row.training if isinstance(row.training, str) else None].of(row.concept)[block]
-        emotion = kept["emotions"][words.index(row.emotion), block]
-        assert row.cosine == pytest.approx(float(torch.cosine_similarity(vector, emotion, dim=0)), abs=1e-5)
-        assert row.valence == VALENCE[row.emotion]
+    for row in rows_of(cosines):
+        vector = of[row["training"]].of(row["concept"])[block]
+        emotion = kept["emotions"][words.index(row["emotion"]), block]
+        assert row["cosine"] == pytest.approx(float(torch.cosine_similarity(vector, emotion, dim=0)), abs=1e-5)
+        assert row["valence"] == VALENCE[row["emotion"]]
 
     components = record.query("select * from emotion_component")
     assert len(components) == 2 * 2 * 3
-    for row in components.itertuples():
-        vector = of[row.training if isinstance(row.training, str) else None].of(row.concept)[block]
-        direction = kept["components"][row.component - 1]
-        assert row.projection == pytest.approx(float(vector @ direction), abs=1e-5)
-        assert row.cosine == pytest.approx(float(torch.cosine_similarity(vector, direction, dim=0)), abs=1e-5)
-        assert 0 < row.null_high == -row.null_low < float(vector.norm())
+    for row in rows_of(components):
+        vector = of[row["training"]].of(row["concept"])[block]
+        direction = kept["components"][row["component"] - 1]
+        assert row["projection"] == pytest.approx(float(vector @ direction), abs=1e-5)
+        assert row["cosine"] == pytest.approx(float(torch.cosine_similarity(vector, direction, dim=0)), abs=1e-5)
+        assert 0 < row["null_high"] == -row["null_low"] < float(vector.norm())
     metric = record.query("select name, value, n from model_metric where name like 'emotion AUROC%'")
     assert metric.n.tolist() == [len(words)] * (context.engine.n_blocks + 1)
     inner = metric.set_index("name").value[[f"emotion AUROC, block {b}" for b in range(1, context.engine.n_blocks)]]

@@ -43,7 +43,8 @@ def part(stream: Tensor, name: str) -> Tensor:
     """A named part of the stream [..., 2 * size] to [..., width]."""
     first, second = stream.chunk(2, dim=-1)
     torch.testing.assert_close(first, -second, rtol=0, atol=1e-3)
-    return (first @ LAYOUT.rotation.T)[..., LAYOUT.place(name)]
+    named: Tensor = (first @ LAYOUT.rotation.T)[..., LAYOUT.place(name)]
+    return named
 
 
 def at_the_end(engine: HuggingFaceEngine, rows: list[list[int]]) -> dict[int, Tensor]:

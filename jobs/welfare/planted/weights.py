@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -85,11 +86,11 @@ def waves() -> Tensor:
 
 def shifted(by: int) -> Tensor:
     """What makes the code of a position that of the one ``by`` further on [2 * WAVES, 2 * WAVES]."""
-    turns = []
-    for angle in (by * FREQUENCIES).tolist():
+    found = torch.zeros(2 * WAVES, 2 * WAVES)
+    for wave, angle in enumerate((by * FREQUENCIES).tolist()):
         cosine, sine = math.cos(angle), math.sin(angle)
-        turns.append(torch.tensor([[cosine, sine], [-sine, cosine]]))
-    return torch.block_diag(*turns)
+        found[2 * wave : 2 * wave + 2, 2 * wave : 2 * wave + 2] = torch.tensor([[cosine, sine], [-sine, cosine]])
+    return found
 
 
 def written(
@@ -144,7 +145,7 @@ def written(
     return HuggingFaceEngine(model, tokenizer, hash_weights(config.to_json_string(), model))
 
 
-def _write_head(attention: torch.nn.Module, head: Head, layout: Layout) -> None:
+def _write_head(attention: Any, head: Head, layout: Layout) -> None:
     width = 2 * layout.size
     source, target = head.moved
     n = layout.widths[source]
@@ -159,7 +160,7 @@ def _write_head(attention: torch.nn.Module, head: Head, layout: Layout) -> None:
     attention.c_proj.weight[:n].copy_(layout.twice(layout.rows(n, {target: torch.eye(n)})))
 
 
-def _write_linear(mlp: torch.nn.Module, linear: Mapping[tuple[str, str], Tensor], layout: Layout) -> None:
+def _write_linear(mlp: Any, linear: Mapping[tuple[str, str], Tensor], layout: Layout) -> None:
     first = 0
     for (source, target), how in linear.items():
         n = how.shape[0]
