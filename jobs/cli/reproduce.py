@@ -158,7 +158,7 @@ def reproduce(
     from tdlens.settings import Settings
 
     chosen = REPRODUCTIONS[paper.value]
-    if siblings is None and model in chosen.siblings:
+    if siblings is None and model is not None and model in chosen.siblings:
         siblings = Siblings(chosen.siblings[model])
     asked = _asked(chosen, only or [])
     _refuse(chosen, siblings, quick=quick)

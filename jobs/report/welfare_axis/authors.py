@@ -40,7 +40,7 @@ class Geometry:
 
     mean: float
     least: float
-    layer: int
+    layer: float
     """Of the least."""
 
 
@@ -49,7 +49,7 @@ class Norm:
     """Of a vector at its chosen layer."""
 
     norm: float
-    layer: int
+    layer: float
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,12 @@ class Scatter:
 @cache
 def _table(name: str) -> pd.DataFrame:
     return published_curve("welfare_axis", name).set_index("variant")
+
+
+def _number(table: str, name: str | None, column: str) -> float:
+    """The one number of a row."""
+    (value,) = _table(table).loc[[name], column].astype(float)
+    return float(value)
 
 
 def counterpart(training: Training) -> str | None:
@@ -124,20 +130,21 @@ def geometry(training: Training) -> Geometry | None:
     table, name = _table("geometry"), counterpart(training)
     if name not in table.index:
         return None
-    row = table.loc[name]
-    return Geometry(float(row["cosine_mean"]), float(row["cosine_min"]), int(row["min_block"]))
+    return Geometry(*(_number("geometry", name, column) for column in ("cosine_mean", "cosine_min", "min_block")))
 
 
 def norm(training: Training, concept: str) -> Norm | None:
     """A vector's length at the chosen layer."""
     table, name = _table("vectors"), f"{counterpart(training)}/{concept}/trained"
-    return Norm(float(table.loc[name, "norm"]), int(table.loc[name, "block"])) if name in table.index else None
+    return Norm(*(_number("vectors", name, column) for column in ("norm", "block"))) if name in table.index else None
 
 
 def emotions(training: Training) -> Scatter | None:
     """How cosines of emotion words with Mold and with Gold go together."""
     table, name = _table("emotion_scatter"), counterpart(training)
-    return Scatter(float(table.loc[name, "r"]), float(table.loc[name, "slope"])) if name in table.index else None
+    if name not in table.index:
+        return None
+    return Scatter(*(_number("emotion_scatter", name, column) for column in ("r", "slope")))
 
 
 def top_emotions(concept: str) -> list[str]:
@@ -151,10 +158,12 @@ def projections(training: Training | None) -> dict[str, float] | None:
     """Mold and Gold on the first principal component; without a training, those of the primary run's naive model."""
     kind = "4B-Instruct/untrained" if training is None else f"{counterpart(training)}/trained"
     table = _table("emotion_pc1")
-    return {concept: float(table.loc[kind, concept]) for concept in ("gold", "mold")} if kind in table.index else None
+    if kind not in table.index:
+        return None
+    return {concept: _number("emotion_pc1", kind, concept) for concept in ("gold", "mold")}
 
 
 def tracking(training: Training, concept: str, *, trained: bool) -> float | None:
     """Cohen's d of maze finals, the model after or before the maze."""
     table, name = _table("tracking"), f"maze finals/{counterpart(training)}/{concept}"
-    return float(table.loc[name, "trained" if trained else "naive"]) if name in table.index else None
+    return _number("tracking", name, "trained" if trained else "naive") if name in table.index else None

@@ -76,12 +76,12 @@ def _scatter(ax: Axes, words: Words, first: Owner) -> None:
 
 def _name(ax: Axes, words: Words, ends: list[str]) -> None:
     """Names beside points, moved apart where they would lie on each other."""
-    places = sorted(((float(words.table.loc[one, "gold"]), one) for one in ends), reverse=True)
+    places = sorted(((float(words.table["gold"][one]), one) for one in ends), reverse=True)
     least = 0.045 * float(np.ptp(words.table["gold"])) or 1e-9
     height = float("inf")
     for gold, one in places:
         height = min(gold, height - least)
-        x = float(words.table.loc[one, "mold"])
+        x = float(words.table["mold"][one])
         ax.annotate(
             one, (x, gold), xytext=(x + 0.02 * float(np.ptp(words.table["mold"])), height), fontsize=6.8, va="center",
             annotation_clip=False,

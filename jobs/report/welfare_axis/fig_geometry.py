@@ -27,7 +27,11 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     left, right = axes[0]
     for one, values in found:
         left.plot(_depth(values), values, label=one.said, **_style(one))
-    published = [(one.training, theirs) for one, _ in found if (theirs := _theirs(one.training)) is not None]
+    published = [
+        (one.training, theirs)
+        for one, _ in found
+        if one.training is not None and (theirs := authors.geometry(one.training)) is not None
+    ]
     for training, theirs in published:
         left.plot(
             [theirs.layer / authors.LAYERS], [theirs.least], marker="D", markersize=5, linestyle="none",

@@ -86,7 +86,7 @@ def _table(rows: pd.DataFrame, several: list[Owner]) -> Table:
                     number(place["auroc"], 3),
                     number(place["cohen_d"]),
                     number(place["overlap"], 3),
-                    "–" if theirs is None else f"{number(theirs.norm)} @ {theirs.layer}",
+                    "–" if theirs is None else f"{number(theirs.norm)} @ {theirs.layer:g}",
                 )
             )
     header = (

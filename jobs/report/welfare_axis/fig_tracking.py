@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -63,15 +64,16 @@ def read_tracked(reader: Reader) -> list[Tracked]:
     return [_tracked(row) for row in rows]
 
 
-def _tracked(row: dict[str, object]) -> Tracked:
+def _tracked(row: dict[str, Any]) -> Tracked:
     told = row["histogram"]
     histogram = json.loads(told) if isinstance(told, str) else told
+    names = ("training", "source", "reader", "panel", "concept")
     return Tracked(
-        *(str(row[name]) for name in ("training", "source", "reader", "panel", "concept")),
-        Interval(*(float(row[name]) for name in ("d", "ci_low", "ci_high"))),  # type: ignore[arg-type]
-        int(row["n"]),  # type: ignore[call-overload]
-        int(row["n_other"]),  # type: ignore[call-overload]
-        *(tuple(histogram[name]) for name in ("edges", "first", "other")),  # type: ignore[index]
+        **{name: str(row[name]) for name in names},
+        d=Interval(*(float(row[name]) for name in ("d", "ci_low", "ci_high"))),
+        n=int(row["n"]),
+        n_other=int(row["n_other"]),
+        **{name: tuple(histogram[name]) for name in ("edges", "first", "other")},
     )
 
 
@@ -134,7 +136,7 @@ def _density(ax: Axes, mine: list[Tracked], training: Training, concept: str, co
         for counts, label, dash in ((one.first, f"ends on {concept.capitalize()}", "-"), (one.other, "others", ":")):
             density = np.asarray(counts) / max(sum(counts), 1)
             told = f"{'trained' if trained else 'naive'}: {label}"
-            style = {"color": colour if trained else GREY, "linewidth": 1.7 if trained else 1.0}
+            style: dict[str, Any] = {"color": colour if trained else GREY, "linewidth": 1.7 if trained else 1.0}
             ax.plot(middle, density, linestyle=dash, label=told, **style)
     ax.set(title=f"maze finals on {concept.capitalize()}", xlabel="projection, standard deviations", ylabel="share")
     ax.legend(fontsize=7)

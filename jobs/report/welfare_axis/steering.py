@@ -108,10 +108,11 @@ def read_curves(reader: Reader, facts: StudyFacts) -> dict[Condition, Curve]:
 
 def _curve(rows: pd.DataFrame) -> Curve:
     means = rows.groupby("dose", sort=True)[["value", "ci_low", "ci_high", "incoherent", "norm"]].mean()
+    columns = {"values": "value", "lows": "ci_low", "highs": "ci_high", "incoherent": "incoherent", "norms": "norm"}
     return Curve(
-        means.index.to_numpy(float),
-        *(means[name].to_numpy(float) for name in ("value", "ci_low", "ci_high", "incoherent", "norm")),
+        doses=means.index.to_numpy(float),
         n=int(rows["n"].max()),
+        **{name: means[column].to_numpy(float) for name, column in columns.items()},
     )
 
 
