@@ -38,6 +38,7 @@ from jobs.welfare.models import (
 from jobs.welfare.workplaces import leave, workplace
 from tdlens.garbage import collect
 from tdlens.record import Job, Record
+from tdlens.rows import rows
 from tdlens.settings import Settings
 from tdlens.tracking_content import points
 from tests.jobs.small_study import context_of, fresh_record, run
@@ -121,7 +122,7 @@ def test_curve_checkpoints_and_configuration_are_rows(done: Finished) -> None:
     trainings = done.ask("SELECT * FROM v_maze_training WHERE study = 'small-welfare'").set_index("training")
     assert list(trainings.loc["primary", ["algorithm", "variant", "steps", "seed"]]) == ["dr_grpo", "standard", 3, 1000]
     assert list(trainings.loc["swapped", ["algorithm", "variant", "steps"]]) == ["sft", "swap", 2]
-    assert json.loads(trainings.loc["primary", "parameters"])["maze"]["turns"] == 4
+    assert json.loads(str(trainings.loc["primary", "parameters"]))["maze"]["turns"] == 4
     curve = done.ask("SELECT * FROM v_maze_progress WHERE training = 'primary' ORDER BY step")
     assert list(curve.step) == [1, 2, 3] and curve.mean_return.notna().all()
     assert np.allclose(curve.mean_return, 4 * -0.1 + 20 * curve.golds - 10 * curve.molds)
@@ -152,16 +153,17 @@ def test_play_in_the_record_follows_the_rules_and_can_be_read(done: Finished) ->
         model=model_name(done.context, "primary"),
     )
     assert set(steps.policy) == {"T=0.7"} and len(steps) == ROLLOUTS * 4
-    for index, one in steps.groupby("rollout_index"):
+    for index in range(ROLLOUTS):
+        one = steps[steps.rollout_index == index]
         mazes = Mazes(maze, [dealt.mazes[index]], dealt.wind[index][None, None])
-        for turn, step in enumerate(one.itertuples()):
+        for turn, step in enumerate(rows(one)):
             assert step.state == mazes.y[0] * maze.size + mazes.x[0]
             probabilities = np.array(json.loads(step.action_probabilities))
             assert ((probabilities > 0) == mazes.offered[0]).all() and probabilities.sum() == pytest.approx(1, abs=1e-5)
             assert probabilities[step.action] == step.p_chosen
             assert step.transcript.split("I move: ")[turn + 1][0] == "NESW"[step.action]
             assert mazes.step(np.array([step.action]))[0] == pytest.approx(step.reward)
-        assert list(one.next_state[:-1]) == list(one.state[1:]) and one.next_state.iloc[-1] == -1
+        assert list(one.next_state)[:-1] == list(one.state)[1:] and list(one.next_state)[-1] == -1
     fewer = done.ask("SELECT count(*) AS n FROM rollout").n.item()
     assert fewer == 4 * ROLLOUTS  # the naive model in two kinds of tiles, two trained ones
 
@@ -173,8 +175,9 @@ def test_measures_of_play_say_how_good_it_was(done: Finished) -> None:
         "SELECT sum(reward) AS value FROM v_step WHERE model = :model AND variant = 'standard' GROUP BY rollout",
         model=model_name(done.context, None),
     ).value
-    (row,) = metrics[metrics.metric == "return, standard"].itertuples()
-    assert row.value == pytest.approx(returns.mean()) and row.ci_low < row.value < row.ci_high and row.n == ROLLOUTS
+    row = metrics.set_index("metric").loc["return, standard"]
+    assert row["value"] == pytest.approx(returns.mean())
+    assert row["ci_low"] < row["value"] < row["ci_high"] and row["n"] == ROLLOUTS
 
 
 def test_shares_are_of_moves_that_had_a_choice() -> None:
@@ -230,25 +233,29 @@ def _uniform() -> Policy:
 def test_a_killed_training_goes_on_to_the_same_bits(
     done: Finished, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study, steps = small(tmp_path_factory.getbasetemp()), []
+    study = small(tmp_path_factory.getbasetemp())
+    steps: list[int] = []
     take_step = training_run.take_step
 
-    def killed_in_the_third(*args: Any, **options: Any) -> Any:
+    def watched(*args: Any) -> Any:
         steps.append(args[3])
+        return take_step(*args)
+
+    def killed_in_the_third(*args: Any) -> Any:
         if args[3] == 3:
             raise Killed
-        return take_step(*args, **options)
+        return watched(*args)
 
     with fresh_record("sqlite", tmp_path) as record:
         monkeypatch.setattr(training_run, "take_step", killed_in_the_third)
         with pytest.raises(Killed):
             run(study, record)
-        assert steps == [1, 2, 3]
+        assert steps == [1, 2]
         identity = done.trainings["primary"].identity
         assert list((record.settings.trainings / identity).glob("*/state/*"))
-        monkeypatch.setattr(training_run, "take_step", lambda *args, **more: steps.append(args[3]) or take_step(*args))
+        monkeypatch.setattr(training_run, "take_step", watched)
         assert run(study, record).computed == 6
-        assert steps == [1, 2, 3, 3, 1, 2]  # and then the other training
+        assert steps == [1, 2, 3, 1, 2]  # and then the other training
         same = "SELECT artifact.name, blob FROM artifact JOIN job ON job.id = job_id ORDER BY key, artifact.name"
         pd.testing.assert_frame_equal(record.query(same), done.ask(same))
         curves = "SELECT * FROM v_maze_progress ORDER BY training, step"
