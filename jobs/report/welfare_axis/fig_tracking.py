@@ -67,13 +67,18 @@ def read_tracked(reader: Reader) -> list[Tracked]:
 def _tracked(row: dict[str, Any]) -> Tracked:
     told = row["histogram"]
     histogram = json.loads(told) if isinstance(told, str) else told
-    names = ("training", "source", "reader", "panel", "concept")
     return Tracked(
-        **{name: str(row[name]) for name in names},
+        training=str(row["training"]),
+        source=str(row["source"]),
+        reader=str(row["reader"]),
+        panel=str(row["panel"]),
+        concept=str(row["concept"]),
         d=Interval(*(float(row[name]) for name in ("d", "ci_low", "ci_high"))),
         n=int(row["n"]),
         n_other=int(row["n_other"]),
-        **{name: tuple(histogram[name]) for name in ("edges", "first", "other")},
+        edges=tuple(histogram["edges"]),
+        first=tuple(histogram["first"]),
+        other=tuple(histogram["other"]),
     )
 
 
