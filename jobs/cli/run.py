@@ -199,8 +199,10 @@ def run(
 def _questions(study: Study) -> list[str]:
     """Commands that show what a study found."""
     if study.training:
-        columns = "training, evaluation, measure, source, value, ci_low, ci_high"
-        return [f"tdlens sql \"SELECT {columns} FROM v_steering_contrast WHERE quantity = 'contrast'\""]
+        return [
+            'tdlens sql "SELECT training, source, evaluation, measure, value, ci_low, ci_high FROM v_steering_contrast '
+            "WHERE quantity = 'contrast'\""
+        ]
     if not study.correlate.signals:
         return ['tdlens sql "SELECT task, name, ablation, score FROM v_head_score ORDER BY score DESC LIMIT 20"']
     return [
