@@ -64,13 +64,13 @@ class TrainingSection(Section):
     def _possible(self) -> TrainingSection:
         if self.name == NAIVE:
             raise ValueError(f"a training can't be called {NAIVE}: that is the model which has none")
-        if self.variant != Variant.CUSTOM:
+        if Variant(self.variant) is not Variant.CUSTOM:
             self.config({})
         return self
 
     def config(self, maze: dict[str, Any]) -> TrainingConfig:
         """The training, in mazes with these settings; tiles are taken from them where the variant is custom."""
-        if self.variant != Variant.CUSTOM:
+        if Variant(self.variant) is not Variant.CUSTOM:
             maze = {setting: value for setting, value in maze.items() if not setting.endswith("_tile")}
         own = self.model_dump(exclude={"name", "variant", "algorithm", "shuffled_rewards", "layout"})
         return TrainingConfig(

@@ -67,8 +67,7 @@ def _table(name: str) -> pd.DataFrame:
 
 def _number(table: str, name: str | None, column: str) -> float:
     """The one number of a row."""
-    (value,) = _table(table).loc[[name], column].to_numpy(float).tolist()
-    return float(value)
+    return float(_table(table).loc[[name], column].to_numpy(float).item())
 
 
 def counterpart(training: Training) -> str | None:
