@@ -32,7 +32,7 @@ def run(context: Context, unit: Unit) -> Publish:
     pair = planted_pair(kind, MAZE, unit.seed)
     with context.progress(f"planted axis {kind}", 2 * len(CONCEPTS) * len(EVALUATIONS)) as advance:
         found = analyse(pair, unit.seed, SETTINGS, advance)
-    whole = pattern_found(found.interactions)
+    whole = pattern_found(found.contrasts, found.interactions)
     rows = [
         {
             "model": kind,

@@ -4,6 +4,11 @@ Each item has its own slope: least squares of its values over the doses at which
 the item's **contrast**; the contrast under the trained model's vectors less that under a control's is the
 **interaction**. Intervals are Student's over items, which are independent of each other and paired under all vectors.
 
+Items share their vectors, so an interval over items says only that one vector differs from another. Where a model has
+one direction along which all evaluations move, any vector has some of it, and does so. Random vectors are drawn
+several times for that reason, and against them the draws are the sample: the trained vectors have to differ from random
+ones by more than random ones do from each other.
+
 All doses count in a slope, though effects at the largest are known not to be monotone in several models (Han et al.
 2026, arXiv 2605.30232, D.6): nothing is chosen after it was seen. Controls needn't be flat; they must not have the same
 pattern (D.6).
@@ -27,11 +32,13 @@ CONCEPTS = {"gold": 1, "mold": -1}
 CONTRAST = "contrast"
 TRAINED, UNTRAINED, RANDOM = "trained", "untrained", "random"
 INTERACTIONS = {f"{TRAINED} - {control}": control for control in (UNTRAINED, RANDOM)}
+FEWEST_DRAWS = 3
+"""Random draws below which nothing is said of random vectors."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over items."""
+    """A mean over items, and over draws where there are several."""
 
     value: float
     low: float
@@ -67,11 +74,37 @@ def interval(values: Array) -> Interval | None:
     n = len(found)
     if n < 2:
         return None
-    mean, error = float(found.mean()), float(found.std(ddof=1) / np.sqrt(n))
-    half = float(student.ppf(0.975, n - 1)) * error
+    return _student(float(found.mean()), float(found.std(ddof=1) / np.sqrt(n)), n - 1, n)
+
+
+def interval_over_draws(values: Array, *, further: bool) -> Interval | None:
+    """Mean with a 95 % interval whose sample are the draws, Student's with one degree of freedom less than draws.
+
+    SE^2 = SE_items^2 + s_draws^2 / K, or with (1 + 1 / K) where one more vector is compared with the mean of K random
+    ones, as in a prediction interval. The spread of draws holds noise of the items, too, so it errs to the wide side.
+
+    Args:
+        values: [items, K]; items that lack a draw are left out.
+        further: whether each value is the difference to one other vector, the same in all draws, which would be one
+            more draw if it were random.
+
+    Returns:
+        None of fewer than three draws, or two items.
+    """
+    found = values[np.isfinite(values).all(axis=1)]
+    n, draws = found.shape
+    over_items = interval(found.mean(axis=1)) if draws >= FEWEST_DRAWS else None
+    if over_items is None:
+        return None
+    of_items = float(found.mean(axis=1).var(ddof=1)) / n
+    of_draws = float(found.mean(axis=0).var(ddof=1)) * (further + 1 / draws)
+    return _student(over_items.value, float(np.sqrt(of_items + of_draws)), draws - 1, n)
+
+
+def _student(mean: float, error: float, freedom: int, n: int) -> Interval:
+    half = float(student.ppf(0.975, freedom)) * error
     score = abs(mean) / error if error else np.inf if mean else 0.0
-    p = float(2 * student.sf(score, n - 1))
-    return Interval(mean, mean - half, mean + half, p, n)
+    return Interval(mean, mean - half, mean + half, float(2 * student.sf(score, freedom)), n)
 
 
 def item_means(replies: pd.DataFrame, measure: str) -> pd.DataFrame:
@@ -109,39 +142,55 @@ def contrasts(slopes_of: Mapping[tuple[str, str, int], pd.Series], sign: int) ->
     """All quantities of one measure.
 
     Args:
-        slopes_of: each item's slope (index: item), by source, concept and draw. Random draws are averaged item by item:
-            the interval says nothing of other draws.
+        slopes_of: each item's slope (index: item), by source, concept and draw. Only random vectors have several draws;
+            these are the sample of what is said of random vectors, and of fewer than three nothing is.
         sign: 1 or -1, how Gold's vector is expected to change the measure.
     """
-    by_source: dict[str, dict[str, pd.Series]] = {}
+    by_source: dict[str, dict[str, pd.DataFrame]] = {}
     for source in dict.fromkeys(source for source, _, _ in slopes_of):
         quantities = {}
         for concept in CONCEPTS:
-            draws = [found for (whose, of, _), found in slopes_of.items() if (whose, of) == (source, concept)]
+            draws = {draw: found for (whose, of, draw), found in slopes_of.items() if (whose, of) == (source, concept)}
             if draws:
-                quantities[concept] = pd.concat(draws, axis=1).mean(axis=1, skipna=False)
+                quantities[concept] = pd.DataFrame(draws)
         if quantities.keys() == CONCEPTS.keys():
             quantities[CONTRAST] = quantities["gold"] - quantities["mold"]
         by_source[source] = quantities
     for name, control in INTERACTIONS.items():
         if TRAINED in by_source and control in by_source:
             own, other = by_source[TRAINED], by_source[control]
-            by_source[name] = {quantity: own[quantity] - other[quantity] for quantity in own if quantity in other}
+            by_source[name] = {
+                quantity: -other[quantity].sub(own[quantity].iloc[:, 0], axis=0)
+                for quantity in own
+                if quantity in other
+            }
     found = []
     for source, quantities in by_source.items():
-        for quantity, values in quantities.items():
-            measured = interval(values.to_numpy(np.float64))
+        for quantity, table in quantities.items():
+            values = table.to_numpy(np.float64)
+            if source.endswith(RANDOM):
+                measured = interval_over_draws(values, further=source in INTERACTIONS)
+            else:
+                measured = interval(values[:, 0])
             if measured is not None:
                 found.append(Contrast(quantity, source, sign * CONCEPTS.get(quantity, 1), measured))
     return found
 
 
-def pattern_found(interactions: Mapping[str, Contrast | None]) -> bool:
-    """Whether the whole pattern is there: in every evaluation an interaction as expected, its 95 % interval off zero.
+def pattern_found(trained: Mapping[str, Contrast | None], interactions: Mapping[str, Contrast | None]) -> bool:
+    """Whether the whole pattern is there: in every evaluation contrast and interaction as expected, intervals off zero.
 
-    That all must say so (an intersection-union test) keeps the error below that of each: no correction is needed.
+    The contrast itself counts, since an interaction is there as well where the trained vectors do nothing and the
+    control does the reverse. That all must say so (an intersection-union test) keeps the error below that of each: no
+    correction is needed.
 
     Args:
-        interactions: of every evaluation's first measure; None where there is none.
+        trained: of every evaluation's first measure, the contrast under the trained model's vectors; None where there
+            is none.
+        interactions: the same contrast less that under a control's.
     """
-    return bool(interactions) and all(found is not None and found.as_expected for found in interactions.values())
+    return bool(interactions) and all(
+        one is not None and one.as_expected
+        for name in trained.keys() | interactions.keys()
+        for one in (trained.get(name), interactions.get(name))
+    )

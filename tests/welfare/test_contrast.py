@@ -17,6 +17,7 @@ from jobs.welfare.contrast import (
     Contrast,
     contrasts,
     interval,
+    interval_over_draws,
     item_means,
     pattern_found,
     slopes,
@@ -74,8 +75,10 @@ def test_quantities_are_paired_by_item_and_draws_are_averaged() -> None:
                 ("trained", "mold", 0): series(-1, -2, np.nan),
                 ("random", "gold", 0): series(1, 0, 0),
                 ("random", "gold", 1): series(0, 1, 2),
+                ("random", "gold", 2): series(0.5, 0.5, 1),
                 ("random", "mold", 0): series(0, 1, 0),
                 ("random", "mold", 1): series(0, 1, 0),
+                ("random", "mold", 2): series(0, 1, 0),
             },
             sign=-1,
         )
@@ -102,8 +105,8 @@ def test_quantities_are_paired_by_item_and_draws_are_averaged() -> None:
     assert found["trained - random", "contrast"].interval.n == 2
 
 
-def simulated(rng: np.random.Generator, slope: float, control: float, n: int = 40) -> Contrast:
-    """The interaction of one evaluation with items of their own levels and slopes, noise, and lost replies."""
+def simulated(rng: np.random.Generator, slope: float, control: float, n: int = 40) -> tuple[Contrast, Contrast]:
+    """Contrast and interaction of one evaluation with items of their own levels and slopes, noise, and lost replies."""
     found = {}
     own = {concept: rng.normal(0, 0.05, n) for concept in CONCEPTS}
     for (source, size), (concept, sign) in product((("trained", slope), ("untrained", control)), CONCEPTS.items()):
@@ -111,16 +114,21 @@ def simulated(rng: np.random.Generator, slope: float, control: float, n: int = 4
         values += rng.exponential(0.5, values.shape) - 0.5
         values[rng.random(values.shape) < 0.1] = np.nan
         found[source, concept, 0] = pd.Series(slopes(ALPHAS, values))
-    (interaction,) = [one for one in contrasts(found, 1) if (one.source, one.quantity) == (INTERACTION, CONTRAST)]
-    return interaction
+    by_source = {one.source: one for one in contrasts(found, 1) if one.quantity == CONTRAST}
+    return by_source["trained"], by_source[INTERACTION]
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     rng, runs, truth = np.random.default_rng(3), 300, 2 * (0.2 - 0.12)
     held = sum(
-        one.interval.low <= truth <= one.interval.high for one in (simulated(rng, 0.2, 0.12) for _ in range(runs))
+        one.interval.low <= truth <= one.interval.high for _, one in (simulated(rng, 0.2, 0.12) for _ in range(runs))
     )
     assert 0.915 <= held / runs <= 0.985  # 2.8 standard errors
+
+
+def told(draws: dict[str, tuple[Contrast, Contrast] | None]) -> bool:
+    """Whether the whole pattern is found in evaluations of which contrast and interaction are these."""
+    return pattern_found(*({name: both and both[which] for name, both in draws.items()} for which in (0, 1)))
 
 
 def test_the_pattern_is_found_if_it_is_there_and_not_if_the_control_has_it_too() -> None:
@@ -132,7 +140,7 @@ def test_the_pattern_is_found_if_it_is_there_and_not_if_the_control_has_it_too()
             {name: simulated(rng, 0.3, control) for name, control in zip(names, controls, strict=True)}
             for _ in range(runs)
         ]
-        return sum(map(pattern_found, draws)) / runs
+        return sum(told(draw) for draw in draws) / runs
 
     assert share((0.0, 0.0, 0.0, 0.0)) > 0.95
     # one evaluation in which the control does the same is enough, however large the others' interactions are
@@ -143,7 +151,65 @@ def test_the_pattern_is_found_if_it_is_there_and_not_if_the_control_has_it_too()
 def test_a_missing_evaluation_and_a_wrong_sign_are_no_pattern() -> None:
     rng = np.random.default_rng(5)
     there, opposite = simulated(rng, 0.5, 0.0), simulated(rng, -0.5, 0.0)
-    assert pattern_found({"confidence": there})
-    assert not pattern_found({"confidence": there, "refusal": opposite})
-    assert not pattern_found({"confidence": there, "refusal": None})
-    assert not pattern_found({})
+    assert told({"confidence": there})
+    assert not told({"confidence": there, "refusal": opposite})
+    assert not told({"confidence": there, "refusal": None})
+    assert not told({})
+
+
+def test_a_control_that_does_the_reverse_is_no_pattern() -> None:
+    (own, beyond), (there, _) = (
+        simulated(np.random.default_rng(6), 0.0, -0.5),
+        simulated(np.random.default_rng(6), 0.5, 0),
+    )
+    assert beyond.as_expected and not own.as_expected
+    assert not pattern_found({"confidence": own}, {"confidence": beyond})
+    assert pattern_found({"confidence": there}, {"confidence": beyond})
+    assert not pattern_found({}, {"confidence": beyond})
+
+
+def random_pattern(rng: np.random.Generator, strength: float, draws: int = 8, n: int = 100, d: int = 128) -> bool:
+    """Whether a pair of vectors shows the whole pattern beyond random pairs in a model with one axis.
+
+    All four evaluations move along the one axis; the trained pair is random but for ``strength`` along it.
+    """
+    pairs = rng.normal(0, d**-0.5, (1 + draws, 2, d))
+    pairs[0, :, 0] += strength * np.array([1, -1])
+    along, both = pairs[:, :, 0], {}
+    for name in ("confidence", "sentiment", "backtracking", "refusal"):
+        own = 1 + rng.normal(0, 0.3, n)  # how far each item is moved by the axis
+        found = {
+            ("random" if draw else "trained", concept, max(draw - 1, 0)): pd.Series(
+                own * along[draw, row] + rng.normal(0, 0.1, n)
+            )
+            for draw in range(1 + draws)
+            for row, concept in enumerate(CONCEPTS)
+        }
+        by_source = {one.source: one for one in contrasts(found, 1) if one.quantity == CONTRAST}
+        both[name] = (by_source["trained"], by_source["trained - random"])
+    return told(both)
+
+
+def test_a_random_pair_has_no_pattern_beyond_random_ones_though_all_evaluations_share_one_axis() -> None:
+    rng, runs = np.random.default_rng(7), 120
+    assert sum(random_pattern(rng, 0.0) for _ in range(runs)) / runs <= 0.05
+    assert sum(random_pattern(rng, 0.5) for _ in range(20)) / 20 > 0.9
+
+
+@pytest.mark.parametrize("further", [True, False])
+def test_intervals_over_draws_hold_the_truth_as_often_as_they_say(further: bool) -> None:
+    rng, runs = np.random.default_rng(8), 600
+    held = 0
+    for _ in range(runs):
+        draws = rng.normal(0, 1, 4)
+        values = 0.3 + (rng.normal() if further else 0.0) + draws + rng.normal(0, 0.2, (50, 1))
+        found = interval_over_draws(values, further=further)
+        assert found is not None
+        held += found.low <= 0.3 <= found.high
+    assert 0.925 <= held / runs <= 0.975  # 2.8 standard errors
+
+
+def test_few_draws_say_nothing_of_random_vectors() -> None:
+    found = {(source, concept, 0): series(1, 2, 3) for source in ("trained", "random") for concept in CONCEPTS}
+    found |= {("random", concept, 1): series(3, 2, 2) for concept in CONCEPTS}
+    assert {one.source for one in contrasts(found, 1)} == {"trained"}

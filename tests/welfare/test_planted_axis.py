@@ -93,7 +93,7 @@ def test_along_the_axis_speech_moves_as_written_and_along_the_idle_direction_not
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_pattern_is_found_where_it_was_planted_and_only_there(kind: Kind) -> None:
     found = analysis(kind)
-    assert pattern_found(found.interactions) is pair(kind).planted
+    assert pattern_found(found.contrasts, found.interactions) is pair(kind).planted
     assert pair(kind).planted is (kind == "axis")
 
 
@@ -110,6 +110,10 @@ def test_why_the_others_are_not_found() -> None:
     # the naive model has the same vectors, which do the same
     values = [one.interval.value for one in analysis("innate").interactions.values() if one is not None]
     assert values == [0.0] * 4
+    # the control does the reverse, and the trained vectors do nothing
+    reversed_ = analysis("reversed")
+    assert all(one is not None and one.as_expected for one in reversed_.interactions.values())
+    assert max(abs(one.interval.value) for one in reversed_.contrasts.values() if one is not None) < 0.01
     for kind in ("idle", "salience"):
         largest = max(abs(one.interval.value) for one in analysis(kind).interactions.values() if one is not None)
         assert largest < 0.01 < min(abs(one.interval.value) for one in analysis("axis").interactions.values() if one)

@@ -83,8 +83,10 @@ class Read:
 class Analysis:
     """What was found."""
 
+    contrasts: dict[str, Contrast | None]
+    """Of each evaluation's first measure: the contrast under the trained model's vectors."""
     interactions: dict[str, Contrast | None]
-    """Of each evaluation's first measure: the contrast, less that under the naive model's own vectors."""
+    """That, less the contrast under the naive model's own vectors."""
     cosine: float
     """Of the trained model's vectors of Mold and Gold, in the block of Gold."""
     cohen_d: float
@@ -106,6 +108,7 @@ def analyse(
     trained, naive = (read(engine, rows, pad_id, settings) for engine in (pair.trained, pair.naive))
     speaker = Speaker(pair.naive, settings.batch_size)
     probe = learn_probe(speaker, list(VALENCE)[:PROBED], seed)
+    own: dict[str, Contrast | None] = {}
     interactions: dict[str, Contrast | None] = {}
     for name, evaluation in EVALUATIONS.items():
         measure, sign = next(iter(evaluation.MEASURES.items()))
@@ -129,11 +132,11 @@ def analyse(
             )
             slopes_of[source, concept, 0] = _slopes(asking, evaluation, measure, settings.items, seed)
             advance(1)
-        found = contrasts(slopes_of, sign)
-        interactions[name] = next((one for one in found if (one.source, one.quantity) == (INTERACTION, CONTRAST)), None)
+        found = {one.source: one for one in contrasts(slopes_of, sign) if one.quantity == CONTRAST}
+        own[name], interactions[name] = found.get(TRAINED), found.get(INTERACTION)
     block = trained.blocks["gold"]
     cosine = torch.cosine_similarity(trained.of("mold", block), trained.of("gold", block), dim=0)
-    return Analysis(interactions, float(cosine), min(trained.cohen_d.values()))
+    return Analysis(own, interactions, float(cosine), min(trained.cohen_d.values()))
 
 
 def trajectories(tokenizer: Any, seed: int, settings: Settings) -> tuple[dict[Tile, list[Row]], int]:

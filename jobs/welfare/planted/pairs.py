@@ -9,17 +9,19 @@ block turns the axis into what the unembedding reads.
 
 What training is said to have done is one linear map of the second block's MLP, from ``seen`` to directions:
 
-=========  ==================================================  =========  ======
-kind       Gold and Mold write                                 naive too  found?
-=========  ==================================================  =========  ======
-axis       +, - along the axis                                 no         yes
-idle       +, - along a direction that nobody reads            no         no
-partial    +, - along one that confidence and sentiment read   no         no
-salience   +, + along the axis: what counts, not what is good  no         no
-innate     +, - along the axis                                 yes        no
-=========  ==================================================  =========  ======
+=========  ==================================================  ====================  ======
+kind       Gold and Mold write                                 in the naive model    found?
+=========  ==================================================  ====================  ======
+axis       +, - along the axis                                 nothing               yes
+idle       +, - along a direction that nobody reads            nothing               no
+partial    +, - along one that confidence and sentiment read   nothing               no
+salience   +, + along the axis: what counts, not what is good  nothing               no
+innate     +, - along the axis                                 the same              no
+reversed   +, - along a direction that nobody reads            -, + along the axis   no
+=========  ==================================================  ====================  ======
 
-``innate`` is what the interaction is for: steering works, but no better than with the naive model's own vectors.
+``innate`` is what the interaction is for: steering works, but no better than with the naive model's own vectors. In
+``reversed`` the interaction is there, and all of it is the control's: the trained vectors do nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from jobs.welfare.planted.speech import NEVER, SPOKEN, STATES, THEMES, Words
 from jobs.welfare.planted.vocabulary import build_tokenizer
 from jobs.welfare.planted.weights import CONSTANT, CONTEXT, WAVES, Block, Head, Layout, shifted, waves, written
 
-Kind = Literal["axis", "idle", "partial", "salience", "innate"]
+Kind = Literal["axis", "idle", "partial", "salience", "innate", "reversed"]
 WIDTHS = {
     "constant": 1,
     "state": len(STATES),
@@ -88,13 +90,13 @@ class Pair:
 @dataclass(frozen=True)
 class _Recipe:
     target: Literal["axis", "part", "idle"]
+    gold: float = 1.0
     mold: float = -1.0
-    innate: bool = False
 
     def learned(self) -> Tensor:
         """From ``seen`` to the target [tiles, 1]."""
         found = torch.zeros(len(Tile), 1)
-        found[Tile.GOLD], found[Tile.MOLD] = STRENGTH, self.mold * STRENGTH
+        found[Tile.GOLD], found[Tile.MOLD] = self.gold * STRENGTH, self.mold * STRENGTH
         return found
 
 
@@ -103,8 +105,11 @@ RECIPES: dict[Kind, _Recipe] = {
     "idle": _Recipe("idle"),
     "partial": _Recipe("part"),
     "salience": _Recipe("axis", mold=1.0),
-    "innate": _Recipe("axis", innate=True),
+    "innate": _Recipe("axis"),
+    "reversed": _Recipe("idle"),
 }
+BEFORE: dict[Kind, _Recipe] = {"innate": _Recipe("axis"), "reversed": _Recipe("axis", gold=-1.0, mold=1.0)}
+"""What is in the naive model already."""
 KINDS: tuple[Kind, ...] = tuple(RECIPES)
 
 
@@ -116,8 +121,8 @@ def planted_pair(kind: Kind, maze: MazeConfig, seed: int = 0) -> Pair:
         maze: whose tiles they know; they don't know about wind.
         seed: draws how the parts lie in the stream, and what each position adds to it.
     """
-    recipe, tokenizer = RECIPES[kind], build_tokenizer(maze, SPOKEN)
-    naive, trained = (_model(tokenizer, maze, recipe if learned else None, seed) for learned in (recipe.innate, True))
+    tokenizer = build_tokenizer(maze, SPOKEN)
+    naive, trained = (_model(tokenizer, maze, recipe, seed) for recipe in (BEFORE.get(kind), RECIPES[kind]))
     return Pair(naive, trained, planted=kind == "axis")
 
 
