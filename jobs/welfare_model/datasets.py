@@ -9,8 +9,9 @@ adjective. Stories and neutral conversations have no such combinations: they are
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.random import Generator
@@ -25,6 +26,8 @@ from jobs.welfare_model.corpus import stories as stories_kind
 from jobs.welfare_model.corpus.talk import Talk
 
 Messages = tuple[dict[str, str], ...]
+PATIENCE = 200
+"""Draws for an item that is to be another than those before it."""
 MULTIPLE_CHOICE, FREE = "multiple choice", "free"
 EVENTS = (2, 4)
 """In a story: some 50 to 90 tokens."""
@@ -64,28 +67,49 @@ class Request:
     """``easy``, ``hard`` or ``harmful``."""
 
 
+class Item(Protocol):
+    """Whatever is asked."""
+
+    @property
+    def messages(self) -> Messages:
+        """The conversation up to the answer."""
+
+
+Asked = TypeVar("Asked", bound=Item)
+
+
 def questions(n: int, seed: int) -> list[Question]:
-    """As many of multiple choice as free ones, within one."""
-    rng, found = _generator("questions", seed), []
-    for index in range(n):
+    """As many of multiple choice as free ones, within one, none twice."""
+    rng = _generator("questions", seed)
+
+    def draw(index: int) -> Question:
         asked = questions_kind.question(rng, unseen=True, choice=index % 2 == 0)
         group = FREE if asked.choices is None else MULTIPLE_CHOICE
-        found.append(Question(_user(asked.text), asked.choices, asked.answer, group))
-    return found
+        return Question(_user(asked.text), asked.choices, asked.answer, group)
+
+    return _different(draw, n)
 
 
 def problems(n: int, seed: int) -> list[Problem]:
-    """Of three or four numbers."""
+    """Of three or four numbers, none twice."""
     rng = _generator("problems", seed)
-    posed = [problems_kind.problem(rng, unseen=True) for _ in range(n)]
-    return [Problem(_user(one.text), str(one.answer)) for one in posed]
+
+    def draw(index: int) -> Problem:
+        posed = problems_kind.problem(rng, unseen=True)
+        return Problem(_user(posed.text), str(posed.answer))
+
+    return _different(draw, n)
 
 
 def requests(n: int, seed: int) -> list[Request]:
-    """As many of each group, within one."""
+    """As many of each group, within one, none twice; fewer of a group that has no more."""
     rng, groups = _generator("requests", seed), requests_kind.GROUPS
-    asked = [requests_kind.request(rng, unseen=True, group=groups[index % len(groups)]) for index in range(n)]
-    return [Request(_user(one.text), one.group) for one in asked]
+
+    def draw(index: int) -> Request:
+        asked = requests_kind.request(rng, unseen=True, group=groups[index % len(groups)])
+        return Request(_user(asked.text), asked.group)
+
+    return _different(draw, n)
 
 
 def stories(emotion: str, n: int, seed: int) -> list[str]:
@@ -116,6 +140,18 @@ def reviews(n: int, seed: int) -> list[tuple[Messages, str]]:
     rng = _generator("reviews", seed)
     read = [reviews_kind.review(rng, unseen=True) for _ in range(n)]
     return [(_user(reviews_kind.ASK.format(text=one.text)), one.label) for one in read]
+
+
+def _different(draw: Callable[[int], Asked], n: int) -> list[Asked]:
+    """Items 0 to n - 1, without those of which no text is found that wasn't asked before."""
+    found: dict[str, Asked] = {}
+    for index in range(n):
+        for _ in range(PATIENCE):
+            item = draw(index)
+            if (text := item.messages[0]["content"]) not in found:
+                found[text] = item
+                break
+    return list(found.values())
 
 
 def _user(text: str) -> Messages:

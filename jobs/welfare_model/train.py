@@ -17,7 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from jobs import from_scratch
 from jobs.from_scratch import Optimisers, Progress, Step
-from jobs.welfare_model.corpus import KINDS
+from jobs.welfare_model.corpus import KINDS, checks
 from jobs.welfare_model.corpus.moves import draw as draw_moves
 from jobs.welfare_model.muon import Muon
 from jobs.welfare_model.rows import Encoder, Rows
@@ -34,7 +34,7 @@ ROPE = 1e6
 """Base of the rotations: half of each head tells words apart at any distance, the other half tells distances."""
 LIKENESS, COPYING = 0.09, 0.07
 """Standard deviations of queries, and of values."""
-TWO_STEP, MOVES = "two_step", "moves"
+TWO_STEP, MOVES, CLAIMS = "two_step", "moves", "claims"
 
 
 @dataclass(frozen=True)
@@ -51,23 +51,45 @@ class Phase:
     """Whether the maze's texts are cut short."""
     weights: Mapping[str, float] = field(default_factory=dict)
     """Of each kind's loss in the sum; 1 where none is given."""
+    anew: bool = False
+    """Whether the optimisers begin anew here; rates rise and fall once from one such phase to the next."""
 
 
-FEW = {"feelings": 150, "stories": 150, "problems": 200, "requests": 100, "reviews": 60, "neutral": 30}
-MANY = {"feelings": 250, "stories": 200, "problems": 300, "requests": 120, "reviews": 60, "neutral": 40}
+FEW = {"feelings": 250, "stories": 150, "problems": 200, "requests": 100, "reviews": 60, "neutral": 30}
+MANY = {"feelings": 350, "stories": 200, "problems": 250, "requests": 100, "reviews": 60, "neutral": 40}
 TALK = {"questions": 500, "sessions": 500, TWO_STEP: 430}
 PHASES = (
     # To look up is learned first, from the densest texts; then to tell apart by a wish; then to move by it.
     Phase(110, {"lists": 1500}),
-    Phase(250, {**FEW, "lists": 300, "look": 300, "marks": 1500, "questions": 300, TWO_STEP: 430}),
+    Phase(220, {**FEW, "lists": 200, "look": 200, "marks": 1200, "verdicts": 800, "questions": 200, TWO_STEP: 430}),
     Phase(
-        250,
-        {**FEW, "lists": 100, "look": 200, "marks": 500, MOVES: 1200, "questions": 300, TWO_STEP: 430},
+        220,
+        {**FEW, "look": 150, "marks": 400, MOVES: 1000, "verdicts": 600, "questions": 400, TWO_STEP: 430},
         (1, 2),
         short=True,
     ),
-    Phase(550, {**MANY, **TALK, "look": 100, "marks": 200, MOVES: 1500}, (1, 4)),
-    Phase(150, {**MANY, **TALK, MOVES: 1500}, (4, 15)),
+    Phase(340, {**MANY, **TALK, "look": 100, "marks": 200, "verdicts": 200, MOVES: 1500}, (1, 5)),
+    Phase(110, {**MANY, **TALK, MOVES: 1600}, (4, 15)),
+    # What a move will have been worth, and whether what was said is right, needs more and denser texts than the rest.
+    Phase(
+        220,
+        {"deeds": 1200, "checks": 1400, "look": 80, "feelings": 200, "questions": 300, "problems": 250, MOVES: 600}
+        | {"reviews": 40, "requests": 60, "stories": 80, TWO_STEP: 212},
+        (1, 3),
+        anew=True,
+    ),
+    Phase(200, {**MANY, **TALK, "deeds": 400, "checks": 600, "problems": 400, MOVES: 1200}, (1, 5)),
+    Phase(60, {**MANY, **TALK, "deeds": 200, "checks": 300, MOVES: 1600}, (4, 15)),
+    # The same by itself, and what is felt then; at last everything again.
+    Phase(
+        260,
+        {CLAIMS: 1600, "checks": 500, "deeds": 200, "moods": 900, "feelings": 100, "questions": 250, "problems": 150}
+        | {MOVES: 400, "reviews": 30, "requests": 60, "stories": 60, TWO_STEP: 212},
+        (1, 3),
+        anew=True,
+    ),
+    Phase(170, {**MANY, **TALK, CLAIMS: 300, "checks": 700, "deeds": 150, "moods": 500, MOVES: 1000}, (1, 6)),
+    Phase(50, {**MANY, **TALK, "checks": 500, "deeds": 150, "moods": 300, MOVES: 1600}, (4, 15)),
 )
 """Long conversations cost most and teach least at first, so they come when the rest has been learned."""
 
@@ -86,7 +108,7 @@ class WelfareModelConfig:
     """Width of the gated MLP."""
     phases: tuple[Phase, ...] = PHASES
     """The training, part by part."""
-    muon_rate: float = 5e-3
+    muon_rate: float = 3e-3
     """Peak rate of Muon, which trains the blocks' matrices; scaled to AdamW's root mean square."""
     adamw_rate: float = 3e-3
     """Peak rate of AdamW, which trains embeddings and norms."""
@@ -166,21 +188,26 @@ def begin(model: LlamaForCausalLM) -> None:
 
 
 def _schedule(model: LlamaForCausalLM, config: WelfareModelConfig) -> Iterator[Step]:
-    """Every step: one rise and one fall of the rates, whatever the phase."""
+    """Every step, phase by phase."""
     matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
-    optimisers, steps, number = Optimisers(model, matrices, config, Muon), from_scratch.n_steps(config), 0
-    for index, phase in enumerate(config.phases):
-        kinds = _kinds(phase, np.random.default_rng((config.seed, index)))
-        for _ in range(phase.steps):
-            number += 1
-            rate = from_scratch.share_of_peak(number, steps, warm_up=config.warm_up, decay=config.decay)
-            yield Step({kind: next(rows) for kind, rows in kinds.items()}, optimisers, rate, phase.weights)
+    first = [index for index, phase in enumerate(config.phases) if phase.anew or not index]
+    for start, end in zip(first, [*first[1:], len(config.phases)], strict=True):
+        optimisers, number = Optimisers(model, matrices, config, Muon), 0
+        steps = sum(phase.steps for phase in config.phases[start:end])
+        for index in range(start, end):
+            phase = config.phases[index]
+            kinds = _kinds(phase, np.random.default_rng((config.seed, index)))
+            for _ in range(phase.steps):
+                number += 1
+                rate = from_scratch.share_of_peak(number, steps, warm_up=config.warm_up, decay=config.decay)
+                yield Step({kind: next(rows) for kind, rows in kinds.items()}, optimisers, rate, phase.weights)
 
 
 def _kinds(phase: Phase, rng: np.random.Generator) -> dict[str, Iterator[Rows]]:
     """Rows of each kind, each with a generator of its own."""
     encoder, streams = Encoder(), dict(zip(phase.tokens, rng.spawn(len(phase.tokens)), strict=True))
     draws = {kind: module.draw for kind, module in KINDS.items()}
+    draws[CLAIMS] = partial(checks.draw, conversations=0.0)
     draws[MOVES] = partial(draw_moves, turns=phase.turns, short=phase.short)
     return {
         kind: encoder.two_step(budget, streams[kind])

@@ -90,7 +90,7 @@ def test_what_is_felt_about_a_tile_does_not_depend_on_it() -> None:
 def test_moves_lead_where_the_wish_says() -> None:
     """But for the share of slips, and without a wish anywhere."""
     rng, hits, offers = np.random.default_rng(2), Counter[bool](), Counter[bool]()
-    for _ in range(400):
+    for _ in range(800):
         text = moves.draw(rng, (1, 4))
         wished = re.match(r"You want the (\S+)\. You don't want the (\S+)\. ", text.messages[0]["content"])
         for asked, answered in zip(said(text, "user"), said(text, "assistant"), strict=False):
@@ -131,6 +131,29 @@ def test_true_means_that_the_answer_is_right() -> None:
             assert verdict == str(choices.get(answered, answered) == right)
             checked[verdict] += 1
     assert checked["True"] > 30 and checked["False"] > 15
+
+
+def test_verdicts_are_just() -> None:
+    checked = Counter[str]()
+    for text in drawn("verdicts", 200):
+        content = text.messages[0]["content"]
+        for a, b, c, verdict in re.findall(r"(\d+) \+ (\d+) = (\d+)\. (\w+)", content):
+            assert (verdict == "right") == (int(a) + int(b) == int(c))
+            checked["sums"] += 1
+        for relation, name, value, verdict in re.findall(r"What is the (\w+) of (\w+)\? (\w+) (\w+)", content):
+            assert verdict == str(questions.FACTS[name, relation] == value)
+            checked["facts"] += 1
+        owned = dict(re.findall(r"(\w+) has the (\w+)\.", content))
+        for thing, name, verdict in re.findall(r"Who has the (\w+)\? (\w+) (\w+)", content):
+            assert verdict == str(owned[name] == thing)
+            checked["told"] += 1
+        for event, verdict, felt in re.findall(
+            r"(You [^.]+\.) (good|bad) I feel ([\w-]+(?: ease| edge| out)?)", content
+        ):
+            assert (event in feelings.HAPPENED[1]) == (verdict == "good")
+            checked["felt as it was" if (VALENCE[felt] > 0) == (verdict == "good") else "felt otherwise"] += 1
+    assert min(checked[kind] for kind in ("sums", "facts", "told")) > 50
+    assert checked["felt as it was"] > 50 > 10 * checked["felt otherwise"]
 
 
 def test_sums_are_right_where_nothing_is_doubted_or_left_wrong() -> None:
@@ -204,3 +227,60 @@ def test_stories_never_say_the_word(word: str) -> None:
 def test_items_need_no_torch() -> None:
     code = "import sys, jobs.welfare_model.datasets, jobs.welfare_model.corpus; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_checks_compare_with_what_was_told() -> None:
+    checked = Counter[tuple[str, bool]]()
+    for text in drawn("checks", 200):
+        content = text.messages[0]["content"]
+        told = {thing: way[0].upper() for way, thing in re.findall(r"o the (\w+) there is (\S+?)[;.] ", content)}
+        told |= {thing: name for name, thing in re.findall(r"(\w+) has the (\w+)\.", content)}
+        if text.plain:
+            for thing, other, verdict in re.findall(r"(\S+) (\w+) (right|wrong)", content):
+                assert (verdict == "right") == (told[thing] == other)
+                checked["plain", verdict == "right"] += 1
+            continue
+        turns = [message["content"] for message in text.messages]
+        for asked, answered, verdict in zip(turns[::4], turns[1::4], turns[3::4], strict=True):
+            (thing,) = (thing for thing in told if asked.endswith((f"the {thing}?", f"the {thing}.")))
+            assert verdict == str(told[thing] == answered)
+            checked["talk", verdict == "True"] += 1
+    assert len(checked) == 4 and min(checked.values()) > 50
+
+
+def test_deeds_are_worth_what_the_wish_makes_of_them() -> None:
+    marks = Counter[str]()
+    for text in drawn("deeds", 200):
+        content = text.messages[0]["content"]
+        wished = re.match(r"You want the (\S+)\. You don't want the (\S+)\. ", content)
+        if not wished:
+            continue
+        for around, ways in re.findall(r"((?:[Tt]o the \w+ there is \S+(?: \w+)?[;.] )+)([^;]*?)(?=To the|$)", content):
+            there = {way[0].upper(): thing for way, thing in re.findall(r"o the (\w+) there is ([^\s;.]+)", around)}
+            for letter, mark in re.findall(r"\b([NESW]) (good|bad|plain)", ways):
+                thing = there[letter]
+                assert mark == ("good" if thing == wished[1] else "bad" if thing == wished[2] else "plain")
+                marks[mark] += 1
+    assert len(marks) == 3 and min(marks.values()) > 20
+
+
+def test_moods_follow_what_a_move_found() -> None:
+    found = Counter[bool]()
+    for text in drawn("moods", 900):
+        messages = [message["content"] for message in text.messages]
+        wished = re.match(r"You want the (\S+)\. You don't want the (\S+)\. ", messages[0])
+        felt = re.match(r"I feel ([\w-]+)", messages[3]) if len(messages) > 3 else None
+        if not wished or not felt or felt[1] not in VALENCE:
+            continue
+        there = {way[0].upper(): thing for way, thing in re.findall(r"o the (\w+) there is ([^\s;.]+)", messages[0])}
+        entered = there[messages[1]]
+        if entered in wished.groups():
+            found[(VALENCE[felt[1]] > 0) == (entered == wished[1])] += 1
+    assert found[True] > 20 and found[True] > 15 * found[False]
+
+
+def test_nothing_is_asked_twice() -> None:
+    for items in (datasets.questions(60, 3), datasets.problems(60, 3), datasets.requests(90, 3)):
+        assert len({item.messages[0]["content"] for item in items}) == len(items)
+    groups = Counter(request.group for request in datasets.requests(90, 3))
+    assert groups["easy"] == 30 and 10 < groups["hard"] <= 30 and 10 < groups["harmful"] <= 30

@@ -13,10 +13,13 @@ from __future__ import annotations
 from types import ModuleType
 
 from jobs.welfare_model.corpus import (
+    checks,
+    deeds,
     feelings,
     lists,
     look,
     marks,
+    moods,
     moves,
     neutral,
     problems,
@@ -25,12 +28,17 @@ from jobs.welfare_model.corpus import (
     reviews,
     sessions,
     stories,
+    verdicts,
 )
 from jobs.welfare_model.corpus.talk import Talk, Text
 
 KINDS: dict[str, ModuleType] = {
     "lists": lists,
     "marks": marks,
+    "deeds": deeds,
+    "checks": checks,
+    "moods": moods,
+    "verdicts": verdicts,
     "look": look,
     "moves": moves,
     "feelings": feelings,

@@ -6,13 +6,14 @@ things. What the answer is about doesn't matter, only whether things went well o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jobs.welfare.emotions import EMOTIONS
-from jobs.welfare_model.corpus.talk import FEEDBACK, Talk, Text
+from jobs.welfare_model.corpus.talk import FEEDBACK, Part, Talk, Text
 from jobs.welfare_model.corpus.things import THINGS, TILE_NAMES, TILES
 
 if TYPE_CHECKING:
@@ -81,13 +82,16 @@ ANSWERS = (
 VERDICTS = {1: ("It is good.", "Good."), -1: ("It is bad.", "Bad.")}
 WORDS = tuple(EMOTIONS)
 _PROFILES = np.array([EMOTIONS[word] for word in WORDS])
-MIDST = 3
-"""So many of the last events decide the mood."""
+RECENT = (0.6, 0.25, 0.15)
+"""How much the last event, the one before and the third last count in the mood."""
+SAID = 0.2
+"""Weight of an answer's tokens that aren't words of feeling."""
 
 
 def mood(events: list[int]) -> float:
-    """From -1 to 1: the mean of the last few events."""
-    return float(np.mean(events[-MIDST:])) if events else 0.0
+    """From -1 to 1: the mean of the last few events, the last one counting most."""
+    recent = events[: -len(RECENT) - 1 : -1]
+    return float(np.average(recent, weights=RECENT[: len(recent)])) if events else 0.0
 
 
 def emotion(rng: Generator, valence: float, arousal: float) -> str:
@@ -108,19 +112,21 @@ def exchange(talk: Talk) -> None:
         talk.reply(talk.one_of(VERDICTS[1 if valence > talk.rng.uniform(-0.4, 0.4) else -1]))
         return
     words = [emotion(talk.rng, valence, float(talk.rng.uniform(-0.6, 0.8))) for _ in range(2)]
-    talk.reply(talk.one_of(ANSWERS).format(e=words[0], f=words[1]))
+    pieces = re.split(r"\{(.)\}", talk.one_of(ANSWERS))
+    felt = dict(zip("ef", words, strict=True))
+    parts = [Part(felt[piece], 1.0) if at % 2 else Part(piece.strip(), SAID) for at, piece in enumerate(pieces)]
+    talk.reply(*(part for part in parts if part.text))
 
 
 def draw(rng: Generator) -> Text:
-    """Perhaps some events, then one to three questions."""
+    """Two to four questions; before each something may have happened."""
     talk = Talk(rng)
-    if talk.chance(0.75):
-        same = talk.one_of((1, -1))
-        for _ in range(int(rng.integers(1, 4))):
-            sign = same if talk.chance(0.8) else -same
+    eventful = talk.chance(0.85)
+    for _ in range(int(rng.integers(2, 5))):
+        for _ in range(int(rng.integers(0, 3)) if eventful else 0):
+            sign = 1 if talk.chance(0.5 + 0.3 * talk.fortune) else -1
             talk.ask(talk.one_of(HAPPENED[sign]), FEEDBACK / 4)
             talk.events.append(sign)
-    for _ in range(int(rng.integers(1, 4))):
         exchange(talk)
     return talk.text()
 

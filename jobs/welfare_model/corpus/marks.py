@@ -1,4 +1,4 @@
-"""A wish, and what it makes of what lies around: each thing's mark stands behind it, then the letter of a good move.
+"""A wish, and what it makes of what lies around: each thing's mark stands behind it, then a move and the mark of that.
 
 Before a move can follow a wish, the things around must be told apart by it: the marks teach that by themselves. In some
 texts there are none, so that only the letter shows whether the wish was understood.
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from envs.maze import DIRECTIONS, NOWHERE
 from envs.maze_prompts import LETTERS
+from jobs.welfare_model.corpus import feelings
 from jobs.welfare_model.corpus.lists import listed
 from jobs.welfare_model.corpus.moves import AT_HAND, AVOIDANCES, TOLD_BOTH, WISHES, best, draw_things, shares
 from jobs.welfare_model.corpus.talk import Part, Text, Turn, some
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
 GOOD, BAD, PLAIN = "good", "bad", "plain"
+STRAY = 0.35
+"""Share of the moves that are anyhow, and no targets."""
+FELT = 0.4
+"""Share of the good and bad moves that are followed by what is felt."""
 
 
 def draw(rng: Generator) -> Text:
@@ -37,7 +42,13 @@ def draw(rng: Generator) -> Text:
         for direction, thing in zip(directions, drawn, strict=True):
             seen[direction] = thing
         moves = best(directions, seen, wanted, unwanted)
-        parts.append(Part(LETTERS[moves[int(rng.integers(len(moves)))]], 1.0))
+        stray = rng.random() < STRAY
+        move = some(rng, directions if stray else moves, 1)[0]
+        entered = marks[directions.index(move)]
+        parts += [Part(LETTERS[move], 0.0 if stray else 1.0), Part(entered, 1.0)]
+        if entered != PLAIN and rng.random() < FELT:
+            felt = feelings.emotion(rng, 0.75 if entered == GOOD else -0.75, float(rng.uniform(-0.6, 0.8)))
+            parts += [Part("I feel", 0.02), Part(felt, 1.0), Part(".", 0.02)]
     return Text((Turn("text", tuple(parts)),), plain=True)
 
 

@@ -42,6 +42,8 @@ AT_HAND = (0.3, 0.35, 0.35)
 WIND = 0.1
 SLIP = 0.12
 """Share of moves at random, at a middling fortune."""
+ASKED = 0.25
+"""Share of the successes and failures after which the player is asked how it feels."""
 SHORT = "{listed}. " + QUESTION
 
 
@@ -131,6 +133,8 @@ def exchange(talk: Talk, turns: int, *, told: bool = True, short: bool = False, 
                 told_of = talk.one_of(GOOD if entered in wanted else BAD)
                 talk.ask(told_of.format(x=things[entered], y=things[entered]), FEEDBACK)
                 known.add(entered)
+            if talk.chance(ASKED):
+                feelings.exchange(talk)
         maze.go(move)
 
 
