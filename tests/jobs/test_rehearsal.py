@@ -27,6 +27,7 @@ from tdlens.settings import Settings
 from tests.jobs.small_study import QUICK, VARIANTS, WIDTH, model_folder, study
 
 STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*.toml"))
+WITH_LESION = next(path for path in STUDIES if path.stem == "two_step_llama3_70b")
 QUIET = Console(quiet=True)
 DEPTH = 6
 
@@ -63,7 +64,7 @@ def test_blocks_keep_their_order_and_only_the_last_becomes_the_last() -> None:
 
 
 def test_a_cut_study_differs_in_depth_and_rollouts_alone() -> None:
-    whole = load(STUDIES[-1], ["capture.blocks=[0, 10, 40, 80]", "intervention.td_zero.block=40"])
+    whole = load(WITH_LESION, ["capture.blocks=[0, 10, 40, 80]", "intervention.td_zero.block=40"])
     smaller = cut(whole, depth=80, blocks=3, rollouts=4).study
     assert smaller.capture.blocks == (0, 1, 2, 3)
     assert smaller.intervention[0].block == 2
@@ -80,7 +81,7 @@ def test_a_cut_study_differs_in_depth_and_rollouts_alone() -> None:
     assert put_back == whole
     assert smaller.task.model_copy(update={"rollouts": whole.task.rollouts}) == whole.task
     assert Study.model_validate(smaller.model_dump()) == smaller
-    shallow = cut(load(STUDIES[-1], ["capture.blocks=[0, 2, 4]"]), depth=4, blocks=8, rollouts=4)
+    shallow = cut(load(WITH_LESION, ["capture.blocks=[0, 2, 4]"]), depth=4, blocks=8, rollouts=4)
     assert (shallow.blocks, shallow.study.capture.blocks) == (4, (0, 2, 4))
 
 
@@ -97,7 +98,7 @@ def test_a_lesion_of_several_blocks_is_cut_to_those_that_are_left() -> None:
 @pytest.mark.parametrize("change", ["capture.blocks=[3, 81]", "intervention.td_zero.block=81"])
 def test_a_block_that_the_model_lacks_is_found(change: str) -> None:
     with pytest.raises(UserError, match="no block 81: the model has 80"):
-        cut(load(STUDIES[-1], [change]), depth=80, blocks=2, rollouts=4)
+        cut(load(WITH_LESION, [change]), depth=80, blocks=2, rollouts=4)
 
 
 def test_edits_of_several_blocks_and_what_is_read_beside_are_cut_to_what_is_left() -> None:
