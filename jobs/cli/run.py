@@ -200,8 +200,8 @@ def _questions(study: Study) -> list[str]:
     """Commands that show what a study found."""
     if study.training:
         return [
-            'tdlens sql "SELECT training, source, evaluation, measure, value, ci_low, ci_high FROM v_steering_contrast '
-            "WHERE quantity = 'contrast'\""
+            'tdlens sql "SELECT training, reader, source, evaluation, measure, dose_kind, value, ci_low, ci_high FROM '
+            "v_steering_contrast WHERE quantity = 'contrast'\""
         ]
     if not study.correlate.signals:
         return ['tdlens sql "SELECT task, name, ablation, score FROM v_head_score ORDER BY score DESC LIMIT 20"']

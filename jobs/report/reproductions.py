@@ -75,8 +75,9 @@ REPRODUCTIONS = {
             {"two_step": "welfare_two_step", "maze": "welfare_axis"},
             "han2026",
             _of_one_study("welfare-axis", "welfare_axis"),
-            "SELECT training, reader, evaluation, source, value, ci_low, ci_high FROM v_steering_contrast WHERE "
-            "quantity = 'contrast' AND dose_kind = 'alpha' ORDER BY training, reader, evaluation, source",
+            "SELECT training, reader, evaluation, measure, source, value, ci_low, ci_high FROM v_steering_contrast "
+            "WHERE quantity = 'contrast' AND dose_kind = 'alpha' ORDER BY training, reader, evaluation, measure, "
+            "source",
             siblings={"Qwen/Qwen3-4B-Instruct-2507": "qwen3_4b"},
         ),
     )
