@@ -226,7 +226,7 @@ def test_contrasts_are_computed_from_items(finished: Finished) -> None:
     assert (row["value"], row["p"], row["n"], row["expected"]) == pytest.approx(
         (by_hand.mean(), ttest_1samp(by_hand, 0).pvalue, 8, 1), rel=1e-6
     )
-    assert set(rows.source) == {"trained", "untrained", "trained - untrained"}  # one draw says nothing of random vectors
+    assert set(rows.source) == {"trained", "untrained", "trained - untrained"}  # one random draw says nothing
 
 
 def test_probes_accuracy_is_recorded(finished: Finished) -> None:
