@@ -7,6 +7,7 @@ the whole pattern, which stands at the end.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -30,7 +31,18 @@ from jobs.report.welfare_axis.trainings import (
     rise,
     trainings,
 )
-from jobs.report.welfare_axis.vectors import CONCEPTS, Owner, Passed, apart, cosines, naive_of, read_cosines
+from jobs.report.welfare_axis.vectors import (
+    CONCEPTS,
+    Owner,
+    Passed,
+    apart,
+    cosines,
+    naive_of,
+    of_model,
+    read_cosines,
+    read_vectors,
+    told_apart,
+)
 from tdlens.figures import number
 
 OPPOSITE, NOT_OPPOSITE = -0.8, -0.3
@@ -49,7 +61,7 @@ def claims(reader: Reader, facts: StudyFacts) -> list[Claim]:
     """Every claim with its verdict."""
     progress = or_none(lambda: read_progress(reader, facts)) or {}
     returns = or_none(lambda: read_returns(reader, facts)) or {}
-    angles = or_none(lambda: read_cosines(reader))
+    geometry = Geometry(or_none(lambda: read_vectors(reader)), or_none(lambda: read_cosines(reader)), facts)
     tracked = or_none(lambda: read_tracked(reader)) or []
     several = trainings(facts)
     learned = [one for one in several if not one.shuffled]
@@ -57,8 +69,8 @@ def claims(reader: Reader, facts: StudyFacts) -> list[Claim]:
     return [
         *maze,
         *(_learns_nothing(one, primary(facts), progress, returns) for one in several if one.shuffled),
-        *(_apart(one, angles) for one in learned),
-        *(_not_apart(one, angles) for one in several if one.shuffled),
+        *(_apart(one, geometry) for one in learned),
+        *(_not_apart(one, primary(facts), geometry) for one in several if one.shuffled),
         _tells(primary(facts), tracked),
         _grows(or_none(lambda: read_line(reader, facts)), primary(facts)),
         *steering_claims(reader, facts, _learns(several[0], progress, returns)),
@@ -128,59 +140,89 @@ def _learns_nothing(one: Training, first: Training, progress: dict[str, pd.DataF
     )
 
 
-def _least(angles: pd.DataFrame | None, owner: Owner) -> float | None:
-    place = apart(cosines(angles, owner)) if angles is not None else None
-    return None if place is None else place.least
+@dataclass(frozen=True)
+class Geometry:
+    """Vectors and their cosines; None where not recorded."""
+
+    vectors: pd.DataFrame | None
+    angles: pd.DataFrame | None
+    facts: StudyFacts
+
+    def least(self, owner: Owner) -> float | None:
+        """Least cosine of a model's two vectors over blocks in which both tiles are told apart.
+
+        Returns:
+            NaN where there is no such block; None where it isn't recorded.
+        """
+        if self.vectors is None or self.angles is None or of_model(self.vectors, owner).empty:
+            return None
+        place = apart(cosines(self.angles, owner), told_apart(of_model(self.vectors, owner), self.facts))
+        return math.nan if place is None else place.least
 
 
-def _apart(one: Training, angles: pd.DataFrame | None) -> Claim:
+GATED = (
+    " Only blocks count in which both vectors separate held-out trajectories (AUROC above 0.5, 95 % interval of d "
+    "above 0, widened for the blocks): elsewhere a cosine is that of noise. No such block: can't tell."
+)
+NOTHING = "Its vectors tell the tiles apart in no block, so that their angle says nothing."
+
+
+def _gated(ours: float | None, low: float, high: float) -> Ruling:
+    ruling = verdicts.between(ours, low, high)
+    return Ruling(ruling.verdict, ruling.rule + GATED)
+
+
+def _apart(one: Training, geometry: Geometry) -> Claim:
     theirs = authors.geometry(one)
-    after, before = _least(angles, Owner(one, one.variant)), _least(angles, naive_of(one))
+    after, before = geometry.least(Owner(one, one.variant)), geometry.least(naive_of(one))
     parts = [
         claim(
             f"… after the maze the least cosine over blocks is below {number(OPPOSITE, 1)}",
             NOT_PUBLISHED if theirs is None else number(theirs.least, 3),
             _told(after),
-            verdicts.between(after, -1.0, OPPOSITE),
+            _gated(after, -1.0, OPPOSITE),
             yes="In some block the vectors are nearly opposite.",
             no="In no block are the vectors nearly opposite.",
-            maybe="",
+            maybe=NOTHING,
         ),
         claim(
             f"… before it, above {number(NOT_OPPOSITE, 1)}",
             "−0.125 to −0.229 (seven controls)",
             _told(before),
-            verdicts.between(before, NOT_OPPOSITE, 1.0),
+            _gated(before, NOT_OPPOSITE, 1.0),
             yes="Before the maze they point nowhere near apart.",
-            no="They point apart before the maze, too: how the vectors are made suffices for that.",
-            maybe="",
+            no="They point apart before the maze, too.",
+            maybe=NOTHING,
         ),
     ]
     return together(
         f"Gold and Mold point apart after the maze and not before it: {one.said}",
         NOT_PUBLISHED,
         parts,
-        yes="The maze turns the two vectors against each other.",
+        yes="They do, after this one training.",
         no="At least one of the two does not hold.",
-        maybe="Part of it is not recorded.",
+        maybe="Part of it is not recorded, or was read from a model whose vectors don't tell the tiles apart.",
     )
 
 
-def _not_apart(one: Training, angles: pd.DataFrame | None) -> Claim:
-    after = _least(angles, Owner(one, one.variant))
+def _not_apart(one: Training, first: Training, geometry: Geometry) -> Claim:
+    after, theirs = (geometry.least(Owner(training, training.variant)) for training in (one, first))
+    lacks = theirs is None or not theirs < OPPOSITE
     return claim(
         f"… and not after a training on shuffled rewards: {one.name}, least cosine above {number(OPPOSITE, 1)}",
         NOT_PUBLISHED,
-        _told(after),
-        verdicts.between(after, OPPOSITE, 1.0),
-        yes="Training alone doesn't turn them against each other; reward does.",
+        f"{_told(after)}; {first.name} {_told(theirs)}",
+        verdicts.unless(_gated(after, OPPOSITE, 1.0), lacks, f"{first.name} isn't below {number(OPPOSITE, 1)} either"),
+        yes="This training, without reward that means anything, doesn't turn them against each other.",
         no="Training turns them against each other whatever is rewarded.",
-        maybe="",
+        maybe=f"The control says nothing: {first.name} lacks it as well, or the tiles aren't told apart.",
     )
 
 
 def _told(value: float | None) -> str:
-    return UNRECORDED if value is None else number(value, 3)
+    if value is None:
+        return UNRECORDED
+    return "tiles not told apart" if math.isnan(value) else number(value, 3)
 
 
 def _tells(one: Training, tracked: list[Tracked]) -> Claim:
@@ -224,7 +266,7 @@ def _grows(line: list[Passed] | None, one: Training) -> Claim:
         claim(
             f"… {said} with the return over checkpoints",
             "grows (figure)" if name == "d" else NOT_PUBLISHED,
-            f"rank correlation {number(trend(line, name))}, {len(line)} models" if line else UNRECORDED,
+            f"rank correlation {number(trend(line, name))}, {_known(line, name)} models" if line else UNRECORDED,
             _monotone(line, name, sign),
             yes="It does.",
             no="It does not.",
@@ -242,13 +284,17 @@ def _grows(line: list[Passed] | None, one: Training) -> Claim:
     )
 
 
+def _known(line: list[Passed], name: str) -> int:
+    return sum(math.isfinite(getattr(one, name)) and math.isfinite(one.points) for one in line)
+
+
 def _monotone(line: list[Passed] | None, name: str, sign: int) -> Ruling:
     rule = (
         f"Replicates if Spearman's rank correlation with the return is {'at least' if sign > 0 else 'at most'} "
-        f"{number(sign * GROWS, 1)}; does not if its sign is the other; else, or with fewer than {FEWEST} models, "
-        "can't tell. No interval: checkpoints of one training are not independent."
+        f"{number(sign * GROWS, 1)}; does not if its sign is the other; else, or with fewer than {FEWEST} models "
+        "of which it is known, can't tell. No interval: checkpoints of one training are not independent."
     )
-    rho = sign * trend(line, name) if line is not None and len(line) >= FEWEST else math.nan
+    rho = sign * trend(line, name) if line is not None and _known(line, name) >= FEWEST else math.nan
     if not math.isfinite(rho):
         return Ruling(Verdict.UNCLEAR, rule)
     if rho >= GROWS:

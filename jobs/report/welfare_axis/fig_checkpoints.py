@@ -16,7 +16,7 @@ OVERLAY = "none: the paper says that separation grows with reward and draws it w
 
 
 def read_line(reader: Reader, facts: StudyFacts) -> list[Passed]:
-    """The first training's checkpoints in their order.
+    """The first training's checkpoints in their order, from the naive model to the trained one.
 
     Raises:
         NotRecorded: nothing was trained, or checkpoints have no vectors.
@@ -24,7 +24,7 @@ def read_line(reader: Reader, facts: StudyFacts) -> list[Passed]:
     training, progress = primary(facts), read_progress(reader, facts)
     if training.name not in progress:
         raise NotRecorded(f"the training {training.name} (stage train_in_maze)")
-    return read_passed(reader, progress[training.name], training)
+    return read_passed(reader, facts, progress[training.name], training)
 
 
 def draw(reader: Reader, facts: StudyFacts) -> Drawing:
@@ -58,9 +58,10 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         beside=(
             "Checkpoints of one training follow each other, so they are no independent sample: that two things grow "
             "over the same steps doesn't say that one makes the other. Other trainings, the shuffled one above all, "
-            "are the better control."
+            "are the better control. The cosine is read only in blocks where both tiles are told apart on held-out "
+            "trajectories."
         ),
-        n=f"{len(line)} models, the naive one (step 0) included",
+        n=f"{len(line)} models, the naive one (step 0) and the trained one included",
         table=Table(
             ("step", "return", "d", "least cosine"),
             tuple((str(one.step), number(one.points, 1), number(one.d), number(one.least, 3)) for one in line),

@@ -8,8 +8,18 @@ from jobs.report.drawing import Drawing, Table
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
 from jobs.report.welfare_axis import authors
 from jobs.report.welfare_axis.trainings import Training
-from jobs.report.welfare_axis.vectors import CONCEPTS, Owner, apart, cosines, owners, read_cosines
-from tdlens.figures import GREY, INK, PUBLISHED, canvas, level, number
+from jobs.report.welfare_axis.vectors import (
+    CONCEPTS,
+    Owner,
+    apart,
+    cosines,
+    of_model,
+    owners,
+    read_cosines,
+    read_vectors,
+    told_apart,
+)
+from tdlens.figures import GREY, INK, PUBLISHED, canvas, number
 
 NAME = "geometry"
 TITLE = "Do Gold and Mold point apart? The cosine of the two vectors"
@@ -53,20 +63,21 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         ax.axhline(0, color=GREY, linewidth=0.8)
         ax.set(title=title, xlabel="block / number of blocks", ylim=(-1.05, 1.05))
         ax.legend(loc="best", fontsize=7.2)
-    level(left, -0.5, "vectors of unrelated means", align="left")
     left.set(ylabel="cosine")
     return Drawing(
         figure,
         sees=_sees(found),
         beside=(
             "A concept's vector is the mean over trajectories that end on its tile less the mean of the other two "
-            "classes' means: with three classes the cosine of two vectors that share nothing else leans to −0.5, so "
-            "read a trained model against the naive one, not against 0. With Path as the reference (right) that "
-            "doesn't hold; centred class means have the same cosine as the vectors. Least and mean are over blocks 1 "
+            "classes' means, so that the three vectors sum to 0 and two of them may point apart by that alone. Where "
+            "the tiles aren't told apart (table: blocks in which both vectors separate held-out trajectories) vectors "
+            "are the noise of their means, and a cosine can be anything; read the others against the naive model and "
+            "the shuffled training, not against 0. With Path as the reference (right) nothing sums to 0; centred class "
+            "means have the same cosine as the vectors. Least and mean are over blocks 1 "
             "to n − 1, what enters a decoder block, as the paper counts; the embedding (0) is left out."
         ),
         n=f"{len(found)} models, {len(found[0][1])} places in the residual stream each",
-        table=_table(found),
+        table=_table(found, read_vectors(reader), facts),
     )
 
 
@@ -93,11 +104,15 @@ def _sees(found: list[tuple[Owner, pd.Series[float]]]) -> str:
     return f"{'. '.join(parts)}."
 
 
-def _table(found: list[tuple[Owner, pd.Series[float]]]) -> Table:
+def _table(found: list[tuple[Owner, pd.Series[float]]], vectors: pd.DataFrame, facts: StudyFacts) -> Table:
     rows = []
     for one, values in found:
         place, theirs = apart(values), _theirs(one.training)
         if place is not None:
             published = "–" if theirs is None else f"{number(theirs.mean, 3)} / {number(theirs.least, 3)}"
-            rows.append((one.said, number(place.mean, 3), number(place.least, 3), str(place.block), published))
-    return Table(("model", "mean", "least", "in block", "published: mean / least"), tuple(rows))
+            blocks = sorted(told_apart(of_model(vectors, one), facts))
+            told = ", ".join(map(str, blocks)) or "none"
+            rows.append((one.said, number(place.mean, 3), number(place.least, 3), str(place.block), told, published))
+    return Table(
+        ("model", "mean", "least", "in block", "tiles told apart in blocks", "published: mean / least"), tuple(rows)
+    )

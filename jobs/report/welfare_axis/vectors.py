@@ -9,6 +9,7 @@ import pandas as pd
 
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
 from jobs.report.welfare_axis.trainings import NAIVE, Training, trainings
+from jobs.welfare.separation import cohen_d_interval
 from tdlens.figures import BLUE, ORANGE
 
 CONCEPTS = {"gold": ORANGE, "mold": BLUE}
@@ -46,7 +47,8 @@ def naive_of(training: Training) -> Owner:
     return Owner(None, training.variant)
 
 
-def _mine(rows: pd.DataFrame, owner: Owner) -> pd.DataFrame:
+def of_model(rows: pd.DataFrame, owner: Owner) -> pd.DataFrame:
+    """Rows of one model: of a training those of the trained model, not of its checkpoints."""
     if owner.training is None:
         return rows[rows["training"].isna() & (rows["variant"] == owner.variant)]
     return rows[(rows["training"] == owner.training.name) & rows["step"].isna()]
@@ -75,7 +77,7 @@ def read_vectors(reader: Reader) -> pd.DataFrame:
 
 def of_owner(rows: pd.DataFrame, owner: Owner, concept: str) -> pd.DataFrame:
     """One concept of one model, a row a block; empty where it has none."""
-    mine = _mine(rows, owner)
+    mine = of_model(rows, owner)
     return mine[mine["concept"] == concept].sort_values("block").reset_index(drop=True)
 
 
@@ -116,7 +118,7 @@ def read_cosines(reader: Reader) -> pd.DataFrame:
 
 def cosines(rows: pd.DataFrame, owner: Owner, pair: str = "plain") -> pd.Series[float]:
     """cos(v_Mold, v_Gold) of one model by block."""
-    mine = _mine(rows, owner)
+    mine = of_model(rows, owner)
     return mine[mine["pair"] == pair].set_index("block")["cosine"].sort_index().astype(float)
 
 
@@ -130,12 +132,44 @@ class Apart:
     """Of the least."""
 
 
-def apart(by_block: pd.Series[float]) -> Apart | None:
-    """Of cosines by block, 0 to n: those of blocks 1 to n - 1; None where there are none."""
+def apart(by_block: pd.Series[float], among: set[int] | None = None) -> Apart | None:
+    """Of cosines by block, 0 to n: those of blocks 1 to n - 1; None where there are none.
+
+    Args:
+        by_block: cosines.
+        among: blocks that count, as `told_apart` says; all if left out.
+    """
     inner = by_block[(by_block.index > 0) & (by_block.index < by_block.index.max())].dropna()
+    if among is not None:
+        inner = inner[inner.index.isin(list(among))]
     if inner.empty:
         return None
     return Apart(float(inner.mean()), float(inner.min()), int(inner.idxmin()))
+
+
+def told_apart(rows: pd.DataFrame, facts: StudyFacts) -> set[int]:
+    """Blocks 1 to n - 1 in which both vectors of one model separate trajectories that they weren't made of.
+
+    Elsewhere a vector is the noise of its means, and the cosine of two can be anything: where one direction that has to
+    do with no tile varies most, near -1. Both concepts need an AUROC above 0.5, and the 95 % interval of Cohen's d
+    above 0, widened for the number of blocks.
+
+    Args:
+        rows: of one model, those of `read_vectors`.
+        facts: of the study: its share of trajectories held out.
+    """
+    inner = rows[(rows["block"] > 0) & (rows["block"] < rows["block"].max())]
+    share, clear = float(facts.config["concepts"]["held_out"]), []
+    level = 1 - 0.05 / max(int(inner["block"].nunique()), 1)
+    for concept in CONCEPTS:
+        mine = inner[inner["concept"] == concept]
+        held_out = (mine["n"].astype(float) * share / (1 - share)).round().clip(lower=2)
+        lows = [
+            cohen_d_interval(float(d), int(n), 2 * int(n), level)[0]
+            for d, n in zip(mine["cohen_d"], held_out, strict=True)
+        ]
+        clear.append({int(block) for block in mine["block"][(mine["auroc"] > 0.5) & (np.array(lows) > 0)]})
+    return set.intersection(*clear)
 
 
 @dataclass(frozen=True)
@@ -148,14 +182,15 @@ class Passed:
     d: float
     """The smaller one of both concepts' largest Cohen's d over blocks."""
     least: float
-    """Least cosine of both vectors."""
+    """Least cosine of both vectors in blocks where both tiles are told apart; NaN where there is none."""
 
 
-def read_passed(reader: Reader, progress: pd.DataFrame, training: Training) -> list[Passed]:
-    """The checkpoints of a training in their order, the naive model before them at step 0.
+def read_passed(reader: Reader, facts: StudyFacts, progress: pd.DataFrame, training: Training) -> list[Passed]:
+    """The checkpoints of a training in their order, the naive model before them at step 0, the trained one after them.
 
     Args:
         reader: of the study.
+        facts: of the study.
         progress: of the training, a row a step.
         training: the one whose checkpoints have vectors.
 
@@ -167,21 +202,28 @@ def read_passed(reader: Reader, progress: pd.DataFrame, training: Training) -> l
     if not steps:
         raise NotRecorded("concept vectors of checkpoints (concepts.checkpoints)")
     returns = progress.set_index("step")["mean_return"].astype(float)
-    first = _passed(0, returns, _mine(vectors, naive_of(training)), cosines(angles, naive_of(training)))
-    found = [first] if first is not None else []
-    for before, step in zip([0, *steps], steps, strict=False):
+    last = int(returns.index.max())
+    models = [(0, of_model(vectors, naive_of(training)), cosines(angles, naive_of(training)))]
+    for step in steps:
         at = angles[(angles["training"] == training.name) & (angles["step"] == step) & (angles["pair"] == "plain")]
         mine = vectors[(vectors["training"] == training.name) & (vectors["step"] == step)]
-        one = _passed(step, returns[returns.index > before], mine, at.set_index("block")["cosine"].sort_index())
+        models.append((step, mine, at.set_index("block")["cosine"].sort_index()))
+    if last > steps[-1]:  # the trained model's vectors are its own, not a checkpoint's
+        trained = Owner(training, training.variant)
+        models.append((last, of_model(vectors, trained), cosines(angles, trained)))
+    found, before = [], 0
+    for step, mine, by_block in models:
+        near = returns[(returns.index > before) & (returns.index <= step)] if step else returns.head(1)
+        one = _passed(step, near, mine, apart(by_block, told_apart(mine, facts)))
         found += [one] if one is not None else []
+        before = step
     return found
 
 
-def _passed(step: int, returns: pd.Series[float], rows: pd.DataFrame, by_block: pd.Series[float]) -> Passed | None:
-    least = apart(by_block)
-    if rows.empty or least is None:
+def _passed(step: int, near: pd.Series[float], rows: pd.DataFrame, least: Apart | None) -> Passed | None:
+    if rows.empty:
         return None
     inner = rows[(rows["block"] > 0) & (rows["block"] < rows["block"].max())]
     largest = [float(inner.loc[inner["concept"] == concept, "cohen_d"].max()) for concept in CONCEPTS]
-    near = returns[returns.index <= step] if step else returns.head(1)
-    return Passed(step, float(near.mean()) if len(near) else float("nan"), float(np.min(largest)), least.least)
+    points = float(near.mean()) if len(near) else float("nan")
+    return Passed(step, points, float(np.min(largest)), float("nan") if least is None else least.least)
