@@ -6,8 +6,9 @@ from jobs.report import verdicts
 from jobs.report.claims import NOT_PUBLISHED, UNRECORDED, claim, or_none, shown, together
 from jobs.report.drawing import Claim
 from jobs.report.reader import Reader, StudyFacts
-from jobs.report.verdicts import Interval, Ruling, Verdict, negated
+from jobs.report.verdicts import Interval, Ruling, Verdict
 from jobs.report.welfare_axis import authors
+from jobs.report.welfare_axis.claims_question import Grounds, both_as_expected, not_found, was_there
 from jobs.report.welfare_axis.fig_pattern import Row, published_contrast
 from jobs.report.welfare_axis.fig_planted import Planted, read_planted
 from jobs.report.welfare_axis.steering import (
@@ -27,8 +28,6 @@ from tdlens.figures import number
 
 WITHIN = 2.0
 """Largest |alpha| over which confidence is to be monotone."""
-HALF = 0.5
-"""Share of the primary training's interaction that shuffled rewards are to stop short of."""
 
 
 def steering_claims(reader: Reader, facts: StudyFacts, learned: Claim) -> list[Claim]:
@@ -45,18 +44,21 @@ def steering_claims(reader: Reader, facts: StudyFacts, learned: Claim) -> list[C
     named = facts.config["steering"]["steered"]
     steered = [one for one in trainings(facts) if named is None or one.name in named]
     planted = or_none(lambda: read_planted(reader)) or []
-    beyond = [_beyond_untrained(one, slopes, asked) for one in steered if not one.shuffled]
+    moves = [_moves(one, first, slopes, curves) for one in asked]
+    beyond = {one.name: _beyond_untrained(one, slopes, asked) for one in steered if not one.shuffled}
     random, truth = _beyond_random(first, slopes, asked), _planted(planted)
-    controls = [_not_found(one, first, slopes, asked) for one in steered if one.shuffled]
+    controls = [not_found(one, first, slopes, asked) for one in steered if one.shuffled]
+    after = _trained_reader(first, slopes, asked)
+    conclusion = Grounds(learned, moves, beyond.get(first.name), random, controls, after, truth)
     return [
-        *(_moves(one, first, slopes, curves) for one in asked),
-        *beyond,
+        *moves,
+        *beyond.values(),
         random,
         *controls,
-        _trained_reader(first, slopes, asked),
+        after,
         _equal_norms(first, slopes, asked),
         truth,
-        _was_there([learned, *beyond[:1], random, *controls, truth]),
+        was_there(conclusion, first, asked),
     ]
 
 
@@ -124,16 +126,17 @@ def _interaction(
     one: Evaluation, training: Training, slopes: Slopes | None, control: str, kind: str = "alpha"
 ) -> Claim:
     source = INTERACTIONS[control]
-    found = slope(slopes, training.name, one.name, source=source, kind=kind)
+    own, found = (slope(slopes, training.name, one.name, source=which, kind=kind) for which in ("trained", source))
     theirs = published_contrast(Row(training, NAIVE, source, kind), one)
+    side = "above" if one.expected > 0 else "below"
     return claim(
-        f"… {one.title.lower()}: {'above' if one.expected > 0 else 'below'} 0",
-        NOT_PUBLISHED if theirs is None else number(theirs, 3),
-        shown(found, 3),
-        verdicts.effect(found, None, expected=one.expected),
-        yes="More than the control does.",
-        no="The control does more of it.",
-        maybe="The vectors can't be told from the control.",
+        f"… {one.title.lower()}: Gold's slope less Mold's, and what of it is beyond the control, {side} 0",
+        NOT_PUBLISHED if theirs is None else f"beyond: {number(theirs, 3)}",
+        f"{shown(own, 3)}; beyond: {shown(found, 3)}",
+        both_as_expected(own, found, one.expected),
+        yes="They do it, and more than the control does.",
+        no="They do the reverse, or the control does more of it.",
+        maybe="That they do it, or do more than the control, can't be told.",
     )
 
 
@@ -145,9 +148,10 @@ def _beyond_untrained(training: Training, slopes: Slopes | None, asked: list[Eva
         f"The whole pattern, beyond the naive model's own vectors of the same norm: {training.said}",
         NOT_PUBLISHED,
         [_interaction(one, training, slopes, "untrained") for one in asked],
-        yes=f"In every evaluation Gold and Mold do more than the control.{swapped}",
-        no="In at least one evaluation the control does more.",
-        maybe="In at least one evaluation vectors and control can't be told apart: the whole pattern is not shown.",
+        yes="In every evaluation the vectors of this one training do as said, and more than the naive model's one pair."
+        f"{swapped}",
+        no="In at least one evaluation they do the reverse, or the control does more.",
+        maybe="In at least one evaluation it can't be told: the whole pattern is not shown.",
     )
 
 
@@ -156,63 +160,11 @@ def _beyond_random(training: Training, slopes: Slopes | None, asked: list[Evalua
         f"The whole pattern, beyond random vectors of the same norm: {training.name}",
         NOT_PUBLISHED,
         [_interaction(one, training, slopes, "random") for one in asked],
-        yes="In every evaluation Gold and Mold do more than random vectors.",
-        no="In at least one evaluation random vectors do more.",
-        maybe="In at least one evaluation they can't be told from random vectors.",
+        yes="In every evaluation the vectors of this one training do as said, and more than random vectors would: "
+        "beyond them by more than these differ from each other.",
+        no="In at least one evaluation they do the reverse, or random vectors do more.",
+        maybe="In at least one evaluation it can't be told; of fewer than three random draws nothing can be.",
     )
-
-
-def kind_between(slopes: Slopes | None, several: tuple[Training, ...]) -> str:
-    """The kind of dose by which vectors of several trainings are compared: equal norms, where all have them."""
-    there = {key[0] for key in slopes or {} if key[2] == "unit"}
-    return "unit" if all(one.name in there for one in several) else "alpha"
-
-
-def _not_found(control: Training, first: Training, slopes: Slopes | None, asked: list[Evaluation]) -> Claim:
-    kind = kind_between(slopes, (control, first))
-    parts, source = [], INTERACTIONS["untrained"]
-    for one in asked:
-        ours, theirs = (
-            slope(slopes, training.name, one.name, source=source, kind=kind) for training in (control, first)
-        )
-        if one.expected < 0:
-            ours, theirs = negated(ours), negated(theirs)
-        parts.append(
-            claim(
-                f"… {one.title.lower()}{', counted downwards' if one.expected < 0 else ''}: less than half of that of "
-                f"{first.name}",
-                NOT_PUBLISHED,
-                f"{shown(ours, 3)} against {shown(theirs, 3)}",
-                verdicts.stops_short(ours, theirs, HALF, f"that of {first.name}"),
-                yes="Shuffled rewards leave far less of it.",
-                no="Shuffled rewards leave as much of it.",
-                maybe="Whether they leave less of it can't be told.",
-            )
-        )
-    dose = "at equal norms" if kind == "unit" else "per α"
-    ruling = _any_lacks([part.ruling.verdict for part in parts])
-    found = [part.ruling.verdict for part in parts]
-    whole = claim(
-        f"The whole pattern is not there after a training on shuffled rewards ({control.name}, {dose})",
-        NOT_PUBLISHED,
-        f"{found.count(Verdict.REPLICATES)} of {len(parts)} evaluations lack it",
-        ruling,
-        yes="It isn't: in at least one evaluation far less is left.",
-        no="It is: in all evaluations as much is left, so that it isn't reward that makes it.",
-        maybe="Whether it is can't be told.",
-    )
-    return Claim(whole.text, whole.published, whole.ours, whole.ruling, whole.sentence, tuple(parts))
-
-
-def _any_lacks(found: list[Verdict]) -> Ruling:
-    rule = (
-        "Replicates if at least one of the rows below does, since the pattern is a conjunction; does not if none of "
-        "them does and all are clear; else can't tell."
-    )
-    if Verdict.REPLICATES in found:
-        return Ruling(Verdict.REPLICATES, rule)
-    all_there = bool(found) and all(one is Verdict.DIFFERS for one in found)
-    return Ruling(Verdict.DIFFERS if all_there else Verdict.UNCLEAR, rule)
 
 
 def _trained_reader(first: Training, slopes: Slopes | None, asked: list[Evaluation]) -> Claim:
@@ -253,8 +205,8 @@ def _equal_norms(first: Training, slopes: Slopes | None, asked: list[Evaluation]
         NOT_PUBLISHED,
         parts,
         yes="It is: direction, not length, makes it.",
-        no="In at least one evaluation the control does more at equal norms.",
-        maybe="In at least one evaluation vectors and control can't be told apart at equal norms.",
+        no="In at least one evaluation they do the reverse, or the control does more, at equal norms.",
+        maybe="In at least one evaluation it can't be told at equal norms.",
     )
 
 
@@ -284,16 +236,3 @@ def _all_right(several: list[Planted]) -> Ruling:
         return Ruling(Verdict.DIFFERS, rule)
     both = {one.planted for one in several} == {True, False}
     return Ruling(Verdict.REPLICATES if both else Verdict.UNCLEAR, rule)
-
-
-def _was_there(conditions: list[Claim]) -> Claim:
-    """The paper's conclusion, from the claims above."""
-    parts = [Claim(f"… {one.text}", one.published, one.ours, one.ruling, one.sentence) for one in conditions]
-    return together(
-        "The question: there was an axis before the maze, and what is rewarded there is tied to it",
-        "yes",
-        parts,
-        yes="The vectors that the maze leaves do in the model before it all that they do after, and no control does.",
-        no="At least one thing that it rests on does not hold here.",
-        maybe="At least one thing that it rests on isn't shown here, so that this stays open.",
-    )
