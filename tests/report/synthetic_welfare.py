@@ -40,7 +40,7 @@ STUDY, MODEL = "welfare_axis", "welfare"
 BLOCKS, CHOSEN = 6, {"gold": 4, "mold": 3}
 STAGES = ("train", "play", "concepts", "emotions", "track", "steer", "contrast", "bridge", "planted")
 STEPS, MAZES, ITEMS = 40, 16, 24
-CHECKPOINTS = (10, 20, 30, 40)
+CHECKPOINTS = (10, 20, 30)
 NORMS = {"gold": 8.0, "mold": 2.0}
 SIGNS = {"confidence": ("p_true", 1), "sentiment": ("valence", 1), "backtracking": ("backtracking", -1)} | {
     "refusal": ("refusal", -1)
@@ -75,6 +75,9 @@ class World:
         stages: that were run.
         model: that is trained.
         planted: whether the analysis is right about the models whose axis is known.
+        untrained: strength of the naive model's own vectors.
+        told: how far from 0.5 their AUROC is in the middle.
+        settings: of the study, as ``--set`` has them.
     """
 
     axis: float = 1.0
@@ -83,6 +86,9 @@ class World:
     stages: tuple[str, ...] = STAGES
     model: str = MODEL
     planted: bool = True
+    untrained: float = 0.05
+    told: float = 0.15
+    settings: tuple[str, ...] = ()
 
     def of(self, training: str) -> float:
         """How much of the axis a training's vectors have."""
@@ -91,7 +97,9 @@ class World:
 
 def configuration(world: World) -> dict[str, Any]:
     """The study's, of the shipped file, with synthetic numbers."""
-    study = load(Path(__file__).parents[2] / "studies" / "welfare_axis.toml", [f'model.name="{world.model}"'])
+    study = load(
+        Path(__file__).parents[2] / "studies" / "welfare_axis.toml", [f'model.name="{world.model}"', *world.settings]
+    )
     return dict(json.loads(study.model_dump_json(exclude={"title"})))
 
 
@@ -205,6 +213,7 @@ class _Maze:
     ) -> None:
         about = {"job_id": job_id, "model_id": model, "training": name, "step": step, "variant": variant}
         before = -0.15 if self.world.axis >= 0 else -0.6
+        told = self.world.told if strength == 0 else 0.15
         rows, angles, tokens = [], [], []
         for block in range(BLOCKS + 1):
             depth = np.sin(np.pi * block / (BLOCKS + 1))
@@ -212,8 +221,8 @@ class _Maze:
                 rows.append(
                     {
                         **about, "concept": concept, "block": block, "norm": NORMS.get(concept, 3.0),
-                        "stream_norm": 10.0, "auroc": 0.5 + 0.1 * depth + 0.35 * depth * max(strength, 0),
-                        "cohen_d": (0.4 + 2.2 * strength) * depth, "overlap": 0.9 - 0.6 * depth * max(strength, 0),
+                        "stream_norm": 10.0, "auroc": 0.5 + (told + 0.3 * max(strength, 0)) * depth,
+                        "cohen_d": (0.6 + 2.2 * strength) * depth, "overlap": 0.9 - 0.6 * depth * max(strength, 0),
                         "chosen": block == CHOSEN.get(concept, 3), "n": 300, "blob": blob,
                     }
                 )  # fmt: skip
@@ -264,7 +273,7 @@ class _Maze:
                     {
                         **about, "concept": concept, "component": number, "explained": 0.45 / number,
                         "valence_r": (0.95 if self.world.axis >= 0 else 0.1) / number**2,
-                        "projection": 3 * sign * strength / number, "cosine": 0.1 * sign, "null_low": -0.5,
+                        "projection": 3 * sign * strength / number, "cosine": 0.1 * sign * strength, "null_low": -0.5,
                         "null_high": 0.5,
                     }
                     for number in (1, 2)
@@ -299,7 +308,7 @@ class _Maze:
 
     def _slope(self, training: str, source: str, concept: str, evaluation: str) -> float:
         """Of a curve, per alpha."""
-        strength = {"trained": self.world.of(training), "untrained": 0.05, "random": 0.0}[source]
+        strength = {"trained": self.world.of(training), "untrained": self.world.untrained, "random": 0.0}[source]
         if evaluation == self.world.lacking:
             strength = 0.0
         return SLOPE * strength * SIGNS[evaluation][1] * (1 if concept == "gold" else -1)
@@ -400,6 +409,12 @@ class _Maze:
                         }
                         for (quantity, source), value in values.items()
                     ]  # fmt: skip
+                    if evaluation == "sentiment":
+                        rows += [
+                            row | {"measure": "probe", "value": 9.0}
+                            for row in rows
+                            if (row["measure"], row["dose_kind"]) == (measure, kind)
+                        ]
             self._add(SteeringContrast, rows)
 
     def write_bridge(self) -> None:

@@ -14,16 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from jobs.cli.run import _questions
 from jobs.published.dose_curves import dose_curves
 from jobs.report import verdicts, write_report
 from jobs.report.drawing import Claim
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
+from jobs.report.reproductions import REPRODUCTIONS
 from jobs.report.verdicts import Interval, Verdict
 from jobs.report.welfare_axis import REPORT, authors
 from jobs.report.welfare_axis.bridge import holm, read_bridge
 from jobs.report.welfare_axis.claims_emotions import fisher
-from jobs.report.welfare_axis.claims_steering import kind_between
-from jobs.report.welfare_axis.emotions import read_words
+from jobs.report.welfare_axis.claims_question import kind_between
+from jobs.report.welfare_axis.emotions import Words, cells, more, read_words
 from jobs.report.welfare_axis.fig_checkpoints import read_line, trend
 from jobs.report.welfare_axis.steering import Condition, read_curves, read_slopes, slope
 from jobs.report.welfare_axis.trainings import (
@@ -36,6 +38,8 @@ from jobs.report.welfare_axis.trainings import (
     welch,
 )
 from jobs.report.welfare_axis.vectors import Owner, apart, chosen, cosines, naive_of, read_cosines, read_vectors
+from jobs.study import Study, load
+from jobs.welfare.emotions import EMOTIONS
 from tdlens.record import Record
 from tdlens.record.views import VIEWS
 from tdlens.settings import Settings
@@ -53,6 +57,9 @@ SHUFFLED = "The whole pattern is not there after a training on shuffled rewards 
 TRUTH = "The analysis finds an axis where one was written into the weights, and none where none was"
 QUESTION = "The question: there was an axis before the maze, and what is rewarded there is tied to it"
 BRIDGE = "Gold points along latents of TD errors and values in the same model, Mold against them"
+PLEASANT = "Gold lies near pleasant emotion words, Mold near unpleasant ones"
+MIRRORED = "Among emotion words Gold and Mold are mirror images"
+COMPONENT = "On the first principal component of emotions Gold and Mold lie on opposite sides"
 GROWS = "Along the training the vectors separate and turn apart as the return grows: primary"
 
 
@@ -80,6 +87,10 @@ def about(record: Record) -> tuple[Reader, StudyFacts]:
     return reader, StudyFacts(reader)
 
 
+def load_welfare() -> Study:
+    return load(Path(__file__).parents[2] / "studies" / "welfare_axis.toml")
+
+
 def claims_of(record: Record) -> dict[str, Claim]:
     return {claim.text: claim for claim in REPORT.claims(*about(record))}
 
@@ -105,7 +116,7 @@ def test_none_holds_where_none_is_true(record: Record) -> None:
     world = World(axis=-1.0, strength={"shuffled": 1.0}, planted=False)
     write_welfare(record, world)
     found = {text: claim.ruling.verdict for text, claim in claims_of(record).items()}
-    undecided = {SHUFFLED, CONTROL, GROWS}  # a control of what isn't there tells nothing
+    undecided = {CONTROL, GROWS, SHUFFLED}  # a control of what isn't there tells nothing
     assert {text for text, verdict in found.items() if verdict is not NO} == {
         *undecided,
         *(text for text in found if text.startswith("… and not after a training on shuffled rewards")),
@@ -129,6 +140,85 @@ def test_a_pattern_without_reward_speaks_against_it(tmp_path: Path) -> None:
     found = verdicts_of(tmp_path, World(strength={"shuffled": 0.9}))
     assert found[SHUFFLED] is NO and found[QUESTION] is NO
     assert found[PATTERN + "primary (Dr. GRPO)"] is YES
+
+
+def test_a_control_that_does_the_reverse_is_no_pattern(tmp_path: Path) -> None:
+    found = verdicts_of(tmp_path, World(strength={"primary": 0.0}, untrained=-1.0))
+    assert found[PATTERN + "primary (Dr. GRPO)"] is MAYBE and found[QUESTION] is not YES
+
+
+def test_a_control_with_the_whole_pattern_has_it_however_much_less_it_does(tmp_path: Path) -> None:
+    """A third of what the primary training's vectors do, clearly, in all evaluations."""
+    found = verdicts_of(tmp_path, World(strength={"shuffled": 0.33}))
+    assert found[SHUFFLED] is NO and found[QUESTION] is NO
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ['steering.evaluations=["sentiment"]', 'steering.steered=["primary"]', 'steering.steered=["swap", "shuffled"]'],
+)
+def test_nothing_is_concluded_from_what_was_not_asked(tmp_path: Path, setting: str) -> None:
+    record = opened(tmp_path, World(settings=(setting,)))
+    question = claims_of(record)[QUESTION]
+    record.close()
+    assert question.ruling.verdict is MAYBE
+    assert [part.ours for part in question.parts if part.ruling.verdict is not YES] == ["not recorded"]
+
+
+def test_the_conclusion_rests_on_what_the_vectors_do_in_both_models(whole: Record) -> None:
+    rests = {part.text for part in claims_of(whole)[QUESTION].parts}
+    assert {f"… {CONFIDENCE}", "… In the model after the maze the vectors do the same: primary"} <= rests
+    assert "its texts were written so" in claims_of(whole)[QUESTION].sentence
+
+
+def test_a_cosine_of_vectors_that_tell_nothing_apart_tells_nothing(tmp_path: Path) -> None:
+    record = opened(tmp_path, World(told=-0.05))
+    claims = claims_of(record)
+    record.close()
+    assert claims[APART].ruling.verdict is MAYBE
+    assert [part.ruling.verdict for part in claims[APART].parts] == [YES, MAYBE]
+
+
+def test_a_control_that_lacks_what_is_nowhere_tells_nothing(tmp_path: Path) -> None:
+    found = verdicts_of(tmp_path, World(strength={"primary": 0.3}))
+    (control,) = (text for text in found if text.startswith("… and not after a training on shuffled rewards"))
+    assert found[control] is MAYBE and found[APART] is NO
+
+
+def test_rows_of_the_question_after_a_reproduction_can_be_told_apart(whole: Record) -> None:
+    for query in (REPRODUCTIONS["welfare-axis"].query, _questions(load_welfare())[0].split('"')[1]):
+        rows = whole.query(query)
+        told = rows.drop(columns=["value", "ci_low", "ci_high"])
+        assert len(rows) and not told.duplicated().any()
+
+
+def test_emotions_near_a_controls_vectors_are_not_the_mazes(tmp_path: Path) -> None:
+    claims = [PLEASANT, MIRRORED, COMPONENT]
+    found = verdicts_of(tmp_path / "shuffled", World(strength={"shuffled": 1.0}))
+    assert all(found[text] is not YES for text in claims)
+    found = verdicts_of(tmp_path / "none", World(settings=('training=[{name="primary"}]',)))
+    assert [found[text] for text in claims] == [MAYBE] * 3
+
+
+def test_words_of_one_cell_count_once() -> None:
+    rng = np.random.default_rng(0)
+    words = sorted(EMOTIONS)[:60]
+    values = rng.normal(size=(60, 2))
+    own = pd.DataFrame(values, index=[f"unknown {word}" for word in words], columns=["gold", "mold"])
+    found = Words(own.assign(valence=0.0), {}).r
+    expected = stats.pearsonr(values[:, 0], values[:, 1])
+    assert found is not None and found.value == pytest.approx(expected.statistic)
+    bounds = expected.confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((bounds.low, bounds.high), abs=0.06)
+    # each word ten times is no ten words
+    code = cells(pd.Index(words))
+    alike = pd.DataFrame(values[code], index=words, columns=["gold", "mold"])
+    repeated = Words(alike.assign(valence=0.0), {})
+    assert repeated.cells == len({EMOTIONS[word] for word in words}) < 60
+    wide, narrow = repeated.r, stats.pearsonr(alike["gold"], alike["mold"]).confidence_interval(0.95)
+    assert wide is not None and wide.high - wide.low > 1.1 * (narrow.high - narrow.low)
+    assert more(repeated, repeated, "gold", "mold") == Interval(0.0, 0.0, 0.0)
+    assert Words(own.assign(valence=0.0), {}).valence_r("gold") is None
 
 
 def test_an_analysis_that_errs_is_not_trusted(tmp_path: Path) -> None:
@@ -253,7 +343,7 @@ def test_vectors_are_read_model_by_model(whole: Record) -> None:
 
 def test_checkpoints_follow_the_naive_model(whole: Record) -> None:
     line = read_line(*about(whole))
-    assert [one.step for one in line] == [0, *CHECKPOINTS]
+    assert [one.step for one in line] == [0, *CHECKPOINTS, STEPS]
     points = whole.query("SELECT step, mean_return FROM v_maze_progress WHERE training = 'primary'")
     between = points[(points["step"] > 10) & (points["step"] <= 20)]["mean_return"].mean()
     assert line[2].points == pytest.approx(between)

@@ -81,8 +81,8 @@ def _short_of_half(control: Interval | None, effect: Interval | None, named: str
     """Whether the control's interaction less half of the other is clearly negative, both being estimates."""
     rule = (
         f"Replicates if the interval of the control's less {percent(HALF)} of that of {named} lies below 0, widened "
-        f"for {tests} evaluations (Bonferroni), with the errors of both; does not if above; can't tell if it contains 0,"
-        f" or if that of {named} isn't itself above 0."
+        f"for {tests} evaluations (Bonferroni), with the errors of both; does not if above; can't tell if it contains "
+        f"0, or if that of {named} isn't itself above 0."
     )
     if control is None or effect is None or not (control.known and effect.known and effect.low > 0):
         return Ruling(Verdict.UNCLEAR, rule)
@@ -98,7 +98,8 @@ def _lacks(own: list[Verdict], short: list[Verdict]) -> Ruling:
     rule = (
         "Replicates if the control's own pattern isn't found by the rule that finds one (in every evaluation contrast "
         "and interaction with intervals on the expected side of 0) and at least one of the rows below replicates; does "
-        "not if its own pattern is found; else can't tell."
+        "not if its own pattern is found; else can't tell. "
+        "Each training's vectors are added in the block chosen for them, so that the two may differ in that as well."
     )
     if own and all(one is Verdict.REPLICATES for one in own):
         return Ruling(Verdict.DIFFERS, rule)
@@ -122,7 +123,7 @@ class Grounds:
     truth: Claim
 
 
-def was_there(grounds: Grounds, first: Training, asked: list[Evaluation]) -> Claim:
+def was_there(grounds: Grounds, first: Training, asked: list[Evaluation], *, shipped: bool) -> Claim:
     """The paper's conclusion; what it rests on and wasn't asked keeps it open."""
     conditions = [grounds.learned, *grounds.moves]
     lacking = [one.title.lower() for one in EVALUATIONS if one not in asked]
@@ -138,7 +139,9 @@ def was_there(grounds: Grounds, first: Training, asked: list[Evaluation]) -> Cla
         "yes",
         parts,
         yes="The vectors that this one training leaves do in the model before it what they do after, and no control "
-        "does the same; other trainings and seeds are other trials.",
+        "does the same; other trainings and seeds are other trials."
+        + " That this model has an axis is no finding: its texts were written so."
+        * shipped,
         no="At least one thing that it rests on does not hold here.",
         maybe="At least one thing that it rests on isn't shown here, so that this stays open.",
     )

@@ -22,7 +22,7 @@ from jobs.report.welfare_axis.steering import (
     read_slopes,
     slope,
 )
-from jobs.report.welfare_axis.trainings import NAIVE, Training, primary, trainings
+from jobs.report.welfare_axis.trainings import NAIVE, SHIPPED, Training, primary, trainings
 from jobs.report.welfare_axis.vectors import CONCEPTS
 from tdlens.figures import number
 
@@ -58,7 +58,7 @@ def steering_claims(reader: Reader, facts: StudyFacts, learned: Claim) -> list[C
         after,
         _equal_norms(first, slopes, asked),
         truth,
-        was_there(conclusion, first, asked),
+        was_there(conclusion, first, asked, shipped=facts.config["model"]["name"] == SHIPPED),
     ]
 
 

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from numpy.typing import NDArray
 
 from jobs.report.reader import NotRecorded, Reader
 from jobs.report.verdicts import Interval
 from jobs.report.welfare_axis.vectors import CONCEPTS, Owner
+from jobs.welfare.emotions import EMOTIONS
 
+RESAMPLES = 2000
+"""Of cells of words."""
 EXTREMES = 5
 """Words that are named at either end."""
 
@@ -23,19 +26,24 @@ def _where(rows: pd.DataFrame, owner: Owner) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Words:
-    """Cosines of one model's vectors with all emotion vectors; a row a word: gold, mold, valence."""
+    """Cosines of one model's vectors with all emotion vectors; a row a word: gold, mold, valence.
+
+    Words of the same valence and arousal are near synonyms, and in texts made by a table of both they are one word: so
+    cells of words are drawn again for an interval, not words. It tells nothing of other trainings or vectors.
+    """
 
     table: pd.DataFrame
     blocks: dict[str, int]
 
     @property
     def r(self) -> Interval | None:
-        """Pearson's r of both columns of cosines, with Fisher's 95 % interval over words."""
-        if len(self.table) < 4 or (self.table[list(CONCEPTS)].nunique() < 2).any():
-            return None
-        found = stats.pearsonr(self.table["mold"], self.table["gold"])
-        bounds = found.confidence_interval(0.95)
-        return Interval(float(found.statistic), float(bounds.low), float(bounds.high))
+        """Pearson's r of both columns of cosines, with a 95 % interval over cells of words."""
+        return _interval(correlations(self.table, "mold", "gold"))
+
+    @property
+    def cells(self) -> int:
+        """Pairs of valence and arousal that the words have."""
+        return int(cells(self.table.index).max()) + 1
 
     @property
     def slope(self) -> float:
@@ -47,12 +55,51 @@ class Words:
         return [str(word) for word in self.table[concept].sort_values(ascending=False, kind="stable").index[:n]]
 
     def valence_r(self, concept: str) -> Interval | None:
-        """Pearson's r of a concept's cosines with the words' valence, with Fisher's 95 % interval."""
-        if len(self.table) < 4 or self.table["valence"].nunique() < 2:
-            return None
-        found = stats.pearsonr(self.table[concept], self.table["valence"])
-        bounds = found.confidence_interval(0.95)
-        return Interval(float(found.statistic), float(bounds.low), float(bounds.high))
+        """Pearson's r of a concept's cosines with the words' valence, with a 95 % interval over cells of words."""
+        return _interval(correlations(self.table, concept, "valence"))
+
+
+def cells(words: pd.Index[str]) -> NDArray[np.int64]:
+    """Which cell of valence and arousal each word lies in, from 0 [words]; an unknown word has its own."""
+    places = [str(EMOTIONS.get(str(word), word)) for word in words]
+    return np.unique(places, return_inverse=True)[1].astype(np.int64)
+
+
+def correlations(table: pd.DataFrame, first: str, other: str) -> NDArray[np.float64]:
+    """Pearson's r of two columns, then that of resamples of whole cells, the same for tables of the same words.
+
+    Returns:
+        [1 + RESAMPLES]; none where there are fewer than four cells, or a column is constant.
+    """
+    codes = cells(table.index)
+    n = int(codes.max(initial=-1)) + 1
+    if n < 4 or (table[[first, other]].nunique() < 2).any():
+        return np.empty(0)
+    x, y = ((table[name] - table[name].mean()).to_numpy() / table[name].std(ddof=0) for name in (first, other))
+    terms = np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=1)
+    of_cell = np.zeros((n, terms.shape[1]))
+    np.add.at(of_cell, codes, terms)
+    drawn = np.random.default_rng((0, n)).multinomial(n, np.full(n, 1 / n), RESAMPLES)
+    count, sx, sy, sxx, syy, sxy = (np.vstack([np.ones(n), drawn]) @ of_cell).T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = np.sqrt((sxx - sx**2 / count) * (syy - sy**2 / count))
+        found: NDArray[np.float64] = (sxy - sx * sy / count) / spread
+    return found
+
+
+def more(ours: Words | None, control: Words | None, first: str, other: str) -> Interval | None:
+    """By how much an r of one model's vectors exceeds that of another's, over the same resamples of cells."""
+    if ours is None or control is None or not ours.table.index.equals(control.table.index):
+        return None
+    both = [correlations(words.table, first, other) for words in (ours, control)]
+    return _interval(both[0] - both[1]) if all(map(len, both)) else None
+
+
+def _interval(found: NDArray[np.float64]) -> Interval | None:
+    if not len(found):
+        return None
+    low, high = np.nanpercentile(found[1:], [2.5, 97.5])
+    return Interval(float(found[0]), float(low), float(high))
 
 
 def read_words(reader: Reader, owner: Owner) -> Words:

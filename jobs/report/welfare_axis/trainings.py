@@ -14,6 +14,8 @@ from tdlens.figures import CYCLE
 
 NAIVE = "naive"
 """The model that no maze has trained."""
+SHIPPED = "welfare"
+"""The model that comes with tdlens."""
 ALGORITHMS = {"dr_grpo": "Dr. GRPO", "reinforce": "REINFORCE", "sft": "imitation, SFT"}
 Returns = dict[tuple[str, str], "pd.Series[float]"]
 """Of held-out mazes by seed, by (``naive`` or a training's name, what the tiles look like)."""
@@ -157,20 +159,3 @@ def above_naive(returns: Returns, training: Training) -> Interval | None:
     if mine is None or naive is None:
         return None
     return mean_interval((mine - naive).dropna().tolist())
-
-
-def read_shares(reader: Reader, facts: StudyFacts) -> dict[tuple[str, str], Interval]:
-    """How the models play besides their returns: (``naive`` or a training's name, metric) to its value."""
-    rows = reader.rows(
-        """
-        SELECT model, metric, value, ci_low, ci_high FROM v_model_metric WHERE study = :study ORDER BY model, metric
-        """
-    )
-    names = {model_of(facts, one): one.name for one in trainings(facts)} | {facts.model: NAIVE}
-    return {
-        (names[row["model"]], row["metric"]): Interval(
-            *(float("nan") if row[name] is None else row[name] for name in ("value", "ci_low", "ci_high"))
-        )
-        for row in rows
-        if row["model"] in names
-    }
