@@ -1,5 +1,6 @@
 """Slopes, contrasts and the verdict on the pattern: against plain least squares, and by simulation."""
 
+from collections.abc import Mapping
 from itertools import product
 
 import numpy as np
@@ -126,7 +127,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     assert 0.915 <= held / runs <= 0.985  # 2.8 standard errors
 
 
-def told(draws: dict[str, tuple[Contrast, Contrast] | None]) -> bool:
+def told(draws: Mapping[str, tuple[Contrast, Contrast] | None]) -> bool:
     """Whether the whole pattern is found in evaluations of which contrast and interaction are these."""
     return pattern_found(*({name: both and both[which] for name, both in draws.items()} for which in (0, 1)))
 
