@@ -29,6 +29,10 @@ NOT_HERE = {
     *("v_model_metric", "v_latent_measure", "v_latent_predicate", "v_latent_example"),  # of tasks seen as numbers
     *("v_head_score", "v_head_measure", "v_head_label", "v_head_pair", "v_planted_circuit"),  # of attention heads
     *("v_circuit_search", "v_search_progress", "v_search_episode", "v_search_step"),
+    *("v_maze_training", "v_maze_progress", "v_maze_checkpoint"),  # of models that a study trains in the maze
+    *("v_concept_vector", "v_concept_cosine", "v_concept_token", "v_concept_latent", "v_concept_signal"),
+    *("v_emotion_cosine", "v_emotion_component", "v_goal_tracking"),
+    *("v_steering_effect", "v_steered_text", "v_steering_contrast", "v_planted_axis"),
     "v_published_point",  # of `tdlens import-published`
 }
 
