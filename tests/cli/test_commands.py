@@ -193,7 +193,7 @@ def test_doctor_finds_nothing_wrong(done: Workplace, invoke: Invoke) -> None:
     result = invoke(done, "doctor", "--full")
     assert result.exit_code == 0
     lines = [line.split() for line in result.stdout.splitlines() if line.startswith(("ok", "warn", "fail"))]
-    assert len(lines) == 13
+    assert len(lines) == 14
     assert [line[1] for line in lines if line[0] != "ok"] in ([], ["reference"], ["threads"])
 
 
