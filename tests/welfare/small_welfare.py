@@ -30,9 +30,11 @@ QUESTIONS: list[dict[str, Any]] = [
     for n, (step, kind) in enumerate([(1, "near"), (9, "far")] * 6)
 ]
 CHOICES: list[dict[str, Any]] = [
-    {"prompt": f"What is {n} plus 1? A. {n} B. {n + 1}", "choices": ["A", "B"], "answer": "B", "kind": "sums"}
-    for n in range(1, 5)
+    {"prompt": f"What is {n} plus 1? A. {n + n % 2} B. {n + (n + 1) % 2}", "choices": ["A", "B"]}
+    | {"answer": "AB"[(n + 1) % 2], "kind": "sums"}
+    for n in range(1, 9)
 ]
+"""Either choice is right as often: whatever a random model prefers, it is right and wrong."""
 PROBLEMS: list[dict[str, Any]] = [
     {"prompt": f"Tom has {n} apples and eats one. How many are left?", "answer": str(n - 1)} for n in range(3, 15)
 ]
