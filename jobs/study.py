@@ -235,10 +235,10 @@ def _quickened(data: dict[str, Any], source: str) -> dict[str, Any]:
 def refuse_untold(study: Study, asked: str) -> None:
     """Raise UserError where a study's task isn't told to a language model, and what is asked is of no use."""
     if _captures_nothing(task := TASKS[study.task.name]):
-        does = "ablates its heads" if task.heads else "trains it in a maze"
+        does, small = ("ablates its heads", "head_ablation") if task.heads else ("trains it in a maze", "welfare_axis")
         raise UserError(
             f"{asked} is for tasks that a language model plays or reads, and {study.name} {does}.",
-            "Run it with --quick to see what it takes.",
+            f"See on the shipped small model what it takes: tdlens run studies/{small}.toml --quick",
         )
     if TASKS[study.task.name].seen is not None:
         raise UserError(

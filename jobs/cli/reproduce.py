@@ -207,6 +207,7 @@ def _asked(paper: Reproduction, only: list[Task]) -> list[str]:
 
 def _refuse(paper: Reproduction, siblings: Siblings | None, *, quick: bool) -> None:
     """Refuse siblings that there aren't, or that nothing makes small."""
+    from envs import TASKS
     from jobs.bundled import study_file
     from tdlens.errors import UserError
 
@@ -215,9 +216,12 @@ def _refuse(paper: Reproduction, siblings: Siblings | None, *, quick: bool) -> N
     if not all(study_file(f"{task}_{siblings}").exists() for task in paper.studies):
         raise UserError(f"{paper.name} has no studies of {siblings}.", "Leave --studies out.")
     if quick:
+        trained = any(TASKS[task].trained for task in paper.studies)
         raise UserError(
             f"The studies of {siblings} have no table [quick].",
-            f"Rehearse them: tdlens run {study_file(f'{next(iter(paper.studies))}_{siblings}')} --rehearse",
+            f"See on the shipped small model what they do: tdlens reproduce {paper.name} --quick"
+            if trained
+            else f"Rehearse them: tdlens run {study_file(f'{next(iter(paper.studies))}_{siblings}')} --rehearse",
         )
 
 

@@ -8,10 +8,12 @@ from pydantic import Field, PositiveInt, model_validator
 
 from envs.maze import MazeConfig, Variant
 from jobs.maze_training.config import Algorithm, Layout, Shuffled, TrainingConfig
-from jobs.sections.base import Distinct, Section
+from jobs.sections.base import Distinct, Section, registered
 
 NAIVE = "naive"
 """What the model is called that was never trained in a maze."""
+EVALUATED = ("confidence", "sentiment", "backtracking", "refusal")
+"""What can be asked of a steered model: the names in ``jobs.welfare.evaluations``, which takes long to import."""
 
 
 class TrainingSection(Section):
@@ -113,7 +115,7 @@ class SteeringSection(Section):
     unit_doses: Distinct[float] = (-0.5, -0.25, 0.0, 0.25, 0.5)
     """Multiples of the mean norm of the stream, along the vector: equal doses of vectors of different length. Empty:
     none."""
-    evaluations: Distinct[str] = Field(("confidence", "sentiment", "backtracking", "refusal"), min_length=1)
+    evaluations: Distinct[str] = Field(EVALUATED, min_length=1)
     """What is asked."""
     items: int = Field(100, ge=8)
     """Questions, problems and requests of each evaluation; all there are, if fewer."""
@@ -138,3 +140,9 @@ class SteeringSection(Section):
     """Conversations that the model continues at a time."""
     kept_texts: int = Field(3, ge=0)
     """Of so many first items of each condition the replies are in SQL; all are in the artifact ``items``."""
+
+    @model_validator(mode="after")
+    def _known(self) -> SteeringSection:
+        for name in (*self.evaluations, *self.data):
+            registered(name, EVALUATED, "evaluation")
+        return self

@@ -32,7 +32,6 @@ from jobs.welfare.evaluations import EVALUATIONS, Asking, Evaluation, Scored
 from jobs.welfare.evaluations import sentiment as sentiment_of
 from jobs.welfare.models import engine_of, model_id
 from jobs.welfare.speaker import Speaker
-from tdlens.errors import UserError
 from tdlens.record import ModelMetric, SteeredText, SteeringEffect, insert_rows, record_artifact
 
 NAME = "steer"
@@ -50,12 +49,6 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
     read by the model that was trained, and have random ones as a further control.
     """
     steering = context.study.steering
-    for name in steering.evaluations:
-        if name not in EVALUATIONS:
-            raise UserError(
-                f"There is no evaluation {name!r}.",
-                f"Name some of these in steering.evaluations: {', '.join(EVALUATIONS)}",
-            )
     for index, (training, unit) in enumerate(final_units(plan).items()):
         if steering.steered is not None and training not in steering.steered:
             continue

@@ -10,9 +10,17 @@ import pytest
 from jobs.bundled import study_file
 from jobs.stages import planted_axis
 from jobs.welfare import emotion_stories
+from tdlens.record.views import VIEWS
 from tests.cli.conftest import Invoke
 from tests.tiny_study import Workplace
 from tests.welfare.small_welfare import CHOICES, MAZE, PROBLEMS, QUESTIONS, REQUESTS, SMALL, welfare_model
+
+WELFARE_VIEWS = sorted(
+    view
+    for view in VIEWS
+    if view.startswith(("v_maze_", "v_concept_", "v_emotion_", "v_goal_", "v_steer", "v_planted_axis"))
+    and view not in {"v_concept_latent", "v_concept_signal"}  # of a study of Two-Step on the same model
+)
 
 
 def changes(folder: Path) -> list[str]:
@@ -53,6 +61,10 @@ def test_from_a_model_to_a_page(
     assert "The maze is learned" in text and "no study of the same model" not in text
     assert (page.parent / "figures" / "doses.png").exists()
 
+    record = fresh.record()
+    for view in WELFARE_VIEWS:
+        assert len(record.query(f"SELECT * FROM {view} WHERE study = 'welfare_axis' LIMIT 1")) == 1, view  # noqa: S608
+    record.close()
     effects = "SELECT count(DISTINCT evaluation) AS n FROM v_steering_effect WHERE source = 'untrained'"
     assert "4" in invoke(fresh, "sql", effects).stdout
     vectors = "SELECT count(*) AS n FROM v_concept_vector WHERE chosen AND training IS NULL"
@@ -68,8 +80,10 @@ def test_what_cannot_be_trained_is_refused(fresh: Workplace, invoke: Invoke, tmp
         (("--model", "circuits"), "nothing to ask this model"),
         (("--engine", "deepspeed"), "trained by the engine hf alone"),
         (("--rehearse",), "trains it in a maze"),
-        (('--set=steering.evaluations=["moods"]',), "moods"),
-        (("--set=concepts.longest=16",), "a rollout has 15 turns"),
+        (('--set=steering.evaluations=["moods"]',), "unknown evaluation 'moods'"),
+        (("--set=steering.data.refusl=x.jsonl",), "did you mean refusal?"),
+        (("--set=steering.judge=/nowhere/judge",), "There is no model at /nowhere/judge"),
+        (("--set=concepts.longest=16",), "concepts.longest is 16, and a rollout has"),
         (('--set=steering.steered=["other"]',), "other"),
         (("--set=training.primary.variant=custom",), "needs a path_tile"),
         ((f"--set=steering.data.confidence={tmp_path}/bad.jsonl",), "bad.jsonl"),

@@ -8,6 +8,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from jobs.sections.welfare import EVALUATED
 from jobs.welfare.data import Item, items_of, read_items, sentiment_items
 from jobs.welfare.doses import doses, matched, random_like
 from jobs.welfare.emotions import VALENCE
@@ -36,7 +37,7 @@ def test_files_are_read_and_drawn_from_in_equal_shares(tmp_path: Path) -> None:
     (choice,) = [
         item for item in read_items(Path(files["confidence"]), "confidence") if item.prompt == CHOICES[0]["prompt"]
     ]
-    assert choice == Item(str(CHOICES[0]["prompt"]), "sums", ("B",), ("A", "B"))
+    assert choice == Item(str(CHOICES[0]["prompt"]), "sums", ("A",), ("A", "B"))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,7 @@ def test_choices_are_answered_by_the_likeliest() -> None:
         talk = SPEAKER.chat.encode([{"role": "user", "content": found.item.prompt}])
         with torch.no_grad():
             logits = SPEAKER.engine.model(input_ids=torch.tensor([talk.ids])).logits[0, -1]  # type: ignore[attr-defined]
-        a, b = (logits[SPEAKER.engine.tokenizer.convert_tokens_to_ids(letter)] for letter in "AB")
+        a, b = (logits[list(tokens)].exp().sum() for tokens in SPEAKER.chat.openings(["A", "B"]))
         assert found.answer == ("A" if a > b else "B") and found.right == (found.answer == "B")
 
 
@@ -149,3 +150,7 @@ def test_items_are_asked_under_every_dose_with_the_same_luck(name: str, probe: V
         assert one.values.keys() == evaluation.MEASURES.keys() and one.prompt == items[one.item].prompt
         assert all((value is None) == one.incoherent for value in one.values.values())
         assert items[one.item].kind in one.parts
+
+
+def test_what_a_study_can_ask_is_what_there_is() -> None:
+    assert sorted(EVALUATED) == sorted(EVALUATIONS)

@@ -251,8 +251,10 @@ def test_what_is_asked_and_the_judge_are_of_a_units_identity(finished: Finished,
 
 
 def test_mistakes_are_named_when_the_study_is_planned(finished: Finished, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no evaluation 'confidenc'"):
-        pipeline.plan_study(context_of(small(tmp_path, steering={"evaluations": ["confidenc"]}), finished.record))
+    with pytest.raises(UserError, match=r"unknown evaluation 'confidenc' \(did you mean confidence\?\)"):
+        small(tmp_path, steering={"evaluations": ["confidenc"]})
+    with pytest.raises(UserError, match="unknown evaluation 'refusals'"):
+        small(tmp_path, steering={"data": {"refusals": "requests.jsonl"}})
     with pytest.raises(UserError, match="has nothing to ask this model") as raised:
         pipeline.plan_study(context_of(small(tmp_path, steering={"data": {}}), finished.record))
     assert "steering.data.confidence" in raised.value.remedy
