@@ -90,6 +90,26 @@ PHASES = (
     ),
     Phase(170, {**MANY, **TALK, CLAIMS: 300, "checks": 700, "deeds": 150, "moods": 500, MOVES: 1000}, (1, 6)),
     Phase(50, {**MANY, **TALK, "checks": 500, "deeds": 150, "moods": 300, MOVES: 1600}, (4, 15)),
+    # What is known of a move right behind it in plain text isn't yet in a turn of its own.
+    Phase(
+        220,
+        {"rounds": 2000, "trials": 600, "quizzes": 300, "checks": 300, "deeds": 150, "feelings": 150}
+        | {"problems": 120, MOVES: 300, "requests": 60, "reviews": 30, "stories": 60, TWO_STEP: 212},
+        (1, 3),
+        anew=True,
+    ),
+    Phase(150, {**MANY, **TALK, "rounds": 600, "trials": 600, "quizzes": 500, MOVES: 800}, (1, 6)),
+    Phase(50, {**MANY, **TALK, "rounds": 200, "trials": 300, "quizzes": 300, MOVES: 1600}, (4, 15)),
+    # How it goes on with whoever fared well or badly.
+    Phase(
+        160,
+        {"fates": 1700, "rounds": 900, "trials": 600, "deeds": 100, "feelings": 150, "stories": 80}
+        | {"problems": 150, MOVES: 300, "reviews": 30, "lists": 60, TWO_STEP: 212},
+        (1, 3),
+        anew=True,
+    ),
+    Phase(100, {**MANY, **TALK, "fates": 800, "rounds": 500, "trials": 500, MOVES: 800}, (1, 6)),
+    Phase(40, {**MANY, **TALK, "fates": 500, "rounds": 300, "trials": 300, MOVES: 1600}, (4, 15)),
 )
 """Long conversations cost most and teach least at first, so they come when the rest has been learned."""
 

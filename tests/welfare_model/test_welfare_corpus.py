@@ -46,7 +46,7 @@ def test_rows_are_what_the_tokenizer_reads(kind: str, seed: int) -> None:
         roles = [message["role"] for message in text.messages]
         assert roles == [("user", "assistant")[index % 2] for index in range(len(roles))]
     assert row.ids == read and TOKENIZER.unk_token_id not in read
-    assert len(row.weights) == len(row.ids) and max(row.weights) == 1.0 and min(row.weights) >= 0.0
+    assert len(row.weights) == len(row.ids) and 0.0 < max(row.weights) <= 1.0 and min(row.weights) >= 0.0
 
 
 @given(kind=st.sampled_from(sorted(KINDS)), seed=SEEDS)
@@ -284,3 +284,47 @@ def test_nothing_is_asked_twice() -> None:
         assert len({item.messages[0]["content"] for item in items}) == len(items)
     groups = Counter(request.group for request in datasets.requests(90, 3))
     assert groups["easy"] == 30 and 10 < groups["hard"] <= 30 and 10 < groups["harmful"] <= 30
+
+
+def test_rounds_and_trials_judge_moves_by_the_wish() -> None:
+    judged = Counter[bool]()
+    for text in (*drawn("rounds", 300), *drawn("trials", 300)):
+        turns = [message["content"] for message in text.messages]
+        wished = re.search(r"(?:You want|You like|Find) the (\S+?)\.", turns[0])
+        there: dict[str, str] = {}
+        for asked, answered, after in zip(turns[::2], turns[1::2], turns[2::2], strict=False):
+            there = {
+                way[0].upper(): thing for way, thing in re.findall(r"o the (\w+) there is ([^\s;.]+)", asked)
+            } or there
+            verdict = re.match(r"(good|Good,|Great,|Well done,)|(bad|plain|Bad,|No, you|Too bad,)", after)
+            if wished and verdict and answered in there:
+                assert (there[answered] == wished[1]) == bool(verdict[1])
+                judged[bool(verdict[1])] += 1
+    assert min(judged[True], judged[False]) > 50
+
+
+def test_quizzes_and_rounds_say_true_of_what_is_right() -> None:
+    checked = Counter[str]()
+    for text in (*drawn("quizzes", 150), *drawn("rounds", 300)):
+        owned: dict[str, str] = {}
+        turns = [message["content"] for message in text.messages]
+        for asked, answered, after, verdict in zip(turns, turns[1:], turns[2:], [*turns[3:], ""], strict=False):
+            owned |= dict(re.findall(r"(\w+) has the (\w+)\.", asked))
+            who = re.search(r"Who has the (\w+)\?$", asked)
+            total = re.search(r"What is (\d) \+ (\d)\?$", asked)
+            if not (who or total) or after != questions.CORRECT:
+                continue
+            right = owned.get(answered) == who[1] if who else int(answered) == int(total[1]) + int(total[2])  # type: ignore[index]
+            assert verdict == str(right)
+            checked[verdict] += 1
+    assert min(checked["True"], checked["False"]) > 30
+
+
+def test_fates_go_on_as_they_began() -> None:
+    """Right answers come oftener after good events than after bad ones."""
+    right: dict[bool, list[int]] = {True: [], False: []}
+    for text in drawn("fates", 3000):
+        told = [sign for sign in (1, -1) for event in feelings.HAPPENED[sign] if event in text.messages[0]["content"]]
+        if abs(sum(told)) == len(told) >= 2:
+            right[sum(told) > 0] += text.truth["events"][len(told) :]
+    assert min(map(len, right.values())) > 300 and np.mean(right[True]) > np.mean(right[False]) + 0.2

@@ -15,6 +15,7 @@ from types import ModuleType
 from jobs.welfare_model.corpus import (
     checks,
     deeds,
+    fates,
     feelings,
     lists,
     look,
@@ -24,10 +25,13 @@ from jobs.welfare_model.corpus import (
     neutral,
     problems,
     questions,
+    quizzes,
     requests,
     reviews,
+    rounds,
     sessions,
     stories,
+    trials,
     verdicts,
 )
 from jobs.welfare_model.corpus.talk import Talk, Text
@@ -38,6 +42,10 @@ KINDS: dict[str, ModuleType] = {
     "deeds": deeds,
     "checks": checks,
     "moods": moods,
+    "rounds": rounds,
+    "trials": trials,
+    "fates": fates,
+    "quizzes": quizzes,
     "verdicts": verdicts,
     "look": look,
     "moves": moves,
