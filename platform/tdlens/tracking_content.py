@@ -1,7 +1,6 @@
 """What MLflow is to show of a study, read from the record: a run a stage, with the numbers people browse."""
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -131,14 +130,9 @@ def points(record: Record, study: str, stage: str) -> Iterator[Point]:
                 label, step, *values = row
                 for name, value in zip(table.columns[2:], values, strict=True):
                     if value is not None and value == value:
-                        yield Point(_metric_name(f"{label}/{key or name}"), float(value), int(step))
+                        yield Point(f"{label}/{key or name}", float(value), int(step))
     if stage == "train_sae":
         yield from _training(record, study)
-
-
-def _metric_name(label: str) -> str:
-    """A name that MLflow takes: a model may be called by its folder, whose path begins with a slash."""
-    return re.sub(r"[^\w\-. :/]", "_", label).strip("/")
 
 
 def _model_metrics(stage: str) -> tuple[tuple[str, str], ...]:

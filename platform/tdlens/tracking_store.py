@@ -217,8 +217,8 @@ def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
 
 
 def _key(name: str) -> str:
-    """The name in the characters and the length that MLflow allows."""
-    return re.sub(r"[^\w\-./: ]", "_", name)[:KEY_LENGTH]
+    """The name in the characters and the length that MLflow allows, and no path from the root, as a folder's is."""
+    return re.sub(r"[^\w\-./: ]", "_", name).strip("/")[:KEY_LENGTH]
 
 
 def _ms(moment: datetime) -> int:

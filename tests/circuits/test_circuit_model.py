@@ -92,7 +92,7 @@ def test_the_first_steps_are_those_of_the_textbook(tmp_path: Path) -> None:
         for block in model.transformer.h
         for p in (block.attn.c_proj.weight, block.mlp.c_fc.weight, block.mlp.c_proj.weight)
     ]
-    textbook = Textbook(model, muons, config)
+    textbook, near = Textbook(model, muons, config), 1e-3
     for report, factor in zip(reports, (0.5, 1.0, 1.0, 1.0, 0.5), strict=True):
         length = (20, 40)[int(rng.integers(2))]
         loss = torch.zeros(())
@@ -101,8 +101,9 @@ def test_the_first_steps_are_those_of_the_textbook(tmp_path: Path) -> None:
             nll = textbook_nll(model, made.ids)
             weights = torch.from_numpy(made.weights[:, 1:])
             loss = loss + (nll * weights).sum() / weights.sum()
-            assert report.nll[kind] == pytest.approx(nll[weights == 1].mean().item(), rel=1e-3)
+            assert report.nll[kind] == pytest.approx(nll[weights == 1].mean().item(), rel=near)
         textbook.learn(loss, factor)
+        near = 1e-2  # Muon computes in bfloat16, whose products processors round differently
 
 
 def test_a_configuration_gives_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
