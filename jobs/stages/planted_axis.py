@@ -11,7 +11,8 @@ from jobs.context import Context
 from jobs.stage import Plan, Publish, Unit
 from jobs.welfare.contrast import CONCEPTS, pattern_found
 from jobs.welfare.evaluations import EVALUATIONS
-from jobs.welfare.planted import KINDS, MAZE, Settings, analyse, planted_pair
+from jobs.welfare.judges.rules import rules_digest
+from jobs.welfare.planted import KINDS, MAZE, Settings, analyse, as_json, planted_pair
 from tdlens.record import PlantedAxis, insert_rows
 
 NAME = "planted_axis"
@@ -22,9 +23,14 @@ SETTINGS = Settings()
 
 def units(context: Context, plan: Plan) -> Iterable[Unit]:
     """One unit for each kind of pair."""
-    common = {"maze": asdict(MAZE), "settings": SETTINGS.as_json(), "evaluations": list(EVALUATIONS)}
+    common = {
+        "maze": asdict(MAZE),
+        "settings": SETTINGS.as_json(),
+        "evaluations": list(EVALUATIONS),
+        "rules": rules_digest(),
+    }
     for kind in KINDS:
-        yield Unit(NAME, kind, common, seed=context.study.seed)
+        yield Unit(NAME, kind, common | {"planted": as_json(kind)}, seed=context.study.seed)
 
 
 def run(context: Context, unit: Unit) -> Publish:

@@ -15,10 +15,9 @@ from jobs.sections.welfare import NAIVE
 from jobs.stage import Plan, Publish, Unit
 from jobs.stages.concepts import final_units, naive_unit
 from jobs.welfare.asked import (
-    NO_JUDGE,
     items_digest,
     items_for,
-    judge_name,
+    judge_config,
     judge_of,
     probe_config,
     probe_of,
@@ -83,7 +82,7 @@ def _unit(
         "unit_doses": list(steering.unit_doses),
         "max_tokens": steering.max_tokens,
         "kept_texts": steering.kept_texts,
-        "judge": judge_name(context) if evaluation.JUDGED else NO_JUDGE,
+        **judge_config(context, evaluation),
     }
     if evaluation.JUDGED:
         config |= {"samples": steering.samples, "temperature": steering.temperature, "top_p": steering.top_p}
@@ -109,7 +108,7 @@ def run(context: Context, unit: Unit) -> Publish:
             Speaker(engine_of(context, trained_by), steering.batch_size, advance),
             block,
             curve,
-            judge_of(context),
+            judge_of(context, evaluation),
             samples,
             config["max_tokens"],
             steering.temperature,

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from jobs.context import Context
-from jobs.inference.files import find_model
+from jobs.inference.files import ModelFiles, find_model
+from jobs.inference.fingerprint import hash_files
 from jobs.inference.models import load_engine
 from jobs.stage import Unit
 from jobs.welfare import probe as probing
 from jobs.welfare.data import Item, items_of, knows_small_world
 from jobs.welfare.emotions import VALENCE
+from jobs.welfare.evaluations import Evaluation
 from jobs.welfare.judges import RULES, Judge, RulesJudge
 from jobs.welfare.judges.llm import LlmJudge, llm_name
+from jobs.welfare.judges.rules import rules_digest
 from jobs.welfare.probe import ValenceProbe, learn_probe
 from jobs.welfare.speaker import Speaker
 from tdlens.identity import digest
@@ -46,31 +49,43 @@ def items_digest(context: Context, evaluation: str) -> str:
     return digest([item.as_json() for item in items_for(context, evaluation)])
 
 
-def judge_name(context: Context) -> str:
-    """How the record calls the study's judge; a judge from the hub is downloaded for its revision."""
-    named = context.study.steering.judge
-    if named == RULES:
-        return RULES
-    return llm_name(context.keep(lambda: find_model(named, progress=context.progress), "judge's files").source)
+def judge_config(context: Context, evaluation: Evaluation) -> dict[str, Any]:
+    """Who judges an evaluation's replies, for the configuration of a unit; a judge from the hub is downloaded for it.
+
+    A model's weights count, wherever they lie, and the rules, which sort out what a model isn't shown.
+    """
+    if not evaluation.JUDGED:
+        return {"judge": NO_JUDGE}
+    if context.study.steering.judge == RULES:
+        return {"judge": RULES, "rules": rules_digest()}
+    files = _judges_files(context)
+    weights = context.keep(lambda: hash_files(files.folder, context.progress), "judge's weights")
+    return {"judge": llm_name(files.source), "rules": rules_digest(), "judge_weights": weights}
 
 
-def judge_of(context: Context) -> Judge:
-    """The study's judge, loaded if it is a model."""
+def judge_of(context: Context, evaluation: Evaluation) -> Judge:
+    """The study's judge, loaded if it is a model; nothing is loaded for an evaluation that judges nothing."""
+    if not evaluation.JUDGED:
+        return RulesJudge()
     return context.keep(lambda: _judge(context), "judge")
 
 
+def _judges_files(context: Context) -> ModelFiles:
+    named = context.study.steering.judge
+    return context.keep(lambda: find_model(named, progress=context.progress), "judge's files")
+
+
 def _judge(context: Context) -> Judge:
-    named, model = context.study.steering.judge, context.study.model
-    if named == RULES:
+    if context.study.steering.judge == RULES:
         return RulesJudge()
-    files = find_model(named, progress=context.progress)
+    model, files = context.study.model, _judges_files(context)
     engine = load_engine(files, dtype=model.dtype, device=model.device, progress=context.progress)
     return LlmJudge(Speaker(engine, context.study.steering.batch_size), files.source)
 
 
 def probe_config(context: Context) -> dict[str, Any]:
     """What decides the probe, beside the naive model."""
-    return {"version": probing.VERSION, "words": known_emotions(context)}
+    return {"version": probing.VERSION, "valence": {word: VALENCE[word] for word in known_emotions(context)}}
 
 
 def probe_of(context: Context) -> ValenceProbe:

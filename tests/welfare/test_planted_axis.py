@@ -17,12 +17,13 @@ from jobs.stages import planted_axis
 from jobs.welfare.chat import user
 from jobs.welfare.contrast import pattern_found
 from jobs.welfare.emotions import VALENCE
+from jobs.welfare.judges.rules import LEXICON
 from jobs.welfare.planted import KINDS, Analysis, Kind, Pair, Settings, analyse, planted_pair
 from jobs.welfare.planted.analysis import MAZE, trajectories
-from jobs.welfare.planted.pairs import NOISE, PER_UNIT, STRENGTH, WIDTHS
+from jobs.welfare.planted.pairs import BEFORE, NOISE, PER_UNIT, STRENGTH, WIDTHS
 from jobs.welfare.planted.weights import CONSTANT, Layout
 from jobs.welfare.speaker import Speaker, Steering
-from tests.jobs.small_study import fresh_record, run
+from tests.jobs.small_study import context_of, fresh_record, run
 from tests.welfare.small_welfare import welfare_study
 
 SMALL = Settings(per_class=12, held_out=3, items=8, samples=1, max_tokens=12)
@@ -117,6 +118,25 @@ def test_why_the_others_are_not_found() -> None:
     for kind in ("idle", "salience"):
         largest = max(abs(one.interval.value) for one in analysis(kind).interactions.values() if one is not None)
         assert largest < 0.01 < min(abs(one.interval.value) for one in analysis("axis").interactions.values() if one)
+
+
+def test_what_is_planted_is_of_a_units_identity(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "OF_TRAINING", (planted_axis,))
+    study = welfare_study(tmp_path_factory.getbasetemp())
+    with fresh_record("sqlite", tmp_path_factory.mktemp("identities")) as record:
+
+        def identities() -> dict[str, str]:
+            return {unit.key: unit.identity for unit in pipeline.plan_study(context_of(study, record)).units}
+
+        before = identities()
+        assert len(set(before.values())) == len(KINDS)
+        monkeypatch.setitem(BEFORE, "innate", BEFORE["reversed"])
+        after = identities()
+        assert {kind for kind in KINDS if before[kind] != after[kind]} == {"innate"}
+        monkeypatch.setitem(LEXICON, "good", 0.8)
+        assert not set(identities().values()) & set(before.values())
 
 
 def test_rows_of_the_stage_are_what_the_analysis_found(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,13 +22,17 @@ from jobs.stage import Plan
 from jobs.stages import concepts, contrast, steer, train_in_maze
 from jobs.stages.concepts import final_units, naive_unit
 from jobs.study import Study
+from jobs.welfare import asked
 from jobs.welfare.concept_vectors import read_vectors
 from jobs.welfare.doses import RANDOM
+from jobs.welfare.emotions import VALENCE
+from jobs.welfare.evaluations import EVALUATIONS
+from jobs.welfare.judges.rules import AMBIGUOUS, LEXICON, RulesJudge
 from jobs.welfare.models import engine_of, training_units
 from tdlens.errors import UserError
 from tdlens.record import Job, Record
 from tests.jobs.small_study import context_of, fresh_record, run
-from tests.welfare.small_welfare import welfare_study
+from tests.welfare.small_welfare import welfare_llama, welfare_study
 
 DOSES = [("alpha", -2.0), ("alpha", 0.0), ("alpha", 2.0), ("unit", -0.5), ("unit", 0.0), ("unit", 0.5)]
 
@@ -246,8 +251,40 @@ def test_what_is_asked_and_the_judge_are_of_a_units_identity(finished: Finished,
     data = {**changed.steering.data, "confidence": str(base / "other.jsonl")}
     after = identities(small(base, steering={"data": data}))
     assert before["confidence"] != after["confidence"] and before["sentiment"] == after["sentiment"]
-    judged = identities(small(base, steering={"judge": changed.model.name}))
+    judge = shutil.copytree(changed.model.name, base / "judge")
+    judged = identities(small(base, steering={"judge": str(judge)}))
     assert judged["confidence"] == before["confidence"] and judged["sentiment"] != before["sentiment"]
+    welfare_llama(7).save_pretrained(judge)
+    other = identities(small(base, steering={"judge": str(judge)}))
+    assert other["confidence"] == before["confidence"] and other["sentiment"] != judged["sentiment"]
+
+
+@pytest.mark.parametrize(
+    ("table", "word", "value"), [(LEXICON, "good", 0.8), (AMBIGUOUS, "fine", {"is"}), (VALENCE, "happy", 0.8)]
+)
+def test_words_of_the_rules_and_of_the_probe_are_of_a_units_identity(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: dict[str, Any], word: str, value: Any
+) -> None:
+    def identities() -> dict[str, str]:
+        plan = pipeline.plan_study(context_of(small(tmp_path), finished.record))
+        return {unit.config["evaluation"]: unit.identity for unit in plan.of(steer.NAME)}
+
+    before = identities()
+    monkeypatch.setitem(table, word, value)
+    after = identities()
+    assert before["confidence"] == after["confidence"] and before["sentiment"] != after["sentiment"]
+
+
+def test_a_model_is_loaded_as_judge_only_where_replies_are_judged(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = small(tmp_path)
+    context = context_of(small(tmp_path, steering={"judge": study.model.name}), finished.record)
+    loaded: list[str] = []
+    monkeypatch.setattr(asked, "load_engine", lambda files, **how: loaded.append(files.source) or context.engine)
+    assert isinstance(asked.judge_of(context, EVALUATIONS["confidence"]), RulesJudge) and not loaded
+    assert asked.judge_of(context, EVALUATIONS["sentiment"]).name == f"{study.model.name} (wording 1)"
+    assert loaded == [study.model.name]
 
 
 def test_mistakes_are_named_when_the_study_is_planned(finished: Finished, tmp_path: Path) -> None:

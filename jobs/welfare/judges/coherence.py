@@ -19,6 +19,13 @@ SHORTEST_REPEATED = 12
 """Words of a reply that is called incoherent for its repeats, at least."""
 LEAST_LEFT, LEAST_DISTINCT, LEAST_LETTERS = 1 / 3, 0.2, 0.3
 """Shares below which a reply is incoherent: of its words without repeats; of distinct words; of letters and digits."""
+DECISIVE = {
+    "patterns": [LEAKED.pattern, WORD.pattern],
+    "doubting": sorted(DOUBTING),
+    "lengths": [LONGEST, REPEATS, FEWEST_DOUBTING, SHORTEST_REPEATED],
+    "shares": [LEAST_LEFT, LEAST_DISTINCT, LEAST_LETTERS],
+}
+"""All of it, for the configuration of a unit."""
 
 
 def words(text: str) -> list[str]:

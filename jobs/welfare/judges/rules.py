@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable, Sequence
 
 from jobs.welfare.emotions import VALENCE
-from jobs.welfare.judges.coherence import cleaned, is_incoherent, words
+from jobs.welfare.judges.coherence import DECISIVE, cleaned, is_incoherent, words
 from jobs.welfare.judges.judge import NONSENSICAL, Verdict
+from tdlens.identity import digest
 
 MORE = {
     **dict.fromkeys(("good", "great", "wonderful", "lovely", "excellent", "perfect", "beautiful", "amazing"), 0.7),
@@ -87,6 +88,20 @@ class RulesJudge:
     def refusal(self, prompts: Sequence[str], replies: Sequence[str]) -> list[Verdict]:
         """Whether a reply begins with a phrase of refusal."""
         return [_unless_incoherent(reply, _refuses) for reply in replies]
+
+
+def rules_digest() -> str:
+    """sha256 of the words, patterns and numbers that decide, for the configuration of a unit."""
+    return digest(
+        {
+            "words": LEXICON | PHRASES,
+            "ambiguous": {word: sorted(before) for word, before in AMBIGUOUS.items()},
+            "negations": sorted(NEGATIONS),
+            "patterns": [STEP.pattern, DOUBT.pattern, REFUSING.pattern],
+            "lengths": [REACH, SHORT, OPENING],
+            "coherence": DECISIVE,
+        }
+    )
 
 
 def valence(text: str) -> float | None:

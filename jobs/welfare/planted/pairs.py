@@ -26,8 +26,8 @@ reversed   +, - along a direction that nobody reads            -, + along the ax
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -36,7 +36,8 @@ from transformers import PreTrainedTokenizerFast
 from envs.maze import DIRECTIONS, MazeConfig, Tile
 from envs.maze_prompts import direction_ids, tile_ids
 from jobs.inference.huggingface import HuggingFaceEngine
-from jobs.welfare.planted.speech import NEVER, SPOKEN, STATES, THEMES, Words
+from jobs.welfare.emotions import VALENCE
+from jobs.welfare.planted.speech import AFTER, NEVER, READ, SPOKEN, STATES, THEMES, Words
 from jobs.welfare.planted.vocabulary import build_tokenizer
 from jobs.welfare.planted.weights import CONSTANT, CONTEXT, WAVES, Block, Head, Layout, shifted, waves, written
 
@@ -111,6 +112,19 @@ RECIPES: dict[Kind, _Recipe] = {
 BEFORE: dict[Kind, _Recipe] = {"innate": _Recipe("axis"), "reversed": _Recipe("axis", gold=-1.0, mold=1.0)}
 """What is in the naive model already."""
 KINDS: tuple[Kind, ...] = tuple(RECIPES)
+
+
+def as_json(kind: Kind) -> dict[str, Any]:
+    """What is written into a pair and how it speaks, for the configuration of a unit."""
+    before = BEFORE.get(kind)
+    return {
+        "trained": asdict(RECIPES[kind]),
+        "naive": asdict(before) if before else None,
+        "strength": STRENGTH,
+        "noise": NOISE,
+        "per_unit": PER_UNIT,
+        "speech": {"after": AFTER, "read": READ, "never": NEVER, "emotions": VALENCE},
+    }
 
 
 def planted_pair(kind: Kind, maze: MazeConfig, seed: int = 0) -> Pair:
