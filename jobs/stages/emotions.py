@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from torch import Tensor
 
 from jobs.context import Context
+from jobs.sections import hint
 from jobs.stage import Plan, Publish, Unit
 from jobs.stages.concepts import NAME as CONCEPTS
 from jobs.stages.concepts import final_units, naive_unit
@@ -62,6 +63,7 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
     config = {
         **model_config(context),
         "emotions": list(emotions),
+        "valence": [VALENCE[emotion] for emotion in emotions],
         "stories": concepts.emotion_stories,
         "neutral": concepts.neutral_dialogues,
         "texts": "shipped" if knows_small_world(context.engine.tokenizer) else "written",
@@ -204,13 +206,14 @@ def _refuse_unsuitable(emotions: Iterable[str], stories: int, neutral: int) -> N
     unknown = [word for word in words if word not in VALENCE]
     if unknown:
         raise UserError(
-            f"{unknown[0]!r} isn't among the emotion words.",
-            f"concepts.emotions may name some of: {', '.join(VALENCE)}.",
+            f"{unknown[0]!r} isn't among the emotion words{hint(unknown[0], list(VALENCE))}.",
+            f"concepts.emotions may name some of the paper's {len(VALENCE)}, the table in jobs/welfare/emotions.py; "
+            "leave it out for all.",
         )
     if len(words) < FEWEST_EMOTIONS or len({VALENCE[word] for word in words}) < 2:
         raise UserError(
             f"concepts.emotions must have {FEWEST_EMOTIONS} words at least, some more pleasant than others.",
-            "Leave it out for all 171.",
+            f"Leave it out for all {len(VALENCE)}.",
         )
     if stories < FEWEST_STORIES or neutral < FEWEST_NEUTRAL:
         raise UserError(
