@@ -139,7 +139,8 @@ class SteeringSection(Section):
     batch_size: PositiveInt = 64
     """Conversations that the model continues at a time."""
     kept_texts: int = Field(3, ge=0)
-    """Of so many first items of each condition the replies are in SQL; all are in the artifact ``items``."""
+    """Of so many first items of each condition the replies are in SQL; all are in the artifact ``items``. As any other
+    setting of what is asked it is part of the results: changed, all replies are made again."""
 
     @model_validator(mode="after")
     def _known(self) -> SteeringSection:
