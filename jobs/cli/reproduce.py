@@ -154,6 +154,7 @@ def reproduce(
 
     from jobs.published.importing import import_published
     from jobs.report.reproductions import REPRODUCTIONS
+    from jobs.welfare.asked import refuse_unaskable
     from tdlens.record import Record
     from tdlens.settings import Settings
 
@@ -167,6 +168,8 @@ def reproduce(
         task: _load(task, chosen.studies[task], siblings, [*short, *_own(changes or [], task, asked)], quick)
         for task in asked
     }
+    for study in studies.values():
+        refuse_unaskable(study)
     record = Record.open(Settings.from_environment())
     try:
         for number, study in enumerate(studies.values(), start=1):
@@ -207,21 +210,18 @@ def _asked(paper: Reproduction, only: list[Task]) -> list[str]:
 
 def _refuse(paper: Reproduction, siblings: Siblings | None, *, quick: bool) -> None:
     """Refuse siblings that there aren't, or that nothing makes small."""
-    from envs import TASKS
     from jobs.bundled import study_file
+    from jobs.study import load
     from tdlens.errors import UserError
 
     if siblings is None:
         return
-    if not all(study_file(f"{task}_{siblings}").exists() for task in paper.studies):
+    files = [study_file(f"{task}_{siblings}") for task in paper.studies]
+    if not all(file.exists() for file in files):
         raise UserError(f"{paper.name} has no studies of {siblings}.", "Leave --studies out.")
-    if quick:
-        trained = any(TASKS[task].trained for task in paper.studies)
+    if quick and any(load(file, quick=True) == load(file) for file in files):
         raise UserError(
-            f"The studies of {siblings} have no table [quick].",
-            f"See on the shipped small model what they do: tdlens reproduce {paper.name} --quick"
-            if trained
-            else f"Rehearse them: tdlens run {study_file(f'{next(iter(paper.studies))}_{siblings}')} --rehearse",
+            f"The studies of {siblings} have no table [quick].", f"Rehearse them: tdlens run {files[0]} --rehearse"
         )
 
 

@@ -8,7 +8,9 @@ from jobs.context import Context
 from jobs.inference.files import ModelFiles, find_model
 from jobs.inference.fingerprint import hash_files
 from jobs.inference.models import load_engine
+from jobs.maze_training.policy import load_tokenizer
 from jobs.stage import Unit
+from jobs.study import Study
 from jobs.welfare import probe as probing
 from jobs.welfare.data import Item, items_of, knows_small_world
 from jobs.welfare.emotions import VALENCE
@@ -30,18 +32,29 @@ def items_for(context: Context, evaluation: str) -> list[Item]:
     Raises:
         UserError: a file is needed and isn't named, or can't be read.
     """
-    steering = context.study.steering
     return context.keep(
-        lambda: items_of(
-            evaluation,
-            steering.items,
-            context.study.seed,
-            file=steering.data.get(evaluation),
-            small_world=knows_small_world(context.engine.tokenizer),
-        ),
-        "steered items",
-        evaluation,
+        lambda: _items(context.study, evaluation, context.engine.tokenizer), "steered items", evaluation
     )
+
+
+def _items(study: Study, evaluation: str, tokenizer: Any) -> list[Item]:
+    steering = study.steering
+    file, small_world = steering.data.get(evaluation), knows_small_world(tokenizer)
+    return items_of(evaluation, steering.items, study.seed, file=file, small_world=small_world)
+
+
+def refuse_unaskable(study: Study) -> None:
+    """Check before anything is computed that what a study asks is there; of its model no more than the words is read.
+
+    Raises:
+        UserError: a file is needed and isn't named, or one that is named can't be read; no such model.
+    """
+    if not study.training:
+        return
+    model, steering = study.model, study.steering
+    tokenizer = load_tokenizer(find_model(model.name, model.revision, weights=False).folder)
+    for evaluation in dict.fromkeys((*steering.evaluations, *steering.data)):
+        _items(study, evaluation, tokenizer)
 
 
 def items_digest(context: Context, evaluation: str) -> str:

@@ -16,6 +16,7 @@ from tests.cli.conftest import Invoke
 from tests.cli.test_bad_input import refused
 from tests.report.synthetic_reading import World, write_reading
 from tests.tiny_study import Workplace
+from tests.welfare.small_welfare import data_files, welfare_model
 
 REPRODUCE = ("reproduce", "td-in-llms", "--no-mlflow")
 
@@ -106,6 +107,27 @@ def test_mistakes_show_before_anything_runs(
     refused(invoke(fresh, *REPRODUCE, *arguments), *parts)
     assert asked == []
     assert not fresh.home.exists()
+
+
+def test_questions_that_are_missing_show_before_the_study_that_needs_none(
+    fresh: Workplace, invoke: Invoke, asked: list[Study], tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    model = str(welfare_model(tmp_path_factory.getbasetemp()))
+    command = ("reproduce", "welfare-axis", "--no-mlflow", "--model", model)
+    refused(invoke(fresh, *command), "nothing to ask this model", "steering.data.confidence")
+    files = data_files(tmp_path)
+    changes = [f"--set=maze:steering.data.{name}={file}" for name, file in files.items()]
+    Path(files["refusal"]).unlink()
+    refused(invoke(fresh, *command, *changes), "refusal.jsonl", "Mend steering.data.refusal")
+    refused(invoke(fresh, *command, "--studies", "qwen3_4b", "--quick"), "confidence.jsonl")
+    assert asked == []
+    data_files(tmp_path)
+    invoke(fresh, *command, *changes, "--studies", "qwen3_4b", "--quick", "--engine", "hf")
+    two_step, maze = asked
+    assert (two_step.name, maze.name) == ("welfare_two_step", "welfare_axis")
+    for study, task in ((two_step, "two_step"), (maze, "maze")):
+        assert study.task.rollouts < load(study_file(f"{task}_qwen3_4b")).task.rollouts
+    assert maze.concepts.per_class < load(study_file("maze_qwen3_4b")).concepts.per_class
 
 
 def test_a_paper_on_one_model_has_no_siblings(fresh: Workplace, invoke: Invoke, asked: list[Study]) -> None:
