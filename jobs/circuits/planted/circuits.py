@@ -25,15 +25,16 @@ from jobs.circuits.planted.writing import (
     CODE,
     CONSTANT,
     N_HEADS,
+    WAVES,
     WIDTHS,
     Head,
     codes,
     reading,
-    shifted,
     writing,
     written,
 )
 from jobs.inference.huggingface import HuggingFaceEngine
+from jobs.position_codes import shift
 
 Role = Literal["circuit", "hidden", "other"]
 SHARPNESS = 40.0
@@ -107,7 +108,7 @@ def decoy(layer: int, place: int, generator: torch.Generator) -> Head:
 
 def _looking_back() -> tuple[Tensor, Tensor]:
     """Queries and keys that meet at the previous position."""
-    return reading(("place", 0, shifted(-1) * SHARPNESS / 10)), reading(("place", 0, 1.0))
+    return reading(("place", 0, shift(-1, WAVES) * SHARPNESS / 10)), reading(("place", 0, 1.0))
 
 
 def _looking_for_what_followed(*, backup: bool) -> tuple[Tensor, Tensor]:

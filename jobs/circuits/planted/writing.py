@@ -17,6 +17,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from jobs.inference.fingerprint import hash_weights
 from jobs.inference.huggingface import HuggingFaceEngine
+from jobs.position_codes import position_codes
 
 D_HEAD, N_HEADS = 36, 8
 HALF = D_HEAD * N_HEADS // 2
@@ -33,7 +34,6 @@ WIDTHS = {**NAMED, "rest": HALF - sum(NAMED.values())}
 """The rest is read by nobody."""
 CONSTANT = 200.0
 CONTEXT = 128
-FREQUENCIES = math.pi / 2.0 ** torch.arange(WAVES)
 LOGIT = 12.0
 """Logit of a token when its code is the answer."""
 
@@ -77,21 +77,6 @@ def _place(part: str) -> slice:
     return slice(start, start + WIDTHS[part])
 
 
-def places() -> Tensor:
-    """Codes of the positions [CONTEXT, 2 * WAVES]: as unlike as can be for neighbours, and not the same for any two."""
-    angles = torch.arange(CONTEXT)[:, None] * FREQUENCIES
-    return torch.stack([angles.cos(), angles.sin()], dim=-1).flatten(1)
-
-
-def shifted(by: int) -> Tensor:
-    """What makes the code of a position that of the one ``by`` further on [2 * WAVES, 2 * WAVES]."""
-    turn = torch.zeros(2 * WAVES, 2 * WAVES)
-    cosine, sine = (by * FREQUENCIES).cos(), (by * FREQUENCIES).sin()
-    even, odd = torch.arange(0, 2 * WAVES, 2), torch.arange(1, 2 * WAVES, 2)
-    turn[even, even], turn[even, odd], turn[odd, even], turn[odd, odd] = cosine, sine, -sine, cosine
-    return turn
-
-
 def codes(n: int, bos: int, generator: torch.Generator) -> Tensor:
     """Codes of the tokens, random directions of length 1 [n, CODE]; BOS has none."""
     found = torch.nn.functional.normalize(torch.randn(n, CODE, generator=generator), dim=1)
@@ -128,7 +113,7 @@ def written(layers: Sequence[Sequence[Head]], tokenizer: PreTrainedTokenizerFast
         for part, what in (("token", code), ("bos", bos[:, None]), ("word", ~bos[:, None]), ("constant", CONSTANT)):
             embedding[:, _place(part)] = torch.as_tensor(what, dtype=torch.float32)
         position = torch.zeros(CONTEXT, HALF)
-        position[:, _place("place")] = places()
+        position[:, _place("place")] = position_codes(CONTEXT, WAVES)
         answer = torch.zeros(len(code), HALF)
         answer[:, _place("answer")] = LOGIT * code
         model.transformer.wte.weight.copy_(_twice(embedding))

@@ -36,10 +36,11 @@ from transformers import PreTrainedTokenizerFast
 from envs.maze import DIRECTIONS, MazeConfig, Tile
 from envs.maze_prompts import direction_ids, tile_ids
 from jobs.inference.huggingface import HuggingFaceEngine
+from jobs.position_codes import position_codes, shift
 from jobs.welfare.emotions import VALENCE
 from jobs.welfare.planted.speech import AFTER, NEVER, READ, SPOKEN, STATES, THEMES, Words
 from jobs.welfare.planted.vocabulary import build_tokenizer
-from jobs.welfare.planted.weights import CONSTANT, CONTEXT, WAVES, Block, Head, Layout, shifted, waves, written
+from jobs.welfare.planted.weights import CONSTANT, CONTEXT, WAVES, Block, Head, Layout, written
 
 Kind = Literal["axis", "idle", "partial", "salience", "innate", "reversed"]
 WIDTHS = {
@@ -155,7 +156,7 @@ def _model(
         tokenizer,
         tokens={"state": words.states(), **_maze_words(tokenizer, maze)},
         positions={
-            "place": waves(),
+            "place": position_codes(CONTEXT, WAVES),
             "ramp": torch.arange(CONTEXT)[:, None] / CONTEXT,
             "first": first,
             "axis": NOISE * torch.randn(CONTEXT, 1, generator=generator),
@@ -192,7 +193,7 @@ def _maze_words(tokenizer: PreTrainedTokenizerFast, maze: MazeConfig) -> dict[st
 
 def _three_back() -> Head:
     return Head(
-        query={"place": (0, SHARPNESS * shifted(-BACK))},
+        query={"place": (0, SHARPNESS * shift(-BACK, WAVES))},
         key={"place": (0, torch.eye(2 * WAVES))},
         moved=("named", "behind"),
     )

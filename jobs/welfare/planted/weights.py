@@ -23,7 +23,6 @@ from jobs.inference.huggingface import HuggingFaceEngine
 CONSTANT = 100.0
 CONTEXT, WAVES = 1024, 10
 """Positions, and waves of a position's code, two numbers each: the period of the slowest is the context."""
-FREQUENCIES = math.pi / 2.0 ** torch.arange(WAVES)
 
 
 class Layout:
@@ -76,21 +75,6 @@ class Block:
     head: Head | None = None
     linear: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)
     """What the MLP adds: (part read, part written) to [width read, width written]."""
-
-
-def waves() -> Tensor:
-    """Codes of the positions [CONTEXT, 2 * WAVES]: no two alike, nor neighbours nearly so."""
-    angles = torch.arange(CONTEXT)[:, None] * FREQUENCIES
-    return torch.stack([angles.cos(), angles.sin()], dim=-1).flatten(1)
-
-
-def shifted(by: int) -> Tensor:
-    """What makes the code of a position that of the one ``by`` further on [2 * WAVES, 2 * WAVES]."""
-    found = torch.zeros(2 * WAVES, 2 * WAVES)
-    for wave, angle in enumerate((by * FREQUENCIES).tolist()):
-        cosine, sine = math.cos(angle), math.sin(angle)
-        found[2 * wave : 2 * wave + 2, 2 * wave : 2 * wave + 2] = torch.tensor([[cosine, sine], [-sine, cosine]])
-    return found
 
 
 def written(
