@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
@@ -95,6 +96,11 @@ class Context:
     def untrained_network(self) -> Network:
         """The same architecture with fresh weights: what its wiring alone can represent."""
         return self.untrained_engine if self.task.seen is None else self.untrained_player
+
+    @cached_property
+    def model_config(self) -> dict[str, Any]:
+        """The study's model, for the configuration of a unit."""
+        return {"model": asdict(self.network.describe())}
 
     @property
     def model_source(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -136,12 +136,7 @@ def _read(given: str) -> str:
 
 def common_config(context: Context) -> dict[str, Any]:
     """What decides every episode, for the configuration of a unit."""
-    return {**model_config(context), "control": sha256(_control_text(context).encode()).hexdigest()}
-
-
-def model_config(context: Context) -> dict[str, Any]:
-    """The model, for the configuration of a unit."""
-    return {"model": context.keep(lambda: asdict(context.engine.describe()), "model")}
+    return {**context.model_config, "control": sha256(_control_text(context).encode()).hexdigest()}
 
 
 def task_config(context: Context, task: str) -> HeadAblationConfig:

@@ -27,7 +27,6 @@ from jobs.welfare.models import (
     TRAIN_IN_MAZE,
     engine_of,
     kept_steps,
-    model_config,
     model_id,
     training_config,
     training_units,
@@ -85,7 +84,7 @@ def naive_unit(unit: Unit) -> Unit:
 def _config(context: Context, section: TrainingSection) -> dict[str, object]:
     concepts = context.study.concepts
     return {
-        **model_config(context),
+        **context.model_config,
         "maze": asdict(training_config(context, section).maze.still),
         "layout": section.layout,
         "per_class": concepts.per_class,

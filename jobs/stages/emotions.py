@@ -34,7 +34,7 @@ from jobs.welfare.emotion_vectors import (
 )
 from jobs.welfare.emotions import VALENCE
 from jobs.welfare.geometry import TRACKED
-from jobs.welfare.models import TRAIN_IN_MAZE, model_config, model_id
+from jobs.welfare.models import TRAIN_IN_MAZE, model_id
 from jobs.welfare.speaker import Speaker
 from tdlens.errors import UserError
 from tdlens.record import EmotionComponent, EmotionCosine, ModelMetric, insert_rows, record_artifact
@@ -61,7 +61,7 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
     emotions = concepts.emotions or tuple(VALENCE)
     _refuse_unsuitable(emotions, concepts.emotion_stories, concepts.neutral_dialogues)
     config = {
-        **model_config(context),
+        **context.model_config,
         "emotions": list(emotions),
         "valence": [VALENCE[emotion] for emotion in emotions],
         "stories": concepts.emotion_stories,

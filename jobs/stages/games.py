@@ -44,7 +44,7 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
     for policy in (MODEL, RANDOM, *([OPTIMAL] if seen.states is not None else [])):
         config = {**task_config(context), "policy": policy, "games": context.study.games.played}
         if policy == MODEL:
-            config["model"] = asdict(context.network.describe())
+            config |= context.model_config
         yield Unit(NAME, policy, config, seed=context.study.seed)
 
 

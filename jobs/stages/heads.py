@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from jobs.circuits.ablation import local
 from jobs.circuits.detectors import ANY_TASK, Measures, head_measures, labels, role_attention
 from jobs.circuits.direct_effect import direct_effect
-from jobs.circuits.episodes import episodes_of, measured_seed, model_config
+from jobs.circuits.episodes import episodes_of, measured_seed
 from jobs.context import Context
 from jobs.published import curve
 from jobs.recording import record_model
@@ -36,10 +36,10 @@ SOURCES = {
 
 def units(context: Context, plan: Plan) -> Iterable[Unit]:
     """One unit for what belongs to no task, and one for each task."""
-    yield Unit(NAME, "any", model_config(context), seed=context.study.seed)
+    yield Unit(NAME, "any", context.model_config, seed=context.study.seed)
     prompts = episodes_of(context).config.prompts
     for task in context.study.task.variants:
-        config = {**model_config(context), "task": task, "prompts": prompts, "published": _is_published(context)}
+        config = {**context.model_config, "task": task, "prompts": prompts, "published": _is_published(context)}
         yield Unit(NAME, task, config, seed=measured_seed(context, task))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from jobs.circuits.episodes import episodes_of, evaluation_seeds, model_config
+from jobs.circuits.episodes import episodes_of, evaluation_seeds
 from jobs.circuits.pairs import pair_damage
 from jobs.circuits.tables import record_variant
 from jobs.context import Context
@@ -31,7 +31,7 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
     settings = episodes_of(context).config
     for task in context.study.task.variants:
         config = {
-            **model_config(context),
+            **context.model_config,
             "task": task,
             "prompts": settings.prompts,
             "ablation": settings.ablation,

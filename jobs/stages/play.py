@@ -44,7 +44,7 @@ def play_config(context: Context, variant: str) -> dict[str, Any]:
     return {
         "task": {"name": study.task.name, **asdict(task)},
         "rollouts": study.task.rollouts,
-        "model": asdict(context.network.describe()),
+        **context.model_config,
         **({"engine": study.model.engine} if context.task.seen is None else {}),
         "blocks": list(context.blocks),
         "capture_dtype": study.capture.dtype,

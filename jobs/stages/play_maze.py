@@ -25,7 +25,7 @@ from jobs.recording import record_rollouts, record_task
 from jobs.sections.welfare import NAIVE
 from jobs.stage import Plan, Publish, Unit
 from jobs.stages.games import sampled
-from jobs.welfare.models import engine_of, model_config, model_id, section_of, training_config, training_units
+from jobs.welfare.models import engine_of, model_id, section_of, training_config, training_units
 from jobs.welfare.workplaces import leave
 from tdlens.record import ModelMetric, insert_rows
 
@@ -58,7 +58,7 @@ def naive_plays(trainings: Iterable[TrainingConfig]) -> dict[str, TrainingConfig
 
 def _config(context: Context, training: TrainingConfig) -> dict[str, Any]:
     return {
-        **model_config(context),
+        **context.model_config,
         "task": {"name": context.study.task.name, **asdict(training.maze)},
         "rollouts": context.study.task.rollouts,
         "temperature": training.temperature,

@@ -21,7 +21,6 @@ from jobs.welfare.answers import Answer, answers
 from jobs.welfare.concept_vectors import read_vectors
 from jobs.welfare.data import Item, items_of, knows_small_world
 from jobs.welfare.geometry import TRACKED
-from jobs.welfare.models import model_config
 from jobs.welfare.speaker import Speaker
 from jobs.welfare.tracking import Array, Direction, along, compare, judged, panels
 from tdlens.identity import digest
@@ -39,7 +38,7 @@ QUESTIONS, PROBLEMS = "confidence", "backtracking"
 def units(context: Context, plan: Plan) -> Iterable[Unit]:
     """One unit a training."""
     asked = {name: digest([item.as_json() for item in items]) for name, items in _asked(context).items()}
-    config = {**model_config(context), "asked": asked, "max_tokens": context.study.steering.max_tokens}
+    config = {**context.model_config, "asked": asked, "max_tokens": context.study.steering.max_tokens}
     for name, unit in final_units(plan).items():
         yield Unit(NAME, name, config, (unit, naive_unit(unit)), context.study.seed)
 

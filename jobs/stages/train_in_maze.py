@@ -21,7 +21,6 @@ from jobs.welfare.models import (
     TRAIN_IN_MAZE,
     artifact_name,
     kept_steps,
-    model_config,
     model_name,
     model_source,
     section_of,
@@ -40,7 +39,7 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
     for index, section in enumerate(context.study.training):
         training = training_config(context, section)
         checkpoints = index == 0 and context.study.concepts.checkpoints
-        config = {**model_config(context), "training": training.as_json(), "checkpoints": checkpoints}
+        config = {**context.model_config, "training": training.as_json(), "checkpoints": checkpoints}
         yield Unit(NAME, section.name, config, seed=training.seed)
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -27,11 +26,6 @@ TRAIN_IN_MAZE = "train_in_maze"
 """The stage whose units are the trainings."""
 KEPT = 2
 """Trained models that a process holds at a time."""
-
-
-def model_config(context: Context) -> dict[str, Any]:
-    """The maze-naive model, for the configuration of a unit."""
-    return {"model": context.keep(lambda: asdict(context.engine.describe()), "model")}
 
 
 def model_name(context: Context, training: str | None, step: int | None = None) -> str:
