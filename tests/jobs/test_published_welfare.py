@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from jobs.published import curve, headlines
-from jobs.published.dose_curves import EVALUATIONS, VECTORS, dose_curves
 from jobs.published.importing import PUBLICATIONS, import_published
 from tdlens.record import Record
 from tdlens.rows import rows
+from tests.published_doses import EVALUATIONS, VECTORS, dose_curves
 
 STUDY, ALPHAS = "welfare_axis", [-4, -2, 0, 2, 4]
 RUNS = {"4B-Instruct", "swap", "Base", "Base shuffle", "8B", "GPT-OSS", "SFT", "REINFORCE", "FFT", "SFT-FFT"}

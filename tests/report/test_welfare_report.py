@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from jobs.cli.run import _questions
-from jobs.published.dose_curves import dose_curves
 from jobs.report import verdicts, write_report
 from jobs.report.drawing import Claim
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
@@ -43,6 +42,7 @@ from jobs.welfare.emotions import EMOTIONS
 from tdlens.record import Record
 from tdlens.record.views import VIEWS
 from tdlens.settings import Settings
+from tests.published_doses import dose_curves
 from tests.report.synthetic_welfare import BLOCKS, CHECKPOINTS, CHOSEN, MAZES, STEPS, STUDY, World, write_welfare
 
 YES, NO, MAYBE = Verdict.REPLICATES, Verdict.DIFFERS, Verdict.UNCLEAR
