@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tdlens.errors import UserError
-from tdlens.record.welfare import DoseKind
+from tdlens.record.steering import DoseKind
 
 RANDOM = 14
 """Behind a seed: what random vectors are drawn from, apart from everything else of the study."""

@@ -16,12 +16,23 @@ from tdlens.record.autoencoders import LatentActivation, SaeCheckpoint, SaeMetri
 from tdlens.record.base import Base
 from tdlens.record.behaviour import BehaviourFit
 from tdlens.record.bulk import insert_columns, insert_rows, new_ids
+from tdlens.record.concepts import (
+    ConceptCosine,
+    ConceptLatent,
+    ConceptSignal,
+    ConceptToken,
+    ConceptVector,
+    EmotionComponent,
+    EmotionCosine,
+    GoalTracking,
+)
 from tdlens.record.correlations import Analysis, Coverage, LatentCorrelation
 from tdlens.record.engine import make_engine, open_session
 from tdlens.record.experience import Episode, Model, Rollout, Step, Task
 from tdlens.record.features import LatentExample, LatentMeasure, LatentPredicate, ModelMetric
 from tdlens.record.interventions import Intervention, InterventionEffect, InterventionLatent
 from tdlens.record.ledger import Artifact, Blob, Job, JobParent, Study, StudyJob, Submission, Worker
+from tdlens.record.maze_trainings import MazeCheckpoint, MazeProgress, MazeTraining
 from tdlens.record.migrate import check, current_revision, upgrade
 from tdlens.record.partitions import insert_analysis
 from tdlens.record.query import query
@@ -39,23 +50,7 @@ from tdlens.record.searches import (
     SearchStep,
 )
 from tdlens.record.signals import LearningSignal, Signal
-from tdlens.record.welfare import (
-    ConceptCosine,
-    ConceptLatent,
-    ConceptSignal,
-    ConceptToken,
-    ConceptVector,
-    EmotionComponent,
-    EmotionCosine,
-    GoalTracking,
-    MazeCheckpoint,
-    MazeProgress,
-    MazeTraining,
-    PlantedAxis,
-    SteeredText,
-    SteeringContrast,
-    SteeringEffect,
-)
+from tdlens.record.steering import PlantedAxis, SteeredText, SteeringContrast, SteeringEffect
 from tdlens.remote_blobs import open_blobs
 from tdlens.settings import Settings
 

@@ -1,4 +1,4 @@
-"""What reinforcement learning in a maze leaves in a language model: trainings, concept vectors, and what they do.
+"""Concept vectors, the directions of the maze's tiles in a language model, and how they lie among other things.
 
 A column `training` names a training of the study; it is None where the maze-naive model is meant. Blocks number the
 residual stream as everywhere: 0 enters the first decoder block, i leaves the i-th.
@@ -6,74 +6,12 @@ residual stream as everywhere: 0 enters the first decoder block, i leaves the i-
 
 from typing import Literal
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tdlens.record.base import Base, BigInt, Json
 
-DoseKind = Literal["alpha", "unit"]
 VectorSource = Literal["trained", "untrained", "random"]
-
-
-class MazeTraining(Base):
-    """A language model's training in the maze, and what came of it."""
-
-    __tablename__ = "maze_training"
-    __table_args__ = (UniqueConstraint("job_id"),)
-
-    id: Mapped[BigInt] = mapped_column(primary_key=True, init=False)
-    job_id: Mapped[BigInt] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"))
-    base_id: Mapped[BigInt] = mapped_column(ForeignKey("model.id"))
-    """The model that was trained."""
-    model_id: Mapped[BigInt] = mapped_column(ForeignKey("model.id"))
-    """What it became."""
-    name: Mapped[str]
-    algorithm: Mapped[str]
-    """dr_grpo, reinforce, sft."""
-    variant: Mapped[str]
-    """What the tiles look like: standard, swap, shuffle."""
-    shuffled: Mapped[str]
-    """Among whom rewards were exchanged at random: no, group, batch."""
-    steps: Mapped[int]
-    seed: Mapped[BigInt]
-    parameters: Mapped[Json]
-    """The whole configuration."""
-
-
-class MazeProgress(Base):
-    """A step of a training; what was played was played before the step's learning."""
-
-    __tablename__ = "maze_progress"
-    __table_args__ = ({"sqlite_with_rowid": False},)
-
-    training_id: Mapped[BigInt] = mapped_column(ForeignKey("maze_training.id", ondelete="CASCADE"), primary_key=True)
-    step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    """From 1 on."""
-    mean_return: Mapped[float | None]
-    """Of a rollout, as the maze rewarded it; None in a step without play."""
-    golds: Mapped[float | None]
-    molds: Mapped[float | None]
-    """Gold and Mold entered, a rollout's mean."""
-    entropy: Mapped[float | None]
-    """Of the policy among the directions offered, in nats."""
-    loss: Mapped[float]
-    gradient: Mapped[float]
-    """Norm before it was cut."""
-    equalised_entropy: Mapped[float]
-    clipped: Mapped[float]
-    """Share of the moves whose gradient a clip took away."""
-    learning_rate: Mapped[float]
-
-
-class MazeCheckpoint(Base):
-    """A model that a training passed through, the last one included; its files are artifacts of the training's job."""
-
-    __tablename__ = "maze_checkpoint"
-    __table_args__ = ({"sqlite_with_rowid": False},)
-
-    training_id: Mapped[BigInt] = mapped_column(ForeignKey("maze_training.id", ondelete="CASCADE"), primary_key=True)
-    step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    model_id: Mapped[BigInt] = mapped_column(ForeignKey("model.id"))
 
 
 class ConceptVector(Base):
@@ -220,95 +158,6 @@ class GoalTracking(Base):
     """`edges` of the z-scored projections, and counts `first` and `other`."""
 
 
-class SteeringEffect(Base):
-    """What a model does in an evaluation while a vector is added to its residual stream."""
-
-    __tablename__ = "steering_effect"
-    __table_args__ = (
-        CheckConstraint("dose_kind IN ('alpha', 'unit')", name="dose_kind"),
-        CheckConstraint("source IN ('trained', 'untrained', 'random')", name="source"),
-        Index(None, "job_id"),
-    )
-
-    id: Mapped[BigInt] = mapped_column(primary_key=True, init=False)
-    job_id: Mapped[BigInt] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"))
-    training: Mapped[str]
-    """The training that the vector, or what it is a control for, comes from."""
-    reader: Mapped[str]
-    """What is steered: `naive`, or a training's name."""
-    concept: Mapped[str]
-    source: Mapped[VectorSource] = mapped_column(String)
-    """The trained model's vector, the naive model's own of the same norm, or a random one of the same norm."""
-    draw: Mapped[int]
-    """Which random one; 0 for the others."""
-    block: Mapped[int]
-    dose_kind: Mapped[DoseKind] = mapped_column(String)
-    """alpha: as many times the vector; unit: as many times the mean norm of the stream, the vector's length aside."""
-    dose: Mapped[float]
-    norm: Mapped[float]
-    """Of what was added."""
-    evaluation: Mapped[str]
-    measure: Mapped[str]
-    group: Mapped[str]
-    """Part of the items; `all` for all of them."""
-    value: Mapped[float | None]
-    """Mean over items; None where nothing coherent was left."""
-    ci_low: Mapped[float | None]
-    ci_high: Mapped[float | None]
-    """95 %, over items."""
-    incoherent: Mapped[float | None]
-    """Share of the replies that were left out as incoherent; None where nothing is written."""
-    n: Mapped[int]
-    """Items."""
-    judge: Mapped[str]
-    """Who judged: `none` needed, `rules`, or a model with its revision."""
-
-
-class SteeredText(Base):
-    """A reply under steering, to be read: a few of each condition."""
-
-    __tablename__ = "steered_text"
-    __table_args__ = ({"sqlite_with_rowid": False},)
-
-    job_id: Mapped[BigInt] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
-    dose_kind: Mapped[DoseKind] = mapped_column(String, primary_key=True)
-    dose: Mapped[float] = mapped_column(primary_key=True)
-    item: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    sample: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    prompt: Mapped[str]
-    text: Mapped[str]
-    label: Mapped[str]
-    """What the judge called it."""
-    score: Mapped[float | None]
-
-
-class SteeringContrast(Base):
-    """Slopes over the dose, and whether the whole pattern is more than a control's."""
-
-    __tablename__ = "steering_contrast"
-    __table_args__ = (Index(None, "job_id"),)
-
-    id: Mapped[BigInt] = mapped_column(primary_key=True, init=False)
-    job_id: Mapped[BigInt] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"))
-    training: Mapped[str]
-    reader: Mapped[str]
-    dose_kind: Mapped[DoseKind] = mapped_column(String)
-    evaluation: Mapped[str]
-    measure: Mapped[str]
-    quantity: Mapped[str]
-    """`gold`, `mold`: slope of that vector's curve; `contrast`: gold's less mold's."""
-    source: Mapped[str]
-    """trained, untrained, random; `trained - untrained`, `trained - random`: the interaction."""
-    expected: Mapped[int]
-    """Sign that the paper says: 1 or -1."""
-    value: Mapped[float]
-    ci_low: Mapped[float]
-    ci_high: Mapped[float]
-    p: Mapped[float]
-    n: Mapped[int]
-    """Items."""
-
-
 class ConceptLatent(Base):
     """A latent that follows a learning signal, beside a concept vector."""
 
@@ -357,27 +206,3 @@ class ConceptSignal(Base):
     share_high: Mapped[float]
     """95 % of the matched sets have less."""
     share_p: Mapped[float]
-
-
-class PlantedAxis(Base):
-    """A pair of models into which a welfare axis was written, or was not: does the same analysis find it?"""
-
-    __tablename__ = "planted_axis"
-    __table_args__ = ({"sqlite_with_rowid": False},)
-
-    job_id: Mapped[BigInt] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
-    model: Mapped[str] = mapped_column(primary_key=True)
-    evaluation: Mapped[str] = mapped_column(primary_key=True)
-    planted: Mapped[bool]
-    """Whether the axis is there, and the concept vectors' directions lie on it."""
-    expected: Mapped[int]
-    contrast: Mapped[float]
-    """Interaction: Gold's slope less Mold's, less the same of the naive model's own vectors."""
-    ci_low: Mapped[float]
-    ci_high: Mapped[float]
-    cosine: Mapped[float]
-    """Of the two concept vectors where they were read."""
-    cohen_d: Mapped[float]
-    """The smaller one of the two concepts'."""
-    found: Mapped[bool]
-    """Whether all evaluations of the model say so together."""
