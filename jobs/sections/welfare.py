@@ -89,8 +89,8 @@ class ConceptsSection(Section):
 
     per_class: int = Field(300, ge=20)
     """Trajectories that end on each tile. The paper has 5000."""
-    held_out: float = Field(0.25, gt=0, lt=1)
-    """Share of them that judges the vectors, and makes none."""
+    held_out: float = Field(0.4, gt=0, lt=1)
+    """Share of them that makes no vector: half of it chooses the block, the other half judges the vectors there."""
     longest: PositiveInt = 15
     """Moves of the longest trajectories; lengths are balanced from 1 on."""
     batch_size: PositiveInt = 32
@@ -105,6 +105,11 @@ class ConceptsSection(Section):
     """Emotion words; the paper's 171 if left out."""
     tracked: PositiveInt = 200
     """Questions whose truthful judgement is tracked, of each kind."""
+
+    @property
+    def n_held_out(self) -> int:
+        """So many of a class choose the block, and so many judge: two at least, and two are left to make vectors."""
+        return min(max(round(self.per_class * self.held_out / 2), 2), self.per_class // 2 - 1)
 
 
 class SteeringSection(Section):

@@ -46,8 +46,9 @@ DESCRIPTION = "concept vectors beside the latents that follow TD errors and valu
 SIGNALS = ("td_error", "q_chosen", "q_max")
 """The TD error and the values that latents are known to follow, where a study recorded them."""
 CONCEPTS = ("gold", "mold")
-LATENTS, SETS = 10, 4000
-"""Latents of a signal; sets of others that they are compared with."""
+LATENTS, SETS = 10, 10_000
+"""Latents of a signal; sets of others that they are compared with: enough that of a hundred tests one can still be
+significant after Holm's correction."""
 RANKED = ("r_partial_selection", "r_selection", "r")
 """What ranks latents: the first of these columns that is known. On the half of the rollouts that latents are chosen by,
 given the covariates, if these don't hold the signal constant."""

@@ -88,7 +88,7 @@ def _config(context: Context, section: TrainingSection) -> dict[str, object]:
         "maze": asdict(training_config(context, section).maze.still),
         "layout": section.layout,
         "per_class": concepts.per_class,
-        "held_out": concepts.held_out,
+        "held_out": concepts.n_held_out,
         "longest": concepts.longest,
     }
 
@@ -99,8 +99,10 @@ class Trajectories:
 
     making: dict[Tile, list[Row]]
     """Of which vectors are made."""
+    choosing: dict[Tile, list[Row]]
+    """Held out: by them the block is chosen."""
     judging: dict[Tile, list[Row]]
-    """Held out."""
+    """Held out from both, for what is said of the vectors in the chosen block."""
     pad_id: int
 
 
@@ -120,17 +122,12 @@ def _drawn(context: Context, unit: Unit) -> Trajectories:
     dialogue = Dialogue(context.engine.tokenizer, maze, Layout(config["layout"]))
     rows = told_trajectories(dialogue, maze, config["per_class"], config["longest"], (SEED, unit.seed))
     # the last ones of each class: of all lengths alike, as any ones in a row are
-    first = config["per_class"] - n_held_out(config["per_class"], config["held_out"])
-    return Trajectories(
-        making={tile: some[:first] for tile, some in rows.items()},
-        judging={tile: some[first:] for tile, some in rows.items()},
-        pad_id=dialogue.pad_id,
+    cuts = [config["per_class"] - 2 * config["held_out"], config["per_class"] - config["held_out"]]
+    making, choosing, judging = (
+        {tile: some[part] for tile, some in rows.items()}
+        for part in (slice(cuts[0]), slice(*cuts), slice(cuts[1], None))
     )
-
-
-def n_held_out(per_class: int, share: float) -> int:
-    """So many of a class are held out: at least two, and two are left."""
-    return min(max(round(per_class * share), 2), per_class - 2)
+    return Trajectories(making, choosing, judging, dialogue.pad_id)
 
 
 def engine_of_unit(context: Context, unit: Unit) -> Engine:
@@ -140,7 +137,8 @@ def engine_of_unit(context: Context, unit: Unit) -> Engine:
 
 def run(context: Context, unit: Unit) -> Publish:
     engine, trajectories = engine_of_unit(context, unit), trajectories_of(context, unit)
-    with context.progress(f"concept vectors {unit.key}", len(CONCEPTS) * unit.config["per_class"]) as advance:
+    n_read = sum(map(len, (*trajectories.making.values(), *trajectories.choosing.values())))
+    with context.progress(f"concept vectors {unit.key}", n_read) as advance:
         means, held_out = _read(context, engine, trajectories, advance)
     found = vectors(means.means)
     of_concept = dict(zip(CONCEPTS, found, strict=True))
@@ -214,7 +212,7 @@ def run(context: Context, unit: Unit) -> Publish:
 
 
 def _read(context: Context, engine: Engine, trajectories: Trajectories, advance: Advance) -> tuple[ClassMeans, HeldOut]:
-    """Class means of the one part, and projections of the other on what follows from them: one pass over each text."""
+    """Class means, and projections of what chooses the block on what follows from them: one pass over each text."""
 
     def activations(rows: dict[Tile, list[Row]]) -> Iterator[tuple[Tile, Tensor]]:
         return class_activations(engine, rows, trajectories.pad_id, context.study.concepts.batch_size, advance)
@@ -223,7 +221,7 @@ def _read(context: Context, engine: Engine, trajectories: Trajectories, advance:
     for tile, some in activations(trajectories.making):
         means.add(tile, some)
     held_out = HeldOut(vectors(means.means))
-    for tile, some in activations(trajectories.judging):
+    for tile, some in activations(trajectories.choosing):
         held_out.add(tile, some)
     return means, held_out
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -13,7 +12,7 @@ from sqlalchemy.orm import Session
 from jobs.context import Context
 from jobs.stage import Plan, Publish, Unit
 from jobs.stages import steer
-from jobs.welfare.contrast import contrasts, item_means, slopes
+from jobs.welfare.contrast import contrasts, item_means
 from jobs.welfare.evaluations import EVALUATIONS
 from tdlens.record import Artifact, SteeringContrast, insert_rows
 
@@ -54,7 +53,7 @@ def _rows(context: Context, asked: list[Unit]) -> Iterator[dict[str, Any]]:
     for measure, sign in EVALUATIONS[evaluation].MEASURES.items():
         for kind in kinds:
             of_kind = {key: table[table["dose_kind"] == kind] for key, table in replies.items()}
-            for found in contrasts({key: _slopes(table, measure) for key, table in of_kind.items()}, sign):
+            for found in contrasts({key: item_means(table, measure) for key, table in of_kind.items()}, sign):
                 yield {
                     "dose_kind": kind,
                     "evaluation": evaluation,
@@ -68,12 +67,6 @@ def _rows(context: Context, asked: list[Unit]) -> Iterator[dict[str, Any]]:
                     "p": found.interval.p,
                     "n": found.interval.n,
                 }
-
-
-def _slopes(replies: pd.DataFrame, measure: str) -> pd.Series:
-    means = item_means(replies, measure)
-    found = slopes(means.columns.to_numpy(np.float64), means.to_numpy(np.float64))
-    return pd.Series(found, index=means.index)
 
 
 def _replies(context: Context, unit: Unit) -> pd.DataFrame:

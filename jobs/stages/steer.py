@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from sqlalchemy.orm import Session
 from torch import Tensor
 
@@ -26,7 +27,7 @@ from jobs.welfare.asked import (
 from jobs.welfare.concept_vectors import read_vectors
 from jobs.welfare.contrast import CONCEPTS, RANDOM, TRAINED, UNTRAINED, interval
 from jobs.welfare.data import ALL
-from jobs.welfare.doses import Dose, doses, matched, random_like
+from jobs.welfare.doses import Dose, doses, matched, rotated
 from jobs.welfare.evaluations import EVALUATIONS, Asking, Evaluation, Scored
 from jobs.welfare.evaluations import sentiment as sentiment_of
 from jobs.welfare.models import engine_of, model_id
@@ -140,7 +141,7 @@ def run(context: Context, unit: Unit) -> Publish:
 def doses_of(context: Context, unit: Unit) -> tuple[int, list[Dose]]:
     """Where a unit's vectors are added, and the vectors.
 
-    All sources have the trained vector's block and norm.
+    All sources have the trained vector's block and norm; a random pair has the trained pair's angle, too.
 
     Raises:
         UserError: a vector has no direction.
@@ -155,7 +156,8 @@ def doses_of(context: Context, unit: Unit) -> tuple[int, list[Dose]]:
         case "untrained":
             vector = matched(read_vectors(context, concepts[None]).of(concept)[block], vector)
         case "random":
-            vector = random_like(vector, (unit.seed, config["draw"], list(CONCEPTS).index(concept)))
+            pair = torch.stack([trained.of(name)[trained.chosen[name]] for name in CONCEPTS])
+            vector = rotated(pair, (unit.seed, config["draw"]))[list(CONCEPTS).index(concept)]
     # of the stream of the model that is steered: a trained model's may be another
     reader = None if config["reader"] == NAIVE else config["training"]
     stream_norm = float(read_vectors(context, concepts[reader]).stream_norm[concept][block])

@@ -82,10 +82,10 @@ def run(context: Context, unit: Unit) -> Publish:
 
 
 def _directions(context: Context, trained: Unit, naive: Unit) -> list[Direction]:
-    """The trained model's vectors where the rule chooses, and the naive model's own in the same blocks."""
+    """The trained model's vectors and the naive model's own, each where the rule chooses."""
     own, before = read_vectors(context, trained), read_vectors(context, naive)
     directions = [
-        Direction(source, concept, own.chosen[concept], concepts.of(concept)[own.chosen[concept]])
+        Direction(source, concept, concepts.chosen[concept], concepts.of(concept)[concepts.chosen[concept]])
         for source, concepts in (("trained", own), ("untrained", before))
         for concept in TRACKED
     ]
@@ -95,7 +95,7 @@ def _directions(context: Context, trained: Unit, naive: Unit) -> list[Direction]
 def _maze(
     context: Context, engine: Engine, unit: Unit, directions: Sequence[Direction], advance: Advance
 ) -> Iterable[dict[str, Any]]:
-    """Ends of trajectories held out: each concept's tile against the two others."""
+    """Ends of trajectories that neither made vectors nor chose blocks: each concept's tile against the two others."""
     trajectories = trajectories_of(context, unit)
     rows = [row for some in trajectories.judging.values() for row in some]
     tiles = np.repeat(list(trajectories.judging), [len(some) for some in trajectories.judging.values()])

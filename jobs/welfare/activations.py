@@ -88,8 +88,11 @@ def mean_activations(
         forward = engine.forward(
             tokens, positions=positions, capture=range(engine.n_blocks + 1), logits=False
         ).activations
-        stacked = torch.stack([forward[block].float() for block in range(engine.n_blocks + 1)], dim=1)
-        yield some, (stacked * weights.to(stacked)[:, None, :, None]).sum(2)
+        means = [
+            torch.einsum("bpd,bp->bd", stream.float(), weights.to(stream.device))
+            for stream in (forward[block] for block in range(engine.n_blocks + 1))
+        ]
+        yield some, torch.stack(means, dim=1)
         advance(len(some))
 
 

@@ -16,8 +16,9 @@ pattern (D.6).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -30,10 +31,14 @@ FEWEST_DOSES = 3
 CONCEPTS = {"gold": 1, "mold": -1}
 """Vectors, and the sign by which each counts in a contrast."""
 CONTRAST = "contrast"
+QUANTITIES = {**{concept: {concept: 1} for concept in CONCEPTS}, CONTRAST: CONCEPTS}
+"""Sums of slopes: of which vectors, each with its weight."""
 TRAINED, UNTRAINED, RANDOM = "trained", "untrained", "random"
 INTERACTIONS = {f"{TRAINED} - {control}": control for control in (UNTRAINED, RANDOM)}
 FEWEST_DRAWS = 3
 """Random draws below which nothing is said of random vectors."""
+LEAST = 0.5
+"""Share of the items that must have a value."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +74,22 @@ class Contrast:
 
 
 def interval(values: Array) -> Interval | None:
-    """Mean over items with a 95 % interval [items]; NaN items are left out; None of fewer than two."""
+    """Mean over items with a 95 % interval [items]; NaN items are left out.
+
+    Items that are all the same have an interval of no width. Their p-value is that of a sign test: that few items
+    agree is no certainty.
+
+    Returns:
+        None of fewer than two items, or of so few that are the same and not zero that the sign test has p > 0.05.
+    """
     found = values[np.isfinite(values)]
     n = len(found)
     if n < 2:
         return None
+    if np.ptp(found) == 0:
+        value = float(found[0])
+        p = min(1.0, 2.0 ** (1 - n)) if value else 1.0
+        return None if value and p > 0.05 else Interval(value, value, value, p, n)
     return _student(float(found.mean()), float(found.std(ddof=1) / np.sqrt(n)), n - 1, n)
 
 
@@ -138,43 +154,58 @@ def slopes(doses: Array, values: Array) -> Array:
     return found
 
 
-def contrasts(slopes_of: Mapping[tuple[str, str, int], pd.Series], sign: int) -> list[Contrast]:
+def contrasts(values_of: Mapping[tuple[str, str, int], pd.DataFrame], sign: int) -> list[Contrast]:
     """All quantities of one measure.
 
+    Steering may leave an item without a coherent reply at some doses, under one vector and not under another. Slopes
+    that are subtracted are therefore of the same doses: of each item those at which all vectors in question have a
+    value. A quantity that fewer than half of the items have is left out: the others may be of another kind.
+
     Args:
-        slopes_of: each item's slope (index: item), by source, concept and draw. Only random vectors have several draws;
-            these are the sample of what is said of random vectors, and of fewer than three nothing is.
+        values_of: items by doses, as of `item_means`, by source, concept and draw. Only random vectors have several
+            draws; these are the sample of what is said of random vectors, and of fewer than three nothing is.
         sign: 1 or -1, how Gold's vector is expected to change the measure.
     """
-    by_source: dict[str, dict[str, pd.DataFrame]] = {}
-    for source in dict.fromkeys(source for source, _, _ in slopes_of):
-        quantities = {}
-        for concept in CONCEPTS:
-            draws = {draw: found for (whose, of, draw), found in slopes_of.items() if (whose, of) == (source, concept)}
-            if draws:
-                quantities[concept] = pd.DataFrame(draws)
-        if quantities.keys() == CONCEPTS.keys():
-            quantities[CONTRAST] = quantities["gold"] - quantities["mold"]
-        by_source[source] = quantities
+    sources = dict.fromkeys(source for source, _, _ in values_of)
+    weights: dict[str, dict[str, int]] = {source: {source: 1} for source in sources}
     for name, control in INTERACTIONS.items():
-        if TRAINED in by_source and control in by_source:
-            own, other = by_source[TRAINED], by_source[control]
-            by_source[name] = {
-                quantity: -other[quantity].sub(own[quantity].iloc[:, 0], axis=0)
-                for quantity in own
-                if quantity in other
+        if {TRAINED, control} <= sources.keys():
+            weights[name] = {TRAINED: 1, control: -1}
+    items, doses = (sorted({label for table in values_of.values() for label in table.axes[axis]}) for axis in (0, 1))
+    values = {key: table.reindex(index=items, columns=doses).to_numpy(np.float64) for key, table in values_of.items()}
+    x, found = np.array(doses, np.float64), []
+    for source, quantity in product(weights, QUANTITIES):
+        draws = []
+        for draw in sorted({draw for whose, _, draw in values_of if whose == list(weights[source])[-1]}):
+            terms = {
+                (whose, concept, draw if whose == RANDOM else 0): weight * share
+                for whose, weight in weights[source].items()
+                for concept, share in QUANTITIES[quantity].items()
             }
-    found = []
-    for source, quantities in by_source.items():
-        for quantity, table in quantities.items():
-            values = table.to_numpy(np.float64)
-            if source.endswith(RANDOM):
-                measured = interval_over_draws(values, further=source in INTERACTIONS)
-            else:
-                measured = interval(values[:, 0])
-            if measured is not None:
-                found.append(Contrast(quantity, source, sign * CONCEPTS.get(quantity, 1), measured))
+            if terms.keys() <= values_of.keys():
+                draws.append(combined(x, [(weight, values[key]) for key, weight in terms.items()]))
+        if not draws:
+            continue
+        table = np.stack(draws, axis=1)
+        if source.endswith(RANDOM):
+            measured = interval_over_draws(table, further=source in INTERACTIONS)
+        else:
+            measured = interval(table[:, 0])
+        if measured is not None and measured.n >= LEAST * len(items):
+            found.append(Contrast(quantity, source, sign * CONCEPTS.get(quantity, 1), measured))
     return found
+
+
+def combined(doses: Array, terms: Sequence[tuple[int, Array]]) -> Array:
+    """The weighted sum of each item's slopes, all over the doses at which every term has a value [items].
+
+    Args:
+        doses: [D].
+        terms: weights, and values [items, D].
+    """
+    there = np.logical_and.reduce([np.isfinite(values) for _, values in terms])
+    parts = [weight * slopes(doses, np.where(there, values, np.nan)) for weight, values in terms]
+    return np.sum(parts, axis=0)
 
 
 def pattern_found(trained: Mapping[str, Contrast | None], interactions: Mapping[str, Contrast | None]) -> bool:

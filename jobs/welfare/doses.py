@@ -73,7 +73,19 @@ def matched(control: Tensor, vector: Tensor) -> Tensor:
     return scaled.float()
 
 
-def random_like(vector: Tensor, seed: Sequence[int]) -> Tensor:
-    """A vector of the same norm [d] in a direction drawn uniformly from a seed."""
-    drawn = np.random.default_rng((*seed, RANDOM)).normal(size=len(vector))
-    return matched(torch.from_numpy(drawn), vector)
+def rotated(vectors: Tensor, seed: Sequence[int]) -> Tensor:
+    """Vectors [k, d] turned together by a rotation drawn uniformly from a seed: of the same norms and the same angles.
+
+    Random vectors drawn one by one would be nearly orthogonal, so that what opposite vectors do by being opposite would
+    count as theirs.
+
+    Args:
+        vectors: linearly independent, or not; fewer than d.
+        seed: of the rotation.
+    """
+    coordinates = torch.linalg.qr(vectors.double().T).R
+    drawn = torch.from_numpy(np.random.default_rng((*seed, RANDOM)).normal(size=(vectors.shape[1], len(vectors))))
+    basis, triangle = torch.linalg.qr(drawn)
+    uniform = basis * triangle.diagonal().sign()
+    turned: Tensor = (uniform @ coordinates).T
+    return turned.float()

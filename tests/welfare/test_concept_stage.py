@@ -21,9 +21,10 @@ from jobs import pipeline
 from jobs.context import Context
 from jobs.inference.base import Engine
 from jobs.inference.huggingface import HuggingFaceEngine
+from jobs.sections.welfare import ConceptsSection
 from jobs.stage import Plan, Unit
 from jobs.stages import concepts, track, train_in_maze
-from jobs.stages.concepts import final_units, n_held_out, naive_unit
+from jobs.stages.concepts import final_units, naive_unit
 from jobs.study import Study
 from jobs.welfare.answers import answers
 from jobs.welfare.chat import assistant, user
@@ -36,7 +37,8 @@ from tdlens.record import Job, Record
 from tests.jobs.small_study import context_of, fresh_record, run
 from tests.welfare.small_welfare import BLOCKS, MAZE, welfare_study
 
-PER_CLASS, HELD_OUT = 20, 8
+PER_CLASS, HELD_OUT = 20, 6
+SHARE = 2 * HELD_OUT / PER_CLASS
 SETTINGS: dict[str, Any] = dict(MAZE)
 
 
@@ -54,7 +56,7 @@ def small(base: Path, **changes: Any) -> Study:
             {"name": "first", "steps": 2, "checkpoint_every": 1, "learning_rate": 0.02, **common},
             {"name": "swapped", "variant": "swap", "steps": 1, **common},
         ],
-        "concepts": {"held_out": HELD_OUT / PER_CLASS, "tracked": 12},
+        "concepts": {"held_out": SHARE, "tracked": 12},
     }
     return welfare_study(base, **(settings | changes))
 
@@ -129,7 +131,9 @@ def test_trainings_in_the_same_tiles_share_the_naive_models_vectors(
 
 
 def test_the_held_out_are_never_all_or_none() -> None:
-    assert [n_held_out(20, share) for share in (0.25, 0.001, 0.999)] == [5, 2, 18]
+    shares = (0.25, 0.001, 0.999)
+    assert [ConceptsSection(per_class=20, held_out=share).n_held_out for share in shares] == [2, 2, 9]
+    assert ConceptsSection(per_class=300, held_out=0.4).n_held_out == 60
 
 
 # --- rows
@@ -176,7 +180,7 @@ def test_rows_are_what_a_plain_computation_gives(
     unit, trained = finished.unit(key), training_units(finished.plan)
     engine = engine_of(finished.context, None if training is None else trained[training], step)
     activations = finished.read_plainly(engine, variant)
-    making = {tile: values[:-HELD_OUT] for tile, values in activations.items()}
+    making = {tile: values[: -2 * HELD_OUT] for tile, values in activations.items()}
     rows = finished.ask(
         "SELECT v.*, m.name AS model FROM concept_vector v JOIN model m ON m.id = v.model_id WHERE job_id = :job",
         job=finished.context.job_id(unit),
@@ -188,7 +192,7 @@ def test_rows_are_what_a_plain_computation_gives(
     assert set(rows.variant) == {variant}
     assert set(rows.training.dropna()) == ({training} - {None})
     assert set(rows.step.dropna()) == ({step} - {None})
-    assert set(rows.n) == {PER_CLASS - HELD_OUT}
+    assert set(rows.n) == {PER_CLASS - 2 * HELD_OUT}
     read = read_vectors(finished.context, unit)
     for tile, concept in zip(Tile, CONCEPTS, strict=True):
         others = [making[other].mean(0) for other in Tile if other != tile]
@@ -203,7 +207,7 @@ def test_rows_are_what_a_plain_computation_gives(
         assert read.chosen[concept] == chosen
         assert 1 <= chosen < BLOCKS
         unit_vector = vector / vector.norm(dim=-1, keepdim=True)
-        judged = torch.cat([activations[other][-HELD_OUT:] for other in Tile])
+        judged = torch.cat([activations[other][-2 * HELD_OUT : -HELD_OUT] for other in Tile])
         projections = (judged * unit_vector).sum(-1).numpy()
         own = np.repeat([other == tile for other in Tile], HELD_OUT)
         # not in block 0: the embeddings of a letter are the same, so that rounding would tell them apart
@@ -211,7 +215,7 @@ def test_rows_are_what_a_plain_computation_gives(
             values = projections[:, row["block"]]
             first, rest = values[own], values[~own]
             assert row["auroc"] == pytest.approx(roc_auc_score(own, values), abs=0.02)
-            pooled = (7 * first.var(ddof=1) + 15 * rest.var(ddof=1)) / 22
+            pooled = (5 * first.var(ddof=1) + 11 * rest.var(ddof=1)) / 16
             assert row["cohen_d"] == pytest.approx((first.mean() - rest.mean()) / pooled**0.5, abs=1e-3)
             assert row["overlap"] == pytest.approx(overlap(first, rest), abs=1 / HELD_OUT)  # one may change its bin
 
@@ -260,7 +264,7 @@ def test_tracking_depends_on_what_is_asked(finished: Finished, tmp_path_factory:
     units = finished.plan.of(track.NAME)
     assert [unit.key for unit in units] == ["first", "swapped"]
     assert [parent.key for parent in units[1].parents] == ["swapped", "naive/swap"]
-    study = small(tmp_path_factory.getbasetemp(), concepts={"held_out": HELD_OUT / PER_CLASS, "tracked": 7})
+    study = small(tmp_path_factory.getbasetemp(), concepts={"held_out": SHARE, "tracked": 7})
     plan = pipeline.plan_study(context_of(study, finished.record))
     assert [unit.identity for unit in plan.of(concepts.NAME)] == [
         unit.identity for unit in finished.plan.of(concepts.NAME)
@@ -278,12 +282,12 @@ def test_ends_of_trajectories_are_projected_on_both_models_vectors(finished: Fin
         ends = finished.read_plainly(engine, "swap")
         for source, concepts_of in (("trained", trained), ("untrained", naive)):
             for tile, concept in ((Tile.MOLD, "mold"), (Tile.GOLD, "gold")):
-                block = trained.chosen[concept]
+                block = concepts_of.chosen[concept]
                 vector = concepts_of.of(concept)[block].double()
                 own = (ends[tile][-HELD_OUT:, block] @ vector).numpy()
                 others = [ends[other][-HELD_OUT:, block] @ vector for other in Tile if other != tile]
                 rest = torch.cat(others).numpy()
-                pooled = (7 * own.var(ddof=1) + 15 * rest.var(ddof=1)) / 22
+                pooled = (5 * own.var(ddof=1) + 11 * rest.var(ddof=1)) / 16
                 row = table[(table.reader == reader) & (table.source == source) & (table.concept == concept)].iloc[0]
                 assert row.block == block
                 assert row.d == pytest.approx((own.mean() - rest.mean()) / pooled**0.5, abs=1e-3)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.stats import ttest_1samp
+from scipy.stats import binomtest, ttest_1samp
 
 from jobs.welfare.contrast import (
     CONCEPTS,
@@ -58,13 +58,19 @@ def test_intervals_are_students() -> None:
         (0.5, low, high, reference.pvalue, 4)
     )
     assert interval(np.array([1.0, np.nan])) is None
-    same, nothing = interval(np.full(4, 0.25)), interval(np.zeros(4))
+
+
+def test_items_that_are_all_the_same_are_as_certain_as_a_sign_test() -> None:
+    same, nothing = interval(np.full(6, 0.25)), interval(np.zeros(4))
     assert same is not None and nothing is not None
-    assert (same.low, same.high, same.p, nothing.p) == (0.25, 0.25, 0.0, 1.0)
+    assert (same.low, same.high, same.p) == (0.25, 0.25, binomtest(6, 6).pvalue)
+    assert (nothing.value, nothing.p) == (0, 1)
+    assert binomtest(5, 5).pvalue > 0.05 and interval(np.full(5, -0.25)) is None
 
 
-def series(*values: float) -> pd.Series:
-    return pd.Series(values, index=range(len(values)))
+def lines(*found: float) -> pd.DataFrame:
+    """Items whose values rise by these slopes."""
+    return pd.DataFrame(1 + np.outer(found, ALPHAS), columns=ALPHAS)
 
 
 def test_quantities_are_paired_by_item_and_draws_are_averaged() -> None:
@@ -72,14 +78,14 @@ def test_quantities_are_paired_by_item_and_draws_are_averaged() -> None:
         (one.source, one.quantity): one
         for one in contrasts(
             {
-                ("trained", "gold", 0): series(2, 3, 4),
-                ("trained", "mold", 0): series(-1, -2, np.nan),
-                ("random", "gold", 0): series(1, 0, 0),
-                ("random", "gold", 1): series(0, 1, 2),
-                ("random", "gold", 2): series(0.5, 0.5, 1),
-                ("random", "mold", 0): series(0, 1, 0),
-                ("random", "mold", 1): series(0, 1, 0),
-                ("random", "mold", 2): series(0, 1, 0),
+                ("trained", "gold", 0): lines(2, 3, 4),
+                ("trained", "mold", 0): lines(-1, -2, np.nan),
+                ("random", "gold", 0): lines(1, 0, 0),
+                ("random", "gold", 1): lines(0, 1, 2),
+                ("random", "gold", 2): lines(0.5, 0.5, 1),
+                ("random", "mold", 0): lines(0, 1, 0),
+                ("random", "mold", 1): lines(0, 1, 0),
+                ("random", "mold", 2): lines(0, 1, 0),
             },
             sign=-1,
         )
@@ -106,6 +112,25 @@ def test_quantities_are_paired_by_item_and_draws_are_averaged() -> None:
     assert found["trained - random", "contrast"].interval.n == 2
 
 
+def test_slopes_are_subtracted_over_the_doses_that_both_have() -> None:
+    bent = pd.DataFrame(np.outer([1, 2, 3], [0, 0, 0, 1, 4]), columns=ALPHAS)
+    lacking = lines(0.5, 0.5, 0.5)
+    lacking.loc[0, 4.0] = np.nan  # here the bent one counts without its largest value
+    lacking.loc[1, [-4.0, -2.0]] = np.nan  # here nothing is left below zero
+    several = {("trained", "gold", 0): bent, ("untrained", "gold", 0): lacking}
+    found = {one.source: one.interval for one in contrasts(several, 1)}
+    short, whole = (np.polyfit(ALPHAS[:n], [0, 0, 0, 1, 4][:n], 1)[0] for n in (4, 5))
+    assert (found[INTERACTION].value, found[INTERACTION].n) == pytest.approx(((short + 3 * whole) / 2 - 0.5, 2))
+    assert found["trained"].value == pytest.approx(2 * whole)
+
+
+def test_nothing_is_said_of_a_minority_of_the_items() -> None:
+    values = lines(1, 2, 3, 4, 5)
+    values.loc[2:] = np.nan
+    full = {("trained", "gold", 0): lines(1, 2, 3, 4, 5), ("untrained", "gold", 0): values}
+    assert [one.source for one in contrasts(full, 1)] == ["trained"]
+
+
 def simulated(rng: np.random.Generator, slope: float, control: float, n: int = 40) -> tuple[Contrast, Contrast]:
     """Contrast and interaction of one evaluation with items of their own levels and slopes, noise, and lost replies."""
     found = {}
@@ -113,8 +138,8 @@ def simulated(rng: np.random.Generator, slope: float, control: float, n: int = 4
     for (source, size), (concept, sign) in product((("trained", slope), ("untrained", control)), CONCEPTS.items()):
         values = rng.normal(0, 1, n)[:, None] + (sign * size + own[concept])[:, None] * ALPHAS
         values += rng.exponential(0.5, values.shape) - 0.5
-        values[rng.random(values.shape) < 0.1] = np.nan
-        found[source, concept, 0] = pd.Series(slopes(ALPHAS, values))
+        values[rng.random(values.shape) < 0.05] = np.nan
+        found[source, concept, 0] = pd.DataFrame(values, columns=ALPHAS)
     by_source = {one.source: one for one in contrasts(found, 1) if one.quantity == CONTRAST}
     return by_source["trained"], by_source[INTERACTION]
 
@@ -180,8 +205,8 @@ def random_pattern(rng: np.random.Generator, strength: float, draws: int = 8, n:
     for name in ("confidence", "sentiment", "backtracking", "refusal"):
         own = 1 + rng.normal(0, 0.3, n)  # how far each item is moved by the axis
         found = {
-            ("random" if draw else "trained", concept, max(draw - 1, 0)): pd.Series(
-                own * along[draw, row] + rng.normal(0, 0.1, n)
+            ("random" if draw else "trained", concept, max(draw - 1, 0)): lines(
+                *(own * along[draw, row] + rng.normal(0, 0.1, n))
             )
             for draw in range(1 + draws)
             for row, concept in enumerate(CONCEPTS)
@@ -211,6 +236,6 @@ def test_intervals_over_draws_hold_the_truth_as_often_as_they_say(further: bool)
 
 
 def test_few_draws_say_nothing_of_random_vectors() -> None:
-    found = {(source, concept, 0): series(1, 2, 3) for source in ("trained", "random") for concept in CONCEPTS}
-    found |= {("random", concept, 1): series(3, 2, 2) for concept in CONCEPTS}
+    found = {(source, concept, 0): lines(1, 2, 3) for source in ("trained", "random") for concept in CONCEPTS}
+    found |= {("random", concept, 1): lines(3, 2, 2) for concept in CONCEPTS}
     assert {one.source for one in contrasts(found, 1)} == {"trained"}

@@ -24,7 +24,6 @@ from jobs.stages.concepts import final_units, naive_unit
 from jobs.study import Study
 from jobs.welfare import asked
 from jobs.welfare.concept_vectors import read_vectors
-from jobs.welfare.doses import RANDOM
 from jobs.welfare.emotions import VALENCE
 from jobs.welfare.evaluations import EVALUATIONS
 from jobs.welfare.judges.rules import AMBIGUOUS, LEXICON, RulesJudge
@@ -127,10 +126,22 @@ def test_what_is_added_has_the_trained_vectors_block_and_norm(finished: Finished
         for source in ("trained", "untrained", "random")
     }
     block = trained.chosen["gold"]
-    drawn = torch.from_numpy(np.random.default_rng((1, 0, 0, RANDOM)).normal(size=len(directions["random"])))
-    for source, expected in (("trained", trained.gold[block]), ("untrained", naive.gold[block]), ("random", drawn)):
+    for source, expected in (("trained", trained.gold[block]), ("untrained", naive.gold[block])):
         cosine = torch.nn.functional.cosine_similarity(directions[source].double(), expected.double(), dim=0)
         assert cosine.item() == pytest.approx(1, abs=1e-6), source
+
+
+def test_a_random_pair_has_the_trained_pairs_norms_and_angle(finished: Finished) -> None:
+    pairs = {}
+    for source in ("trained", "random"):
+        units = {unit.config["concept"]: unit for unit in finished.plan.of("steer") if unit.config["source"] == source}
+        pairs[source] = torch.stack(
+            [steer.doses_of(finished.context, units[concept])[1][2].vector.double() for concept in ("gold", "mold")]
+        )
+    products = {source: pair @ pair.T for source, pair in pairs.items()}
+    torch.testing.assert_close(products["random"], products["trained"], rtol=1e-5, atol=0)
+    between = torch.nn.functional.cosine_similarity(pairs["random"], pairs["trained"], dim=1)
+    assert (between.abs() < 0.9).all()
 
 
 def p_true_by_hand(finished: Finished, reader: str, dose: torch.Tensor, block: int, prompt: str, answer: str) -> float:

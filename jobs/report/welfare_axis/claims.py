@@ -228,9 +228,14 @@ def _told(value: float | None) -> str:
 def _tells(one: Training, tracked: list[Tracked]) -> Claim:
     parts = []
     for concept in CONCEPTS:
-        after, before = (finals(tracked, one, concept, trained=trained) for trained in (True, False))
+        after = finals(tracked, one, concept, source="trained", trained=True)
+        others = {
+            "the naive model by the same vector": finals(tracked, one, concept, source="trained", trained=False),
+            "the naive model by its own vector": finals(tracked, one, concept, source="untrained", trained=False),
+        }
         theirs = [authors.tracking(one, concept, trained=trained) for trained in (True, False)]
-        parts += [
+        published = [NOT_PUBLISHED if theirs[1] is None else f"{number(theirs[0])} against {number(theirs[1])}"]
+        parts.append(
             claim(
                 f"… {concept.capitalize()}: Cohen's d above {number(TELLS, 1)}",
                 NOT_PUBLISHED if theirs[0] is None else number(theirs[0]),
@@ -239,19 +244,22 @@ def _tells(one: Training, tracked: list[Tracked]) -> Claim:
                 yes="Trajectories that end on the tile stand out.",
                 no="They don't stand out as far.",
                 maybe="Whether they stand out as far can't be told.",
-            ),
+            )
+        )
+        parts += [
             claim(
-                f"… {concept.capitalize()}: more than in the naive model by its own vector",
-                NOT_PUBLISHED if theirs[1] is None else f"{number(theirs[0])} against {number(theirs[1])}",
+                f"… {concept.capitalize()}: more than in {said}",
+                known,
                 f"{shown(after)} against {shown(before)}",
                 verdicts.beyond(after, before, "the naive model"),
                 yes="The maze makes them stand out.",
                 no="They stood out before the maze, as far or farther.",
                 maybe="Whether the maze adds anything can't be told.",
-            ),
+            )
+            for (said, before), known in zip(others.items(), [*published, NOT_PUBLISHED], strict=True)
         ]
     return together(
-        f"Activations on a tile lie along its vector, held-out trajectories: {one.name}",
+        f"Activations on a tile lie along its vector, trajectories that made no vector and chose no block: {one.name}",
         NOT_PUBLISHED,
         parts,
         yes="They do, and it is the maze's doing.",

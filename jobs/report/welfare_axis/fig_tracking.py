@@ -82,13 +82,11 @@ def _tracked(row: dict[str, Any]) -> Tracked:
     )
 
 
-def finals(several: list[Tracked], training: Training, concept: str, *, trained: bool) -> Interval | None:
-    """d of maze finals: the trained model by its own vector, or the naive one by its own."""
-    reader, source = (training.name, "trained") if trained else (NAIVE, "untrained")
+def finals(several: list[Tracked], training: Training, concept: str, *, source: str, trained: bool) -> Interval | None:
+    """d of maze finals along the trained or the untrained model's vector, as the trained or the naive model reads."""
+    wanted = (training.name, training.name if trained else NAIVE, source, FINALS, concept)
     for one in several:
-        if (one.training, one.reader, one.source, one.panel, one.concept) == (
-            training.name, reader, source, FINALS, concept,
-        ):  # fmt: skip
+        if (one.training, one.reader, one.source, one.panel, one.concept) == wanted:
             return one.d
     return None
 
@@ -155,7 +153,7 @@ def _forest(ax: Axes, mine: list[Tracked], labels: list[str], training: Training
             intervals(ax, [one.d.value], [one.d.low], [one.d.high], [heights[one.label]], colour, **face)
     for trained, label in (
         (True, f"{FINALS}: trained model, trained vector"),
-        (False, f"{FINALS}: naive model, naive vector"),
+        (False, f"{FINALS}: naive model, trained vector"),
     ):
         theirs = authors.tracking(training, concept, trained=trained)
         if theirs is not None and label in heights:
@@ -173,7 +171,7 @@ def _sees(several: list[Tracked], facts: StudyFacts) -> str:
     for training in trainings(facts):
         told = []
         for concept in CONCEPTS:
-            both = [finals(several, training, concept, trained=trained) for trained in (True, False)]
+            both = [finals(several, training, concept, source="trained", trained=trained) for trained in (True, False)]
             if both[0] is not None and both[1] is not None:
                 told.append(f"{concept} {both[0].text()}, naive {both[1].text()}")
         if told:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
 from jobs.report.welfare_axis.trainings import NAIVE, Training, trainings
+from jobs.sections.welfare import ConceptsSection
 from jobs.welfare.separation import cohen_d_interval
 from tdlens.figures import BLUE, ORANGE
 
@@ -156,18 +157,14 @@ def told_apart(rows: pd.DataFrame, facts: StudyFacts) -> set[int]:
 
     Args:
         rows: of one model, those of `read_vectors`.
-        facts: of the study: its share of trajectories held out.
+        facts: of the study: how many of its trajectories are held out.
     """
     inner = rows[(rows["block"] > 0) & (rows["block"] < rows["block"].max())]
-    share, clear = float(facts.config["concepts"]["held_out"]), []
+    n, clear = ConceptsSection(**facts.config["concepts"]).n_held_out, []
     level = 1 - 0.05 / max(int(inner["block"].nunique()), 1)
     for concept in CONCEPTS:
         mine = inner[inner["concept"] == concept]
-        held_out = (mine["n"].astype(float) * share / (1 - share)).round().clip(lower=2)
-        lows = [
-            cohen_d_interval(float(d), int(n), 2 * int(n), level)[0]
-            for d, n in zip(mine["cohen_d"], held_out, strict=True)
-        ]
+        lows = [cohen_d_interval(float(d), n, 2 * n, level)[0] for d in mine["cohen_d"]]
         clear.append({int(block) for block in mine["block"][(mine["auroc"] > 0.5) & (np.array(lows) > 0)]})
     return set.intersection(*clear)
 

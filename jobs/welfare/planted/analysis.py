@@ -20,7 +20,7 @@ from jobs.inference.base import Engine
 from jobs.maze_training.dialogue import Dialogue
 from jobs.welfare.activations import Row, class_activations, told_trajectories
 from jobs.welfare.concept_vectors import ClassMeans, HeldOut, choose_block, vectors
-from jobs.welfare.contrast import CONCEPTS, CONTRAST, TRAINED, UNTRAINED, Contrast, contrasts, item_means, slopes
+from jobs.welfare.contrast import CONCEPTS, CONTRAST, TRAINED, UNTRAINED, Contrast, contrasts, item_means
 from jobs.welfare.data import items_of
 from jobs.welfare.doses import doses, matched
 from jobs.welfare.emotions import VALENCE
@@ -112,7 +112,7 @@ def analyse(
     interactions: dict[str, Contrast | None] = {}
     for name, evaluation in EVALUATIONS.items():
         measure, sign = next(iter(evaluation.MEASURES.items()))
-        slopes_of: dict[tuple[str, str, int], pd.Series] = {}
+        values_of: dict[tuple[str, str, int], pd.DataFrame] = {}
         for source, concept in product((TRAINED, UNTRAINED), CONCEPTS):
             block = trained.blocks[concept]
             vector = trained.of(concept, block)
@@ -130,9 +130,9 @@ def analyse(
                 seed,
                 probe,
             )
-            slopes_of[source, concept, 0] = _slopes(asking, evaluation, measure, settings.items, seed)
+            values_of[source, concept, 0] = _values(asking, evaluation, measure, settings.items, seed)
             advance(1)
-        found = {one.source: one for one in contrasts(slopes_of, sign) if one.quantity == CONTRAST}
+        found = {one.source: one for one in contrasts(values_of, sign) if one.quantity == CONTRAST}
         own[name], interactions[name] = found.get(TRAINED), found.get(INTERACTION)
     block = trained.blocks["gold"]
     cosine = torch.cosine_similarity(trained.of("mold", block), trained.of("gold", block), dim=0)
@@ -166,10 +166,10 @@ def read(engine: Engine, rows: dict[Tile, list[Row]], pad_id: int, settings: Set
     )
 
 
-def _slopes(asking: Asking, evaluation: Evaluation, measure: str, n: int, seed: int) -> pd.Series:
-    """Each item's, over the doses. It is asked what the shipped model is; a planted one attends to none of it."""
+def _values(asking: Asking, evaluation: Evaluation, measure: str, n: int, seed: int) -> pd.DataFrame:
+    """Items by doses. They are what the shipped model is asked; a planted one attends to none of it."""
     scored = evaluation.evaluate(asking, items_of(evaluation.NAME, n, seed, file=None, small_world=True))
     values = np.array([one.values[measure] for one in scored], np.float64)
     sizes = [asking.doses[one.dose].size for one in scored]
-    means = item_means(pd.DataFrame({"item": [one.item for one in scored], "dose": sizes, measure: values}), measure)
-    return pd.Series(slopes(means.columns.to_numpy(np.float64), means.to_numpy(np.float64)), index=means.index)
+    told = pd.DataFrame({"item": [one.item for one in scored], "dose": sizes, measure: values})
+    return item_means(told, measure)
