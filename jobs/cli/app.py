@@ -75,9 +75,11 @@ app = typer.Typer(
     help="""
     Where and how do neural networks compute reinforcement learning?
 
-    tdlens lets a language model play a reinforcement learning task, trains sparse autoencoders on its
-    residual stream, correlates their latents with the learning signals of RL agents, switches latents off,
-    and records all of it in one database that you can query.
+    tdlens lets a language model or a deep Q network play a reinforcement learning task, trains sparse autoencoders
+    on its activations, correlates their latents with the learning signals of RL agents, and switches latents off. It
+    trains policies that look for a model's circuits by ablating attention heads. It trains a model in a maze, and
+    asks what the directions that reward left in it do to the model as it was before. It records all of it in one
+    database that you can query. **tdlens reproduce** repeats four published studies.
 
     **A study in three commands**
 
