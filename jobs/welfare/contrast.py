@@ -205,7 +205,8 @@ def combined(doses: Array, terms: Sequence[tuple[int, Array]]) -> Array:
     """
     there = np.logical_and.reduce([np.isfinite(values) for _, values in terms])
     parts = [weight * slopes(doses, np.where(there, values, np.nan)) for weight, values in terms]
-    return np.sum(parts, axis=0)
+    total: Array = np.sum(parts, axis=0)
+    return total
 
 
 def pattern_found(trained: Mapping[str, Contrast | None], interactions: Mapping[str, Contrast | None]) -> bool:
