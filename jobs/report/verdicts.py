@@ -16,6 +16,9 @@ from scipy import stats
 
 from tdlens.figures import number
 
+ROUNDING = 1e-9
+"""Numbers no larger are the errors of others."""
+
 
 class Verdict(StrEnum):
     """What the data say about a claim."""
@@ -39,7 +42,8 @@ class Interval:
         return all(math.isfinite(x) for x in (self.value, self.low, self.high))
 
     def text(self, digits: int = 2) -> str:
-        """``0.41 [0.37, 0.45]``."""
+        """``0.41 [0.37, 0.45]``; with more digits where one that isn't 0 would be written as 0."""
+        digits = enough(digits, self.value, self.low, self.high)
         if not self.known:
             return number(self.value, digits)
         return f"{number(self.value, digits)} [{number(self.low, digits)}, {number(self.high, digits)}]"
@@ -53,15 +57,31 @@ class Ruling:
     rule: str
 
 
+def enough(digits: int, *values: float) -> int:
+    """As many digits or more, so that no number that isn't 0 is written as 0.
+
+    There are at most three significant digits of the largest number; what is less than a rounding error counts as 0.
+    """
+    sizes = [abs(value) for value in values if math.isfinite(value) and abs(value) > ROUNDING]
+    if not sizes:
+        return digits
+    least, most = (-math.floor(math.log10(size)) for size in (min(sizes), max(sizes)))
+    return max(digits, min(least, most + 2))
+
+
 def percent(confidence: float) -> str:
     """A confidence in words: ``95 %``."""
     return f"{100 * confidence:g} %"
 
 
+def _bound(value: float, digits: int = 2) -> str:
+    return number(value, enough(digits, value))
+
+
 def exceeds(ours: Interval | None, bound: float, named: str) -> Ruling:
     """An estimate against a fixed bound."""
     rule = (
-        f"Replicates if the 95 % interval lies above {named} ({number(bound)}); "
+        f"Replicates if the 95 % interval lies above {named} ({_bound(bound)}); "
         "does not if it lies below; can't tell if it contains it."
     )
     if ours is None or not ours.known or not math.isfinite(bound):
@@ -89,7 +109,7 @@ def above_null(ours: Interval | None, null: Null | None, permuted: str) -> Rulin
     """
     known = null is not None and math.isfinite(null.mean) and math.isfinite(null.threshold)
     bound, mean = (
-        (f" ({number(null.threshold)})", f" ({number(null.mean)})") if null is not None and known else ("", "")
+        (f" ({_bound(null.threshold)})", f" ({_bound(null.mean)})") if null is not None and known else ("", "")
     )
     rule = (
         f"Replicates if the value lies above the family-wise threshold of permuted {permuted} in its block{bound} and "
@@ -106,7 +126,7 @@ def remains(partial: Interval | None, heldout: float, bound: float, confidence: 
     """A partial correlation over all rollouts and on the held-out half against the largest that counts as none."""
     rule = (
         f"Replicates if the {percent(confidence)} interval over all rollouts and the held-out partial r lie above the "
-        f"largest r that counts as none ({number(bound)}); does not if the interval lies below; else can't tell."
+        f"largest r that counts as none ({_bound(bound)}); does not if the interval lies below; else can't tell."
     )
     if partial is None or not partial.known or not math.isfinite(heldout):
         return Ruling(Verdict.UNCLEAR, rule)
@@ -126,7 +146,7 @@ def effect(difference: Interval | None, published: float | None, *, expected: in
     side, other = ("above", "below") if expected > 0 else ("below", "above")
     rule = f"Replicates if the 95 % interval lies {side} 0; does not if it lies {other} 0"
     if published is not None:
-        size = number(published, 2 if abs(published) < 10 else 0)
+        size = _bound(published, 2 if abs(published) < 10 else 0)
         rule += f", or contains 0 and stops short of the published {size}"
     rule += "; else can't tell."
     if difference is None or not difference.known:
@@ -149,7 +169,7 @@ def stops_short(control: Interval | None, effect: Interval | None, share: float,
     """
     clear = effect is not None and effect.known and effect.low > 0
     bound = share * effect.value if effect is not None and clear else math.nan
-    size = f" ({number(bound)})" if math.isfinite(bound) else ""
+    size = f" ({_bound(bound)})" if math.isfinite(bound) else ""
     rule = (
         f"Replicates if the control's 95 % interval lies below {percent(share)} of {named}{size}; does not if it lies "
         f"above; can't tell if it contains it, or if {named} isn't itself above 0."
@@ -283,7 +303,7 @@ def any_exceeds(several: Sequence[Interval], bound: float, named: str, digits: i
     """
     rule = (
         f"Replicates if the interval of at least one, widened for all that were tested (Bonferroni), lies above "
-        f"{named} ({number(bound, digits)}); does not if all of them lie below; else can't tell."
+        f"{named} ({_bound(bound, digits)}); does not if all of them lie below; else can't tell."
     )
     known = [one for one in several if one.known]
     if not known:

@@ -21,6 +21,29 @@ spans = st.floats(0.001, 3)
 
 
 @pytest.mark.parametrize(
+    ("values", "digits", "text"),
+    [
+        ((0.412, 0.37, 0.45), 2, "0.41 [0.37, 0.45]"),
+        ((0.00021, 0.00004, 0.00038), 3, "0.00021 [0.00004, 0.00038]"),
+        ((0.15, 0.004, 0.296), 2, "0.150 [0.004, 0.296]"),
+        ((0.15, 0.00004, 0.3), 2, "0.150 [0.000, 0.300]"),
+        ((30.0, -0.004, 60.0), 1, "30.0 [0.0, 60.0]"),
+        ((0.0, 0.0, 0.0), 2, "0.00 [0.00, 0.00]"),
+        ((1e-17, -1e-17, 0.2), 2, "0.00 [0.00, 0.20]"),
+        ((0.0004, math.nan, math.nan), 2, "0.0004"),
+    ],
+)
+def test_what_is_not_nothing_is_not_written_as_nothing(
+    values: tuple[float, float, float], digits: int, text: str
+) -> None:
+    assert Interval(*values).text(digits) == text
+
+
+def test_a_small_bound_can_be_read_in_its_rule() -> None:
+    assert "(0.0003)" in verdicts.exceeds(Interval(0.0002, 0.0001, 0.0004), 0.0003, "chance").rule
+
+
+@pytest.mark.parametrize(
     ("ours", "verdict"),
     [
         (Interval(4.9, 4.5, 5.3), YES),
