@@ -19,6 +19,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#AA4499"
@@ -32,6 +33,10 @@ PUBLISHED = "#4B5563"
 
 PUBLISHED_LINE: Any = (0, (4, 2))
 """Its dashes."""
+
+BEHIND: Any = {"linewidth": 4.2, "linestyle": "-", "alpha": 0.5}
+BEFORE: Any = {"linewidth": 1.6, "linestyle": (0, (3, 1.5))}
+"""Two lines of equal rank that may coincide: the one shows around the other and between its dashes."""
 
 DPI = 160
 WIDTH = 9.6
@@ -130,6 +135,11 @@ def level(axes: Axes, y: float, label: str, *, align: str = "right", **options: 
         color=GREY,
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
     )
+
+
+def whole_numbers(axes: Axes) -> None:
+    """Ticks of the horizontal axis where it counts something: blocks, steps."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
 
 
 def intervals(

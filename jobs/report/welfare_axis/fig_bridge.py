@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from jobs.report.drawing import Drawing, Table
 from jobs.report.reader import Reader, StudyFacts
 from jobs.report.welfare_axis.bridge import ALPHA, Bridged, read_bridge
 from jobs.report.welfare_axis.trainings import primary
 from jobs.report.welfare_axis.vectors import CONCEPTS
-from tdlens.figures import GREY, canvas, number
+from tdlens.figures import GREY, canvas, number, whole_numbers
 
 NAME = "bridge"
 TITLE = "Bridge: do the vectors share directions with latents of TD errors and values?"
@@ -37,7 +36,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         across[1].set(title=f"{signal}: share within their span", ylabel="share of the squared norm")
     for ax in axes[-1]:
         ax.set(xlabel="block")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        whole_numbers(ax)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=7.8)
     return Drawing(

@@ -19,7 +19,7 @@ from jobs.report.welfare_axis.vectors import (
     read_vectors,
     told_apart,
 )
-from tdlens.figures import GREY, INK, PUBLISHED, canvas, number
+from tdlens.figures import BEFORE, BEHIND, GREY, INK, PUBLISHED, canvas, number
 
 NAME = "geometry"
 TITLE = "Do Gold and Mold point apart? The cosine of the two vectors"
@@ -28,7 +28,7 @@ OVERLAY = "Han et al. (2026): mean and least cosine over layers, of their counte
 
 def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     """Cosine per relative depth on the left; on the right other pairs of the first training."""
-    rows = read_cosines(reader)
+    rows, vectors = read_cosines(reader), read_vectors(reader)
     found = [(one, cosines(rows, one)) for one in owners(facts)]
     found = [(one, values) for one, values in found if len(values)]
     if not found:
@@ -51,14 +51,14 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     left.plot([], [], marker="D", linestyle="none", markerfacecolor="white", color=PUBLISHED, label="published, least")
     left.plot([], [], marker="_", linestyle="none", color=PUBLISHED, mew=2, label="published, mean over layers")
     first = found[0][0]
-    for pair, dash, colour, named in (
-        ("path", "-", INK, "Gold and Mold, means less that of Path"),
-        ("gold", "--", CONCEPTS["gold"], "Gold and the naive model's Gold"),
-        ("mold", "--", CONCEPTS["mold"], "Mold and the naive model's Mold"),
+    for pair, style, colour, named in (
+        ("path", {"linewidth": 1.3}, INK, "Gold and Mold, means less that of Path"),
+        ("gold", BEHIND, CONCEPTS["gold"], "Gold and the naive model's Gold"),
+        ("mold", BEFORE, CONCEPTS["mold"], "Mold and the naive model's Mold"),
     ):
         values = cosines(rows, first, pair)
         if len(values):
-            right.plot(_depth(values), values, color=colour, linestyle=dash, label=named)
+            right.plot(_depth(values), values, color=colour, label=named, **style)
     for ax, title in ((left, "v_Mold and v_Gold"), (right, f"{first.name}: other pairs")):
         ax.axhline(0, color=GREY, linewidth=0.8)
         ax.set(title=title, xlabel="block / number of blocks", ylim=(-1.05, 1.05))
@@ -66,7 +66,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     left.set(ylabel="cosine")
     return Drawing(
         figure,
-        sees=_sees(found),
+        sees=_sees(found, vectors, facts),
         beside=(
             "A concept's vector is the mean over trajectories that end on its tile less the mean of the other two "
             "classes' means, so that the three vectors sum to 0 and two of them may point apart by that alone. Where "
@@ -77,7 +77,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
             "to n − 1, what enters a decoder block, as the paper counts; the embedding (0) is left out."
         ),
         n=f"{len(found)} models, {len(found[0][1])} places in the residual stream each",
-        table=_table(found, read_vectors(reader), facts),
+        table=_table(found, vectors, facts),
     )
 
 
@@ -95,12 +95,15 @@ def _style(one: Owner) -> dict[str, object]:
     return {"color": one.training.colour, "linewidth": 1.2 if one.training.shuffled else 1.9}
 
 
-def _sees(found: list[tuple[Owner, pd.Series[float]]]) -> str:
+def _sees(found: list[tuple[Owner, pd.Series[float]]], vectors: pd.DataFrame, facts: StudyFacts) -> str:
     parts = []
     for one, values in found:
         place = apart(values)
         if place is not None:
-            parts.append(f"{one.said}: least {number(place.least)} (block {place.block}), mean {number(place.mean)}")
+            lost = "" if told_apart(of_model(vectors, one), facts) else ", but it tells the tiles apart in no block"
+            parts.append(
+                f"{one.said}: least {number(place.least)} (block {place.block}), mean {number(place.mean)}{lost}"
+            )
     return f"{'. '.join(parts)}."
 
 

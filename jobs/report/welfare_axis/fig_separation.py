@@ -9,7 +9,7 @@ from jobs.report.reader import NotRecorded, Reader, StudyFacts
 from jobs.report.welfare_axis import authors
 from jobs.report.welfare_axis.trainings import primary
 from jobs.report.welfare_axis.vectors import CONCEPTS, Owner, chosen, naive_of, of_owner, owners, read_vectors
-from tdlens.figures import INK, canvas, level, number
+from tdlens.figures import INK, canvas, level, number, whole_numbers
 
 NAME = "separation"
 TITLE = "Where the vectors separate, and the block that is chosen"
@@ -19,13 +19,13 @@ MEASURES = (("auroc", "AUROC"), ("cohen_d", "Cohen's d"), ("overlap", "overlap o
 
 
 def draw(reader: Reader, facts: StudyFacts) -> Drawing:
-    """Rows: concepts; columns: three measures; the first training beside the naive model."""
+    """Rows: concepts; columns: three measures, of one scale each; the first training beside the naive model."""
     rows = read_vectors(reader)
     first = primary(facts)
     pair = [Owner(first, first.variant), naive_of(first)]
     if of_owner(rows, pair[0], "gold").empty:
         raise NotRecorded(f"concept vectors of {first.name} (stage concepts)")
-    figure, axes = canvas(len(CONCEPTS), len(MEASURES), height=4.8, sharex=True)
+    figure, axes = canvas(len(CONCEPTS), len(MEASURES), height=4.8, sharex=True, sharey="col")
     for across, (concept, colour) in zip(axes, CONCEPTS.items(), strict=True):
         for ax, (measure, title) in zip(across, MEASURES, strict=True):
             for one in pair:
@@ -36,21 +36,25 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
                 place = mine[mine["chosen"]]
                 ax.plot(place["block"], place[measure], "o", color=style["color"], markersize=6)
             if measure == "auroc":
-                level(ax, 0.5, "chance", align="left")
+                level(ax, 0.5, "chance")
             ax.set(title=f"{concept.capitalize()}: {title}")
         across[2].legend(loc="best", fontsize=7.5)
+    axes[0, 2].set(ylim=(0, 1))
     for ax in axes[-1]:
         ax.set(xlabel="block")
+        whole_numbers(ax)
     return Drawing(
         figure,
         sees=_sees(rows, pair),
         beside=(
             "Judged on trajectories that made no vector: projections of those that end on the concept's tile against "
-            "all others. The dot is the chosen block: the floor of the mean of where AUROC is highest, where Cohen's d "
-            "is largest and where the histograms overlap least, which may itself be none of the three. The naive model "
+            "all others. The dot is the chosen block: of those between the first and the last place, the floor of the "
+            "mean of where AUROC is highest, where the size of Cohen's d is largest and where the histograms overlap "
+            "least, which may itself be none of the three. The naive model "
             "separates the tiles as well as far as it reads their pictures and walks: separation alone is no axis."
         ),
-        n=f"{int(rows['n'].min())} to {int(rows['n'].max())} trajectories of a concept behind each vector",
+        n=f"{' to '.join(str(n) for n in sorted({int(rows['n'].min()), int(rows['n'].max())}))} trajectories of a "
+        "concept behind each vector",
         table=_table(rows, owners(facts)),
     )
 

@@ -14,7 +14,7 @@ from jobs.report.welfare_axis.doses import DASHES
 from jobs.report.welfare_axis.steering import Condition, Curve, Evaluation, evaluations, read_curves
 from jobs.report.welfare_axis.trainings import NAIVE, Training, primary
 from jobs.report.welfare_axis.vectors import CONCEPTS
-from tdlens.figures import canvas, number, published
+from tdlens.figures import BEFORE, BEHIND, canvas, number, published
 
 NAME = "texts"
 TITLE = "Replies under steering, and how many fall apart"
@@ -55,13 +55,17 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         raise NotRecorded("replies under steering (stage steer)")
     figure, axes = canvas(1, len(written), height=3.1, sharey=True)
     for ax, one in zip(axes[0], written, strict=True):
-        for concept, colour in CONCEPTS.items():
-            for source, width in (("trained", 1.8), ("untrained", 0.9)):
+        for (concept, colour), style in zip(CONCEPTS.items(), (BEHIND, BEFORE), strict=True):
+            for source, thinner in (("trained", 1.0), ("untrained", 0.5)):
                 curve = curves.get(Condition(training.name, NAIVE, source, concept, one.name, "alpha"))
                 if curve is None:
                     continue
                 label = f"{concept.capitalize()}{'' if source == 'trained' else ', naive model’s own'}"
-                ax.plot(curve.doses, curve.incoherent, color=colour, linewidth=width, label=label)
+                told = style | {
+                    "linewidth": thinner * style["linewidth"],
+                    "marker": "" if thinner == 1 else "^v"[concept == "mold"],
+                }
+                ax.plot(curve.doses, curve.incoherent, color=colour, label=label, **told)
             _overlay(ax, training, one, concept, colour)
         ax.set(title=one.title, xlabel="α", ylim=(-0.03, 1.03))
     axes[0, 0].set(ylabel="share of incoherent replies")
@@ -109,7 +113,9 @@ def _sees(curves: dict[Condition, Curve], training: Training, written: list[Eval
             if curve is not None:
                 place = int(pd.Series(curve.incoherent).fillna(-1).to_numpy().argmax())
                 share, dose = curve.incoherent[place], curve.doses[place]
-                worst.append(f"{concept} {number(100 * share, 0)} % at α = {number(dose, 1)}")
+                worst.append(
+                    f"{concept} {number(100 * share)} % at α = {number(dose, 1)}" if share else f"{concept} none"
+                )
         parts.append(f"{one.title}: {', '.join(worst)}")
     return f"Most incoherent replies: {'; '.join(parts)}."
 

@@ -26,7 +26,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         beside=(
             "At dose 1 what is added is as long as the residual stream is on average at the block. Here Gold, Mold and "
             "their controls are compared at the same length: what still differs is direction. Where one vector seemed "
-            "stronger only because it is longer, the curves now agree."
+            "stronger only because it is longer, the curves agree here."
         ),
         n="the same items",
         table=_norms(curves, training, shown),
