@@ -14,7 +14,7 @@ from jobs.report.welfare_axis import authors
 from jobs.report.welfare_axis.steering import Condition, Curve, Evaluation, evaluations
 from jobs.report.welfare_axis.trainings import NAIVE, Training
 from jobs.report.welfare_axis.vectors import CONCEPTS
-from tdlens.figures import GREEN, GREY, INK, canvas, published
+from tdlens.figures import GREEN, INK, PUBLISHED, PURPLE, canvas, published
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,28 @@ class Line:
     style: dict[str, Any]
 
 
+PALE = "#9CA3AF"
+"""The paper's controls."""
 DASHES = ((0, (4, 2)), (0, (1.5, 1.5)))
 """Of the paper's evaluations, in their order."""
+MARKERS = ("D", "s")
+"""Likewise."""
 
 
 def lines(training: Training) -> list[Line]:
-    """What is drawn of a training, the vector itself last."""
+    """What is drawn of a training, from the back to the front: controls lie on the vector, so that none is hidden."""
     return [
-        Line("random vector of the same norm", NAIVE, "random", {"color": GREY, "linewidth": 1.0}),
-        Line("the naive model's own vector, same norm", NAIVE, "untrained", {"color": INK, "linewidth": 1.0}),
-        Line("the vector, trained model steered", training.name, "trained", {"color": GREEN, "linewidth": 1.3}),
-        Line("the vector, naive model steered", NAIVE, "trained", {"linewidth": 2.0, "marker": "o"}),
-    ]
+        Line("the vector, naive model steered", NAIVE, "trained", {"linewidth": 4.5, "alpha": 0.55}),
+        Line("the vector, trained model steered", training.name, "trained", {"color": GREEN, "linewidth": 1.4}),
+        Line(
+            "the naive model's own vector, same norm", NAIVE, "untrained",
+            {"color": INK, "linewidth": 1.2, "linestyle": (0, (7, 2))},
+        ),
+        Line(
+            "random vectors of the same norm", NAIVE, "random",
+            {"color": PURPLE, "linewidth": 1.3, "linestyle": (0, (1, 1.4))},
+        ),
+    ]  # fmt: skip
 
 
 def draw_curves(
@@ -81,29 +91,33 @@ def _is(key: Condition, training: Training, one: Evaluation, kind: str) -> bool:
 def _panel(
     ax: Axes, curves: dict[Condition, Curve], training: Training, one: Evaluation, concept: str, kind: str, colour: str
 ) -> None:
-    for line in lines(training):
+    for place, line in enumerate(lines(training)):
         curve = curves.get(Condition(training.name, line.reader, line.source, concept, one.name, kind))
         if curve is None:
             continue
         style = {"color": colour, **line.style}
-        ax.plot(curve.doses, curve.values, label=line.label, zorder=2.2 + 0.1 * style["linewidth"], **style)
+        ax.plot(curve.doses, curve.values, label=line.label, zorder=2.2 + 0.1 * place, **style)
+        if (line.reader, line.source) == (NAIVE, "trained") or line.source == "random":
+            ax.fill_between(curve.doses, curve.lows, curve.highs, color=style["color"], alpha=0.16, linewidth=0)
         if (line.reader, line.source) == (NAIVE, "trained"):
-            ax.fill_between(curve.doses, curve.lows, curve.highs, color=colour, alpha=0.16, linewidth=0)
             wild = np.nan_to_num(curve.incoherent) > 0.5
+            label = "more than half of the replies incoherent" if wild.any() else None
             ax.plot(
                 curve.doses[wild], curve.values[wild], "o", markerfacecolor="white", markeredgecolor=colour,
-                markersize=6, label="more than half of the replies incoherent", zorder=3,
+                markersize=6, label=label, zorder=3,
             )  # fmt: skip
+            ax.set(xticks=curve.doses)
 
 
 def _overlay(ax: Axes, training: Training, one: Evaluation, concept: str) -> None:
-    for theirs, dash in zip(one.published, DASHES, strict=False):
-        for source, width in (("trained", 1.4), ("untrained", 0.8)):
+    for theirs, dash, marker in zip(one.published, DASHES, MARKERS, strict=False):
+        for source, width, colour in (("trained", 1.2, PUBLISHED), ("untrained", 0.9, PALE)):
             found = authors.curve(training, concept, source, theirs)
             if found is not None:
-                second = f", {authors.NAMES[theirs]}" * (theirs is not one.published[0])
+                second = f" ({authors.NAMES[theirs]})" * (len(one.published) > 1)
+                style = {"linestyle": dash, "linewidth": width, "color": colour, "marker": marker, "markersize": 3.6}
                 label = f"published{second}{'' if source == 'trained' else ', its control'}"
-                published(ax, found.index, found / one.scale, label, linestyle=dash, linewidth=width)
+                published(ax, found.index, found / one.scale, label, markerfacecolor="white", **style)
 
 
 def _legend(figure: Figure, axes: Any) -> None:

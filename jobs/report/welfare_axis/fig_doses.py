@@ -29,15 +29,17 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         figure,
         sees=sees(facts, curves, training, "alpha"),
         beside=(
-            "The same items with the same luck under all conditions; bands are 95 % intervals over items. A vector is "
-            "added at its chosen block to all tokens outside user turns and to all generated ones. Controls have the "
-            "norm of what they stand beside. A curve may bend back where replies fall apart: hollow points. What "
+            "The same items with the same luck under all conditions. The band around the vector's curve is its 95 % "
+            "interval over items, the one around random vectors reaches from the lowest of their draws to the highest. "
+            "A vector is added at its chosen block to all tokens outside user turns and to all generated ones. "
+            "Controls have the norm of what they stand beside. A curve may bend back where replies fall apart: hollow "
+            "points. What "
             "matters is not whether one control is flat but whether any shows the whole pattern, as tested below. "
             "Our judges are rules and a lexicon, the paper's are language models; the models differ by three orders of "
             "magnitude, so shapes can be compared, heights can't."
         ),
         n=f"{_items(facts, curves, training)}; random curves are means over {facts.config['steering']['random_draws']} "
-        "draws",
+        "draws, which aren't in the table",
         table=_table(facts, curves),
     )
 

@@ -30,11 +30,13 @@ class Evaluation:
     """What the paper's evaluations of the kind are called."""
     scale: float = 1.0
     """What a published value is divided by to be on the scale of ours."""
+    limits: tuple[float, float] = (0.0, 1.0)
+    """Between which its measures lie."""
 
 
 EVALUATIONS = (
     Evaluation("confidence", ("p_true",), 1, "Confidence", "P(True)", ("mmlu", "simpleqa")),
-    Evaluation("sentiment", ("valence",), 1, "Sentiment", "valence, −1 to 1", ("sentiment",), 5.0),
+    Evaluation("sentiment", ("valence",), 1, "Sentiment", "valence, −1 to 1", ("sentiment",), 5.0, (-1.0, 1.0)),
     Evaluation("backtracking", ("backtracking",), -1, "Backtracking", "share of coherent", ("backtracking",)),
     Evaluation("refusal", ("refusal",), -1, "Refusal", "share of coherent", ("refusal",)),
 )
@@ -63,7 +65,10 @@ class Condition:
 
 @dataclass(frozen=True)
 class Curve:
-    """A measure over the dose; of random vectors the mean over draws."""
+    """A measure over the dose, with 95 % intervals over items.
+
+    Of random vectors the mean over draws, and instead of intervals the lowest and the highest draw.
+    """
 
     doses: Floats
     values: Floats
@@ -83,7 +88,7 @@ class Curve:
 
 
 def read_curves(reader: Reader, facts: StudyFacts) -> dict[Condition, Curve]:
-    """Headline measures over all items, by condition.
+    """Headline measures over all items, by condition; intervals end where the measure does.
 
     Raises:
         NotRecorded: nothing was steered.
@@ -103,16 +108,25 @@ def read_curves(reader: Reader, facts: StudyFacts) -> dict[Condition, Curve]:
     numbers = ["dose", "norm", "value", "ci_low", "ci_high", "incoherent", "n"]
     rows[numbers] = rows[numbers].apply(pd.to_numeric)
     keys = ["training", "reader", "source", "concept", "evaluation", "dose_kind"]
-    return {Condition(*map(str, key)): _curve(mine) for key, mine in rows.groupby(keys, sort=False)}
+    limits = {one.name: one.limits for one in evaluations(facts)}
+    conditions = ((Condition(*map(str, key)), mine) for key, mine in rows.groupby(keys, sort=False))
+    return {one: _curve(mine, limits[one.evaluation], drawn=one.source == "random") for one, mine in conditions}
 
 
-def _curve(rows: pd.DataFrame) -> Curve:
-    means = rows.groupby("dose", sort=True)[["value", "ci_low", "ci_high", "incoherent", "norm"]].mean()
-    columns = {"values": "value", "lows": "ci_low", "highs": "ci_high", "incoherent": "incoherent", "norms": "norm"}
+def _curve(rows: pd.DataFrame, limits: tuple[float, float], *, drawn: bool) -> Curve:
+    by_dose = rows.groupby("dose", sort=True)
+    means = by_dose[["value", "ci_low", "ci_high", "incoherent", "norm"]].mean()
+    lows, highs = (
+        (by_dose["value"].min(), by_dose["value"].max())
+        if drawn
+        else (means["ci_low"].clip(*limits), means["ci_high"].clip(*limits))
+    )
+    columns = {"values": means["value"], "lows": lows, "highs": highs}
+    columns |= {"incoherent": means["incoherent"], "norms": means["norm"]}
     return Curve(
         doses=means.index.to_numpy(float),
         n=int(rows["n"].max()),
-        **{name: means[column].to_numpy(float) for name, column in columns.items()},
+        **{name: column.to_numpy(float) for name, column in columns.items()},
     )
 
 
