@@ -15,6 +15,8 @@ from jobs.welfare.emotions import EMOTIONS
 
 RESAMPLES = 2000
 """Of cells of words."""
+CONSTANT = 1e-9
+"""Spread of a standardised column below which it is its rounding errors."""
 EXTREMES = 5
 """Words that are named at either end."""
 
@@ -69,7 +71,8 @@ def correlations(table: pd.DataFrame, first: str, other: str) -> NDArray[np.floa
     """Pearson's r of two columns, then that of resamples of whole cells, the same for tables of the same words.
 
     Returns:
-        [1 + RESAMPLES]; none where there are fewer than four cells, or a column is constant.
+        [1 + RESAMPLES], NaN where a resample's column is constant; none where there are fewer than four cells, or a
+        column is constant.
     """
     codes = cells(table.index)
     n = int(codes.max(initial=-1)) + 1
@@ -81,9 +84,9 @@ def correlations(table: pd.DataFrame, first: str, other: str) -> NDArray[np.floa
     np.add.at(of_cell, codes, terms)
     drawn = np.random.default_rng((0, n)).multinomial(n, np.full(n, 1 / n), RESAMPLES)
     count, sx, sy, sxx, syy, sxy = (np.vstack([np.ones(n), drawn]) @ of_cell).T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        spread = np.sqrt((sxx - sx**2 / count) * (syy - sy**2 / count))
-        found: NDArray[np.float64] = (sxy - sx * sy / count) / spread
+    spread = np.sqrt(np.clip(sxx - sx**2 / count, 0, None) * np.clip(syy - sy**2 / count, 0, None))
+    found: NDArray[np.float64] = np.full(len(count), np.nan)
+    np.divide(sxy - sx * sy / count, spread, out=found, where=spread > CONSTANT * count)
     return found
 
 
@@ -96,9 +99,10 @@ def more(ours: Words | None, control: Words | None, first: str, other: str) -> I
 
 
 def _interval(found: NDArray[np.float64]) -> Interval | None:
-    if not len(found):
+    resampled = found[1:][np.isfinite(found[1:])]
+    if not len(resampled) or not np.isfinite(found[0]):
         return None
-    low, high = np.nanpercentile(found[1:], [2.5, 97.5])
+    low, high = np.percentile(resampled, [2.5, 97.5])
     return Interval(float(found[0]), float(low), float(high))
 
 
@@ -135,6 +139,11 @@ class Component:
     cosine: float
     explained: float
     valence_r: float
+
+    @property
+    def random_cosine(self) -> float:
+        """Size of the cosine within which 95 % of random vectors lie; NaN where the vector is at right angles."""
+        return self.high * self.cosine / self.projection if self.projection else float("nan")
 
     @property
     def beyond(self) -> int:

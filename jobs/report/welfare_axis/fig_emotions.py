@@ -16,7 +16,10 @@ from tdlens.figures import GREY, blank, canvas, number, published
 
 NAME = "emotions"
 TITLE = "Gold and Mold among emotion words"
-OVERLAY = "Han et al. (2026): slope of the cosines and projections on PC1 of Qwen3-4B-Instruct"
+OVERLAY = (
+    "Han et al. (2026), Qwen3-4B-Instruct: slope of the cosines; projections on PC1 in the table alone, since a length "
+    "in another model's stream has no place on our axis"
+)
 
 NAMED = 3
 """Words written beside their points at each end of either axis."""
@@ -38,8 +41,10 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
             "Emotion vectors are the naive model's: means over stories about each word, freed of the mean and of what "
             "neutral dialogues vary in. A strong negative r says that the two are mirror images among emotions; "
             "two vectors that are nearly opposite are so among any words, so r is to be read beside the sign of the "
-            "valence: Gold near what is pleasant, Mold near what is not. Bars on the right are 95 % of random vectors "
-            "of the same norm. Valence is by a table, not asked of the model."
+            "valence: Gold near what is pleasant, Mold near what is not. On the right is how much of each vector's "
+            "direction lies along the first principal component; bars hold 95 % of random vectors. Projections, in the "
+            "table, are cosines times the vectors' lengths, which differ between models. Valence is by a table, not "
+            "asked of the model."
         ),
         n=f"{len(words.table)} emotion words, block {words.blocks['gold']}",
         table=_table(several, components),
@@ -84,7 +89,7 @@ def _name(ax: Axes, words: Words, ends: list[str]) -> None:
         x = float(words.table["mold"][one])
         ax.annotate(
             one, (x, gold), xytext=(x + 0.02 * float(np.ptp(words.table["mold"])), height), fontsize=6.8, va="center",
-            annotation_clip=False,
+            annotation_clip=False, bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.45, "pad": 0.4},
         )  # fmt: skip
 
 
@@ -93,28 +98,26 @@ def _projections(ax: Axes, components: dict[Owner, dict[str, Component]]) -> Non
         blank(ax, "principal components are not recorded")
         return
     heights = np.arange(len(components))[::-1].astype(float)
-    for height, (one, found) in zip(heights, components.items(), strict=True):
-        theirs = authors.projections(one.training) if one.training or one.variant == "standard" else None
+    for height, found in zip(heights, components.values(), strict=True):
         for (concept, colour), offset in zip(CONCEPTS.items(), (0.16, -0.16), strict=True):
             if concept not in found:
                 continue
             place = found[concept]
-            ax.plot([place.low, place.high], [height + offset] * 2, color=GREY, linewidth=5, alpha=0.3)
+            random = place.random_cosine
+            ax.plot([-random, random], [height + offset] * 2, color=GREY, linewidth=5, alpha=0.3)
             label = concept.capitalize() if height == heights[0] else None
-            ax.plot([place.projection], [height + offset], "o", color=colour, label=label)
-            if theirs is not None:
-                named = "published" if height == heights[0] and concept == "gold" else None
-                ax.plot([theirs[concept]], [height + offset], "|", color="#4B5563", markersize=11, mew=2, label=named)
+            ax.plot([place.cosine], [height + offset], "o", color=colour, label=label)
     explained = next(iter(next(iter(components.values())).values())).explained
     ax.axvline(0, color=GREY, linewidth=0.8)
     ax.set(yticks=heights, yticklabels=[one.said.replace(" (", "\n(", 1) for one in components])
     ax.tick_params(axis="y", labelsize=7.4)
     ax.set(
         title=f"PC1, {number(100 * explained, 0)} % of the variance",
-        xlabel="projection",
+        xlabel="cosine with PC1",
         ylim=(-0.6, len(heights) - 0.4),
     )
     ax.grid(axis="y", visible=False)
+    ax.locator_params(axis="x", nbins=5)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, fontsize=7.5)
 
 
@@ -125,7 +128,7 @@ def _sees(words: Words, found: dict[str, Component]) -> str:
         one = next(iter(found.values()))
         told += (
             f" PC1 follows valence with r = {number(one.valence_r)}; "
-            f"{', '.join(f'{concept} projects at {number(place.projection)}' for concept, place in found.items())}."
+            f"{', '.join(f'cosine with {concept} {number(place.cosine, 3)}' for concept, place in found.items())}."
         )
     return told
 
@@ -136,6 +139,7 @@ def _table(several: dict[Owner, Words | None], components: dict[Owner, dict[str,
         if words is None:
             continue
         found = components[one]
+        theirs = authors.projections(one.training) if one.training or one.variant == "standard" else None
         rows.append(
             (
                 one.said,
@@ -143,11 +147,16 @@ def _table(several: dict[Owner, Words | None], components: dict[Owner, dict[str,
                 number(words.slope),
                 ", ".join(words.top("gold", 5)),
                 ", ".join(words.top("mold", 5)),
-                *(number(found[name].projection) if name in found else "–" for name in CONCEPTS),
+                *(
+                    f"{number(found[name].cosine, 3)} ({number(found[name].projection)})" if name in found else "–"
+                    for name in CONCEPTS
+                ),
+                "–" if theirs is None else " / ".join(number(theirs[name]) for name in CONCEPTS),
             )
         )
     header = (
         *("model", "r [95 %]", "slope", "nearest to Gold", "nearest to Mold"),
-        *(f"{concept.capitalize()} on PC1" for concept in CONCEPTS),
+        *(f"{concept.capitalize()} on PC1: cosine (projection)" for concept in CONCEPTS),
+        "published projections, Gold / Mold",
     )
     return Table(header, tuple(rows), words=(0, 3, 4))

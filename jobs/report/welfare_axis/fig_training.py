@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,16 +13,19 @@ from jobs.report.drawing import Drawing, Table
 from jobs.report.reader import Reader, StudyFacts
 from jobs.report.verdicts import Interval, mean_interval
 from jobs.report.welfare_axis.trainings import (
+    CHOICES,
     NAIVE,
+    Choices,
     Returns,
     Training,
     above_naive,
+    read_choices,
     read_progress,
     read_returns,
     rise,
     trainings,
 )
-from tdlens.figures import GREY, INK, blank, canvas, intervals, number
+from tdlens.figures import GREY, INK, blank, canvas, intervals, number, whole_numbers
 
 NAME = "training"
 TITLE = "Learning in the maze"
@@ -36,17 +41,20 @@ PANELS = (
 def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     """Three curves over the steps, and held-out returns of all models."""
     progress = read_progress(reader, facts)
-    returns = or_none(lambda: read_returns(reader, facts)) or {}
+    returns, choices = or_none(lambda: read_returns(reader, facts)) or {}, read_choices(reader, facts)
     several = [one for one in trainings(facts) if one.name in progress]
     figure, axes = canvas(2, 2, height=6.0)
     played = [one for one in several if progress[one.name]["mean_return"].notna().any()]
     for ax, (column, title, unit) in zip(axes.flat, PANELS, strict=False):
         for one in played:
             steps = progress[one.name].dropna(subset=[column])
-            style = {"linewidth": 1.1, "linestyle": "-"} if one.shuffled else {}
-            ax.plot(steps["step"], _smooth(steps[column]), color=one.colour, label=one.said, **style)
-            ax.plot(steps["step"], steps[column], color=one.colour, linewidth=0.5, alpha=0.35)
+            style: dict[str, Any] = {"linewidth": 1.1} if one.shuffled else {}
+            style |= {} if one.plays else {"marker": "o"}
+            ax.plot(steps["step"], _smooth(steps.set_index("step")[column]), color=one.colour, label=one.said, **style)
+            if one.plays:
+                ax.plot(steps["step"], steps[column], color=one.colour, linewidth=0.5, alpha=0.35)
         ax.set(title=title, xlabel="step of training", ylabel=unit)
+        whole_numbers(ax)
     _held_out(axes[1, 1], returns, several)
     if played:
         handles, labels = axes[0, 0].get_legend_handles_labels()
@@ -59,18 +67,23 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
             "Returns in training are of mazes drawn afresh for each step, played before the step's learning; thin "
             "lines are single steps, thick ones means of the five around each. A training that is told shuffled "
             "rewards is the control: it sees as many mazes and updates, but what it is rewarded for is another "
-            "rollout's. One that imitates plays nothing in training. Held-out returns are of the same mazes for all "
-            "models that see the same tiles, at the temperature of training; the swap gives Mold's picture to Gold and "
-            "the other way round, so that the naive model is judged for each."
+            "rollout's. One that imitates learns nothing from playing, and plays at a few steps alone (points). "
+            "Held-out returns are of the same mazes for all models that see the same tiles, at the temperature of "
+            "training; the swap gives Mold's picture to Gold and the other way round, so that the naive model is "
+            "judged for each. Gold taken and Mold avoided (table) are "
+            "shares of the moves at which there was such a tile and another to choose from, so that neither luck nor "
+            "the number of tiles met counts."
         ),
         n=f"{', '.join(f'{one.name} {one.steps} steps' for one in several)}; {_mazes(returns)}; "
         f"mazes of {settings.get('size', 31)} × {settings.get('size', 31)}, {settings.get('turns', 15)} turns",
-        table=_table(progress, returns, several),
+        table=_table(progress, returns, choices, several),
     )
 
 
 def _smooth(values: pd.Series[float]) -> pd.Series[float]:
-    return values.rolling(5, center=True, min_periods=1).mean()
+    """Of values by step: means over the steps no farther away than two."""
+    near = [values[(values.index >= step - 2) & (values.index <= step + 2)].mean() for step in values.index]
+    return pd.Series(near, index=values.index)
 
 
 def _held_out(ax: Axes, returns: Returns, several: list[Training]) -> None:
@@ -103,7 +116,7 @@ def _sees(progress: dict[str, pd.DataFrame], returns: Returns, several: list[Tra
     parts = []
     for one in several:
         told = []
-        gained = rise(progress[one.name])
+        gained = rise(progress[one.name]) if one.plays else None
         if gained is not None:
             told.append(f"return rises by {gained.text(1)} from the first to the last fifth of the steps")
         lead = above_naive(returns, one)
@@ -113,7 +126,7 @@ def _sees(progress: dict[str, pd.DataFrame], returns: Returns, several: list[Tra
     return f"{'. '.join(part[0].upper() + part[1:] for part in parts)}."
 
 
-def _table(progress: dict[str, pd.DataFrame], returns: Returns, several: list[Training]) -> Table:
+def _table(progress: dict[str, pd.DataFrame], returns: Returns, choices: Choices, several: list[Training]) -> Table:
     rows = []
     for one in several:
         last = progress[one.name].tail(5)
@@ -125,10 +138,15 @@ def _table(progress: dict[str, pd.DataFrame], returns: Returns, several: list[Tr
                 *(number(last[column].mean(), 1) for column, _, _ in PANELS),
                 shown(mean_interval(mine.tolist()) if mine is not None else None, 1),
                 shown(above_naive(returns, one), 1),
+                *(
+                    " / ".join(shown(choices.get((name, one.variant, choice))) for name in (one.name, NAIVE))
+                    for choice in CHOICES
+                ),
             )
         )
     header = (
         *("training", "seed", "return, last 5 steps", "Gold", "Mold"),
         *("held-out return [95 %]", "above naive [95 %]"),
+        *(f"{said}: trained / naive" for said in CHOICES.values()),
     )
     return Table(header, tuple(rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,10 @@ SHIPPED = "welfare"
 ALGORITHMS = {"dr_grpo": "Dr. GRPO", "reinforce": "REINFORCE", "sft": "imitation, SFT"}
 Returns = dict[tuple[str, str], "pd.Series[float]"]
 """Of held-out mazes by seed, by (``naive`` or a training's name, what the tiles look like)."""
+CHOICES = {"gold_taken": "Gold taken", "mold_avoided": "Mold avoided"}
+"""Shares of moves in held-out mazes, as the record calls them and in words."""
+Choices = dict[tuple[str, str, str], Interval]
+"""By (``naive`` or a training's name, what the tiles look like, one of `CHOICES`)."""
 LATE = 0.2
 """Share of a training's steps, the last or the first, over which returns are averaged."""
 
@@ -145,12 +150,37 @@ def read_returns(reader: Reader, facts: StudyFacts) -> Returns:
     if rows.empty:
         raise NotRecorded("play in held-out mazes (stage play_maze)")
     rows["points"] = rows["points"].astype(float)
-    names = {model_of(facts, one): one.name for one in trainings(facts)} | {facts.model: NAIVE}
+    names = _names(facts)
     return {
         (names[str(model)], str(variant)): mine.groupby("seed")["points"].mean()
         for (model, variant), mine in rows.groupby(["model", "variant"], sort=True)
         if str(model) in names
     }
+
+
+def read_choices(reader: Reader, facts: StudyFacts) -> Choices:
+    """How often models take Gold and avoid Mold in held-out mazes, where they have the choice; empty if none played."""
+    names, variants = _names(facts), dict.fromkeys(one.variant for one in trainings(facts))
+    metrics = {f"{choice}, {variant}": (variant, choice) for variant in variants for choice in CHOICES}
+    rows = reader.rows(
+        """
+        SELECT model, metric, value, ci_low, ci_high FROM v_model_metric
+        WHERE study = :study AND metric IN :metrics ORDER BY model, metric
+        """,
+        metrics=list(metrics),
+    )
+    return {
+        (names[str(row["model"])], *metrics[str(row["metric"])]): Interval(
+            *(math.nan if row[name] is None else float(row[name]) for name in ("value", "ci_low", "ci_high"))
+        )
+        for row in rows
+        if str(row["model"]) in names
+    }
+
+
+def _names(facts: StudyFacts) -> dict[str, str]:
+    """Of all models, as the record calls them: ``naive`` or a training's name."""
+    return {model_of(facts, one): one.name for one in trainings(facts)} | {facts.model: NAIVE}
 
 
 def above_naive(returns: Returns, training: Training) -> Interval | None:
