@@ -76,6 +76,7 @@ class World:
         model: that is trained.
         planted: whether the analysis is right about the models whose axis is known.
         untrained: strength of the naive model's own vectors.
+        bridged: how near they are to latents of learning signals, as a share of the trained ones.
         told: how far from 0.5 their AUROC is in the middle.
         settings: of the study, as ``--set`` has them.
     """
@@ -87,6 +88,7 @@ class World:
     model: str = MODEL
     planted: bool = True
     untrained: float = 0.05
+    bridged: float = 0.0
     told: float = 0.15
     settings: tuple[str, ...] = ()
 
@@ -293,6 +295,8 @@ class _Maze:
                         for concept in ("gold", "mold"):
                             own = panel == "maze finals" and (reader, source) == (name, "trained")
                             d = 0.4 + 2.1 * strength if own else 0.4
+                            if panel == "correctness":  # of Gold more where it was right, of Mold where it was wrong
+                                d = 0.6 * self.world.axis * (1 if concept == "gold" else -1)
                             first, other = (np.histogram(edges[:-1] + shift, edges)[0] for shift in (0.5, 0.0))
                             rows.append(
                                 {
@@ -429,7 +433,13 @@ class _Maze:
             self.w.session.add(sae)
             self.w.session.flush()
             for signal in ("td_error", "q_chosen"):
-                for concept, sign in (("gold", 1), ("mold", -1), ("untrained gold", 0), ("untrained mold", 0)):
+                bridged = self.world.bridged
+                for concept, sign in (
+                    ("gold", 1),
+                    ("mold", -1),
+                    ("untrained gold", bridged),
+                    ("untrained mold", -bridged),
+                ):
                     near = sign * self.world.axis * (block == 3)
                     rows.append(
                         {

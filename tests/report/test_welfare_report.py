@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
@@ -21,16 +22,19 @@ from jobs.report.reader import NotRecorded, Reader, StudyFacts
 from jobs.report.reproductions import REPRODUCTIONS
 from jobs.report.verdicts import Interval, Verdict
 from jobs.report.welfare_axis import REPORT, authors
-from jobs.report.welfare_axis.bridge import holm, read_bridge
+from jobs.report.welfare_axis.bridge import Bridged, holm, read_bridge
 from jobs.report.welfare_axis.claims_emotions import fisher
 from jobs.report.welfare_axis.claims_question import kind_between
 from jobs.report.welfare_axis.emotions import Words, cells, more, read_words
 from jobs.report.welfare_axis.fig_checkpoints import read_line, trend
+from jobs.report.welfare_axis.fig_planted import WRITTEN
+from jobs.report.welfare_axis.fig_tracking import rebinned
 from jobs.report.welfare_axis.steering import Condition, read_curves, read_slopes, slope
 from jobs.report.welfare_axis.trainings import (
     above_naive,
     ends,
     primary,
+    read_choices,
     read_progress,
     read_returns,
     trainings,
@@ -39,6 +43,7 @@ from jobs.report.welfare_axis.trainings import (
 from jobs.report.welfare_axis.vectors import Owner, apart, chosen, cosines, naive_of, read_cosines, read_vectors
 from jobs.study import Study, load
 from jobs.welfare.emotions import EMOTIONS
+from jobs.welfare.planted import KINDS
 from tdlens.record import Record
 from tdlens.record.views import VIEWS
 from tdlens.settings import Settings
@@ -56,7 +61,14 @@ RANDOM = "The whole pattern, beyond random vectors of the same norm: primary"
 SHUFFLED = "The whole pattern is not there after a training on shuffled rewards (shuffled, at equal norms)"
 TRUTH = "The analysis finds an axis where one was written into the weights, and none where none was"
 QUESTION = "The question: there was an axis before the maze, and what is rewarded there is tied to it"
-BRIDGE = "Gold points along latents of TD errors and values in the same model, Mold against them"
+BRIDGE = (
+    "After the maze Gold points along latents of TD errors and values in the same model, Mold against them; "
+    "not before it"
+)
+CORRECT = (
+    "After “That's right” activations lie farther along Gold, after “That's wrong” along Mold, before the maze "
+    "as after it: primary"
+)
 PLEASANT = "Gold lies near pleasant emotion words, Mold near unpleasant ones"
 MIRRORED = "Among emotion words Gold and Mold are mirror images"
 COMPONENT = "On the first principal component of emotions Gold and Mold lie on opposite sides"
@@ -107,7 +119,7 @@ def test_all_claims_hold_where_all_is_true(whole: Record) -> None:
     assert {text: claim.ours for text, claim in claims.items() if claim.ruling.verdict is not YES} == {}
     several = {f"{PATTERN}{one.said}" for one in trainings(about(whole)[1]) if not one.shuffled}
     assert len(several) == 3
-    expected = {LEARNED, CONTROL, APART, CONFIDENCE, RANDOM, SHUFFLED, TRUTH, QUESTION, BRIDGE, GROWS}
+    expected = {LEARNED, CONTROL, APART, CONFIDENCE, RANDOM, SHUFFLED, TRUTH, QUESTION, BRIDGE, GROWS, CORRECT}
     assert several | expected <= set(claims)
 
 
@@ -126,6 +138,7 @@ def test_none_holds_where_none_is_true(record: Record) -> None:
 
 def test_without_any_effect_nothing_is_claimed(tmp_path: Path) -> None:
     found = verdicts_of(tmp_path, World(axis=0.0))
+    assert found[CORRECT] is MAYBE
     open_ = {PATTERN + "primary (Dr. GRPO)", RANDOM, SHUFFLED, QUESTION, CONFIDENCE, BRIDGE, LEARNED}
     assert {text for text in open_ if found[text] is not MAYBE} <= {PATTERN + "primary (Dr. GRPO)"}
     assert found[APART] is NO
@@ -429,6 +442,91 @@ def test_the_bridge_is_corrected_for_all_tests_of_a_source(whole: Record) -> Non
     least = min(trained, key=lambda one: one.p)
     assert least.adjusted == pytest.approx(min(1.0, 0.0005 * 2 * len(trained)))
     assert all(one.adjusted == 1.0 for one in found if one.concept.startswith("untrained"))
+
+
+@pytest.mark.parametrize(
+    ("before", "verdict"),
+    [(0.0, YES), (0.45, YES), (0.8, MAYBE), (1.0, NO), (-1.0, YES)],
+)
+def test_latents_near_the_naive_models_own_vectors_are_not_the_mazes(
+    tmp_path: Path, before: float, verdict: Verdict
+) -> None:
+    record = opened(tmp_path, World(stages=("bridge",), bridged=before))
+    bridge = claims_of(record)[BRIDGE]
+    record.close()
+    assert bridge.ruling.verdict is verdict
+    kinds = {part.text.rpartition(": ")[2]: part.ruling.verdict for part in bridge.parts}
+    assert kinds == {
+        "nearer than latents that fire as often": YES,
+        "farther out than the naive model's own vector": verdict,
+    }
+
+
+def test_a_cosine_that_matched_sets_exceed_is_on_no_side() -> None:
+    def one(cosine: float, low: float, high: float) -> Bridged:
+        null = Interval((low + high) / 2, low, high)
+        return Bridged("gold", "topk", 1, "td_error", 8, cosine, null, 0.01, 0.1, 0.2, 0.5)
+
+    assert [one(0.5, -0.1, 0.3).side, one(-0.5, -0.3, 0.1).side, one(0.1, 0.2, 0.4).side] == [1, -1, 0]
+    assert one(0.5, -0.1, 0.3).out == pytest.approx(1.0)
+    assert np.isnan(one(0.5, 0.2, 0.2).out) and one(0.5, 0.2, 0.2).side == 0
+
+
+def test_intervals_end_where_the_measure_does_and_random_vectors_have_a_range(whole: Record) -> None:
+    curves = read_curves(*about(whole))
+    for key, curve in curves.items():
+        least = -1.0 if key.evaluation == "sentiment" else 0.0
+        assert curve.lows.min() >= least and curve.highs.max() <= 1.0
+    rows = whole.query(
+        "SELECT dose, min(value) AS low, max(value) AS high FROM v_steering_effect WHERE training = 'primary' "
+        "AND source = 'random' AND concept = 'mold' AND evaluation = 'refusal' AND dose_kind = 'alpha' AND grp = 'all' "
+        "GROUP BY dose ORDER BY dose"
+    )
+    curve = curves[Condition("primary", "naive", "random", "mold", "refusal", "alpha")]
+    np.testing.assert_allclose(curve.lows, rows["low"])
+    np.testing.assert_allclose(curve.highs, rows["high"])
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.integers(0, 20))
+def test_a_rebinned_histogram_holds_the_same(counts: list[int], most: int) -> None:
+    edges = np.linspace(-2.0, 2.0, len(counts) + 1)
+    wider, shares = rebinned(edges.tolist(), counts, most)
+    assert len(shares) == len(wider) - 1 <= max(most, 1)
+    assert (wider[0], wider[-1]) == (edges[0], edges[-1])
+    assert shares.sum() == pytest.approx(float(sum(counts) > 0))
+    for low, high, share in zip(wider, wider[1:], shares, strict=False):
+        inside = [n for n, at in zip(counts, edges, strict=False) if low <= at < high]
+        assert share * max(sum(counts), 1) == pytest.approx(sum(inside))
+
+
+def test_choices_stand_beside_the_naive_models(whole: Record) -> None:
+    reader, facts = about(whole)
+    choices = read_choices(reader, facts)
+    rows = whole.query("SELECT * FROM v_model_metric WHERE metric = 'gold_taken, swap'").set_index("model")
+    for name, model in (("swap", "welfare:swap"), ("naive", "welfare")):
+        values = (float(rows.loc[model, one]) for one in ("value", "ci_low", "ci_high"))
+        assert choices[name, "swap", "gold_taken"] == Interval(*values)
+    table = next(one for one in REPORT.figures if one.NAME == "training").draw(reader, facts).table
+    assert table is not None
+    place = table.header.index("Gold taken: trained / naive")
+    assert table.rows[0][place] == " / ".join(
+        choices[name, "standard", "gold_taken"].text() for name in ("primary", "naive")
+    )
+
+
+def test_what_a_planted_pair_has_is_said_of_each() -> None:
+    assert tuple(WRITTEN) == KINDS
+
+
+def test_words_that_vary_in_nothing_have_no_correlation_and_no_warning() -> None:
+    words = sorted(EMOTIONS)[:12]
+    table = pd.DataFrame({"gold": 0.1 + 1e-17, "mold": np.linspace(-1, 1, 12), "valence": np.nan}, index=words)
+    table.loc[words[0], "valence"] = 1.0
+    one, other = Words(table, {}), Words(table.assign(gold=np.linspace(0, 1, 12)), {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert one.r is None and one.valence_r("mold") is None and more(one, other, "gold", "mold") is None
+        assert more(other, other.__class__(table.assign(gold=1.0), {}), "gold", "mold") is None
 
 
 def test_a_control_stops_short_only_of_what_is_there() -> None:

@@ -166,3 +166,14 @@ def tracking(training: Training, concept: str, *, trained: bool) -> float | None
     """Cohen's d of maze finals, the model after or before the maze."""
     table, name = _table("tracking"), f"maze finals/{counterpart(training)}/{concept}"
     return _number("tracking", name, "trained" if trained else "naive") if name in table.index else None
+
+
+def correctness(concept: str, *, trained: bool) -> dict[str, float]:
+    """Cohen's d of what Qwen3-4B-Base holds after it was told that its answer was right, or wrong, by questions.
+
+    The concept's own kind against the other: for Gold right less wrong, for Mold wrong less right. No other model's is
+    given.
+    """
+    table, ending = _table("tracking"), f"/Base/{concept}"
+    names = [str(name) for name in table.index if str(name).endswith(ending) and not str(name).startswith("maze")]
+    return {name.removesuffix(ending): _number("tracking", name, "trained" if trained else "naive") for name in names}

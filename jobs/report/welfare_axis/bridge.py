@@ -35,6 +35,17 @@ class Bridged:
     share_adjusted: float = float("nan")
     """p of the share after Holm, likewise."""
 
+    @property
+    def out(self) -> float:
+        """How far the cosine lies from the middle of matched sets, in widths of their 95 %, with its sign."""
+        width = self.null.high - self.null.low
+        return (self.cosine - self.null.value) / width if width else float("nan")
+
+    @property
+    def side(self) -> int:
+        """1 where it points along the latents, and more so than matched sets do; -1 against them; 0 neither."""
+        return int(self.cosine > 0 and self.out > 0) - int(self.cosine < 0 and self.out < 0)
+
 
 def holm(p: list[float]) -> list[float]:
     """Holm's adjusted p-values, in the order given; NaN where p is."""

@@ -21,8 +21,12 @@ from tdlens.figures import number
 
 MIRRORED = 0.7
 """Size of the negative r of cosines with Gold and with Mold."""
+CLEAR = 0.1
+"""By how much an r has to differ from a control's: intervals are over words, and know nothing of other trainings."""
 VALENCE = 0.7
 """r of the first principal component with valence from which on it counts as valence."""
+HALF = 0.5
+"""Share of a vector's nearness to latents that the naive model's own is to stop short of."""
 SIGNS = {"gold": 1, "mold": -1}
 """Of what pleases, and of a signal that is better than expected."""
 
@@ -84,12 +88,14 @@ def _beyond_controls(
         difference = more(words, control, first, other)
         parts.append(
             claim(
-                f"… {named}r {'higher' if sign > 0 else 'lower'} than with {said}",
+                f"… {named}r {'higher' if sign > 0 else 'lower'} than with {said}, by more than {number(CLEAR, 1)}",
                 NOT_PUBLISHED,
                 f"difference {shown(difference)}",
-                verdicts.effect(difference, None, expected=sign),
+                verdicts.exceeds(
+                    difference if sign > 0 else negated(difference), CLEAR, "what counts as more, in that direction"
+                ),
                 yes="It is.",
-                no="The control has as much of it, or more.",
+                no="The control has nearly as much of it, or more.",
                 maybe="They can't be told apart.",
             )
         )
@@ -153,11 +159,11 @@ def _first_component(
         parts.append(
             claim(
                 f"… {concept.capitalize()} projects {'above' if sign > 0 else 'below'} random vectors of its norm",
-                NOT_PUBLISHED if theirs is None else number(theirs[concept]),
+                NOT_PUBLISHED if theirs is None else f"{number(theirs[concept])} (its stream's units)",
                 UNRECORDED
                 if place is None
                 else f"{number(place.projection)}, 95 % of random ones within {number(place.low)} to "
-                f"{number(place.high)}",
+                f"{number(place.high)}; cosine {number(place.cosine, 3)}",
                 _beyond(place, sign),
                 yes="It does.",
                 no="It lies on the other side.",
@@ -223,8 +229,11 @@ def _bridged(found: list[Bridged] | None) -> Claim:
     parts = []
     for concept in CONCEPTS:
         for named, chosen in (("TD errors", _is_error), ("values", _is_value)):
-            mine = [one for one in found or [] if one.concept == concept and chosen(one.signal)]
-            parts.append(
+            mine, naive = (
+                [one for one in found or [] if one.concept == which and chosen(one.signal)]
+                for which in (concept, f"untrained {concept}")
+            )
+            parts += [
                 claim(
                     f"… {concept.capitalize()}, latents of {named}: nearer than latents that fire as often",
                     NOT_PUBLISHED,
@@ -233,15 +242,49 @@ def _bridged(found: list[Bridged] | None) -> Claim:
                     yes="It shares their direction.",
                     no="It points against what was expected.",
                     maybe="It is no nearer than matched latents are, which doesn't say that it has nothing of them.",
-                )
-            )
+                ),
+                _more_than_naive(mine, naive, concept, named),
+            ]
     return together(
-        "Gold points along latents of TD errors and values in the same model, Mold against them",
+        "After the maze Gold points along latents of TD errors and values in the same model, Mold against them; not "
+        "before it",
         NOT_PUBLISHED,
         parts,
-        yes="The welfare vectors and the learning signals share directions.",
-        no="At least one points the other way round.",
-        maybe="Whether they share directions can't be told.",
+        yes="The welfare vectors and the learning signals share directions, and it is the maze's doing.",
+        no="At least one points the other way round, or did so before the maze.",
+        maybe="Whether they share directions, and by the maze's doing, can't be told.",
+    )
+
+
+def _more_than_naive(mine: list[Bridged], naive: list[Bridged], concept: str, named: str) -> Claim:
+    """The farthest of the significant cosines against that of the naive model's own vector in the same place."""
+    sign = SIGNS[concept]
+    rule = (
+        f"Of the cosines that are {'positive' if sign > 0 else 'negative'} with a corrected p ≤ {ALPHA:g}, the one "
+        "farthest out, in widths of its matched sets' 95 %. Replicates if the naive model's own vector, in the same "
+        f"autoencoder, block and signal, is less than {HALF:g} times as far out on that side; does not if at least as "
+        "far; else, or without such a cosine, can't tell."
+    )
+    places = {(one.sae, one.block, one.signal): one for one in naive}
+    clear = [one for one in mine if one.adjusted <= ALPHA and one.side == sign]
+    first = max(clear, key=lambda one: sign * one.out, default=None)
+    control = None if first is None else places.get((first.sae, first.block, first.signal))
+    verdict, ours = Verdict.UNCLEAR, "no such cosine" if mine else UNRECORDED
+    if first is not None and control is not None:
+        share = control.out / first.out
+        verdict = Verdict.REPLICATES if share < HALF else Verdict.DIFFERS if share >= 1 else Verdict.UNCLEAR
+        ours = (
+            f"{first.signal}, {first.sae}/{first.block}: cosine {number(first.cosine, 3)}, naive "
+            f"{number(control.cosine, 3)}; {number(first.out)} and {number(control.out)} widths out"
+        )
+    return claim(
+        f"… {concept.capitalize()}, latents of {named}: farther out than the naive model's own vector",
+        NOT_PUBLISHED,
+        ours,
+        Ruling(verdict, rule),
+        yes="Before the maze there was less than half of it.",
+        no="The naive model's own vector has as much of it: it isn't the maze's doing.",
+        maybe="That it is the maze's doing can't be told.",
     )
 
 
@@ -263,11 +306,12 @@ def _nearest(mine: list[Bridged]) -> str:
 
 def _shares(mine: list[Bridged], sign: int) -> Ruling:
     rule = (
-        f"Replicates if a cosine is {'positive' if sign > 0 else 'negative'} and beyond matched sets of latents with "
+        f"Replicates if a cosine is {'positive' if sign > 0 else 'negative'} and {'above' if sign > 0 else 'below'} "
+        "matched sets of latents with "
         f"p ≤ {ALPHA:g} after Holm's correction over all tests of the training, and none is so with the other sign; "
         "does not if only such of the other sign are; else can't tell."
     )
-    clear = {math.copysign(1, one.cosine) for one in mine if one.adjusted <= ALPHA}
+    clear = {one.side for one in mine if one.adjusted <= ALPHA} - {0}
     if len(clear) != 1:
         return Ruling(Verdict.UNCLEAR, rule)
     return Ruling(Verdict.REPLICATES if sign in clear else Verdict.DIFFERS, rule)

@@ -44,8 +44,9 @@ def not_found(control: Training, first: Training, slopes: Slopes | None, asked: 
         ours, theirs = (
             slope(slopes, training.name, one.name, source=UNTRAINED, kind=kind) for training in (control, first)
         )
-        mine = slope(slopes, control.name, one.name, kind=kind)
+        mine, firsts = (slope(slopes, training.name, one.name, kind=kind) for training in (control, first))
         own.append(both_as_expected(mine, ours, one.expected).verdict)
+        there = both_as_expected(firsts, theirs, one.expected).verdict is Verdict.REPLICATES
         if one.expected < 0:
             ours, theirs = negated(ours), negated(theirs)
         key = (control.name, NAIVE, kind, one.name, "contrast", UNTRAINED)
@@ -56,7 +57,11 @@ def not_found(control: Training, first: Training, slopes: Slopes | None, asked: 
                 f"{first.name}",
                 NOT_PUBLISHED,
                 f"{shown(ours, 3)} against {shown(theirs, 3)}",
-                _short_of_half(ours, theirs, first.name, len(asked), freedom),
+                verdicts.unless(
+                    _short_of_half(ours, theirs, first.name, len(asked), freedom),
+                    not there,
+                    f"{first.name} itself doesn't do as said, by the vectors' own contrast and beyond the control",
+                ),
                 yes="Shuffled rewards leave far less of it.",
                 no="Shuffled rewards leave more than half of it.",
                 maybe="Whether they leave less than half of it can't be told.",

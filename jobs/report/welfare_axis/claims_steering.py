@@ -212,7 +212,7 @@ def _equal_norms(first: Training, slopes: Slopes | None, asked: list[Evaluation]
 
 def _planted(several: list[Planted]) -> Claim:
     ours = "; ".join(
-        f"{one.model.replace('_', ' ')} ({'axis' if one.planted else 'no axis'}): "
+        f"{one.model.replace('_', ' ')} ({'pattern' if one.planted else 'no pattern'}): "
         f"{'found' if one.found else 'not found'}"
         for one in several
     )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 from jobs.report.drawing import Drawing, Table
 from jobs.report.reader import NotRecorded, Reader, StudyFacts
@@ -15,13 +19,16 @@ from jobs.report.verdicts import Interval
 from jobs.report.welfare_axis import authors
 from jobs.report.welfare_axis.trainings import NAIVE, Training, primary, trainings
 from jobs.report.welfare_axis.vectors import CONCEPTS
-from tdlens.figures import GREY, blank, canvas, intervals, mark
+from tdlens.figures import GREY, INK, PUBLISHED, blank, canvas, intervals
 
 NAME = "tracking"
 TITLE = "Do activations follow the vectors where things go well or badly?"
 OVERLAY = "Han et al. (2026): Cohen's d of maze finals, Qwen3-4B-Instruct, trained and naive"
 
-FINALS = "maze finals"
+FINALS, CORRECTNESS = "maze finals", "correctness"
+OFFSETS = {(True, True): 0.27, (True, False): 0.09, (False, True): -0.09, (False, False): -0.27}
+"""Of a line from its panel's middle, by whether the model and the vector are the trained ones."""
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -92,42 +99,55 @@ def finals(several: list[Tracked], training: Training, concept: str, *, source: 
 
 
 def draw(reader: Reader, facts: StudyFacts) -> Drawing:
-    """Densities of maze finals above, d of every panel below; the first training."""
+    """Densities of maze finals, their d, and that of right and wrong answers; the first training."""
     several, training = read_tracked(reader), primary(facts)
     mine = [one for one in several if one.training == training.name]
     if not mine:
         raise NotRecorded(f"projections on the vectors of {training.name} (stage track)")
-    labels = list(dict.fromkeys(one.label for one in sorted(mine, key=_order(training))))
-    figure, axes = canvas(2, 2, height=0.27 * len(labels) + 4.2, height_ratios=[2.1, 0.27 * len(labels) + 0.6])
+    panels = {one.panel: _label(one) for one in sorted(mine, key=_order)}
+    finals_, judged = ([name for name in panels if (name == FINALS) == of_finals] for of_finals in (True, False))
+    heights = [2.2, *(0.75 * len(names) + 0.35 for names in (finals_, judged) if names)]
+    figure, axes = canvas(len(heights), 2, height=sum(heights) + 1.6, height_ratios=heights)
     for ax, (concept, colour) in zip(axes[0], CONCEPTS.items(), strict=True):
         _density(ax, mine, training, concept, colour)
-    for ax, (concept, colour) in zip(axes[1], CONCEPTS.items(), strict=True):
-        _forest(ax, mine, labels, training, concept, colour)
-    axes[1, 1].set_yticklabels([])
-    axes[1, 0].tick_params(axis="y", labelsize=7.2)
+    for across, names in zip(axes[1:], [names for names in (finals_, judged) if names], strict=True):
+        across[1].sharex(across[0])
+        for ax, (concept, colour) in zip(across, CONCEPTS.items(), strict=True):
+            _forest(ax, mine, {name: panels[name] for name in names}, training, concept, colour)
+    _legend(figure)
     return Drawing(
         figure,
         sees=_sees(several, facts),
         beside=(
             "Projections on the vector at its chosen block, standardised in each panel. Maze finals: trajectories that "
-            "end on the concept's tile against all others, none of which made the vector. Correctness: what a model "
-            "holds after it was told truthfully that its answer was right, or wrong; a positive d of Mold means more "
-            "of it where the answer was wrong. The naive model's own vector is the control: that activations tell "
-            "right from wrong is nothing that the maze had to teach."
+            "end on the concept's tile against all others, none of which made the vector or chose its block. "
+            "Correctness: what a model holds after it was told truthfully that its answer was right, less what it "
+            "holds after it was told that it was wrong: Gold's d is expected to be above 0, Mold's below. The numbers "
+            "below a panel's name are those of the two kinds; of a handful d means little. The naive model's own "
+            "vector is the control: that activations tell right from wrong is nothing that the maze had to teach, and "
+            "where two words differ, the projections on almost any direction do."
         ),
         n=", ".join(sorted({f"{one.panel} {one.n} and {one.n_other}" for one in mine if one.concept == "gold"})),
         table=_table(several),
     )
 
 
-def _order(training: Training):  # type: ignore[no-untyped-def]
-    return lambda one: (one.panel != FINALS, one.panel, one.reader != training.name, one.source)
+def _order(one: Tracked) -> tuple[bool, bool, int, str]:
+    """Maze finals, all answers, thirds by confidence, other parts."""
+    third = one.panel.removeprefix(f"{CORRECTNESS}, ").removesuffix(" confidence")
+    thirds = ("low", "middle", "high")
+    return one.panel != FINALS, one.panel != CORRECTNESS, (*thirds, third).index(third), one.panel
+
+
+def _label(one: Tracked) -> str:
+    kinds = ("on it", "elsewhere") if one.panel == FINALS else ("right", "wrong")
+    return f"{one.panel.removeprefix(f'{CORRECTNESS}, ')}\n{one.n} {kinds[0]}, {one.n_other} {kinds[1]}"
 
 
 def _density(ax: Axes, mine: list[Tracked], training: Training, concept: str, colour: str) -> None:
     found = [
         one for one in mine if (one.panel, one.concept) == (FINALS, concept) and one.label in (
-            f"{FINALS}: trained model, trained vector", f"{FINALS}: naive model, naive vector",
+            f"{FINALS}: trained model, trained vector", f"{FINALS}: naive model, trained vector",
         )
     ]  # fmt: skip
     if not found:
@@ -135,35 +155,62 @@ def _density(ax: Axes, mine: list[Tracked], training: Training, concept: str, co
         return
     for one in found:
         trained = one.reader == training.name
-        middle = (np.asarray(one.edges)[1:] + np.asarray(one.edges)[:-1]) / 2
-        for counts, label, dash in ((one.first, f"ends on {concept.capitalize()}", "-"), (one.other, "others", ":")):
-            density = np.asarray(counts) / max(sum(counts), 1)
+        kinds = ((one.first, f"ends on {concept.capitalize()}", "-"), (one.other, "others", (0, (2, 1.5))))
+        for counts, label, dash in kinds:
+            edges, shares = rebinned(one.edges, counts, most=round(min(one.n, one.n_other) ** 0.5))
             told = f"{'trained' if trained else 'naive'}: {label}"
-            style: dict[str, Any] = {"color": colour if trained else GREY, "linewidth": 1.7 if trained else 1.0}
-            ax.plot(middle, density, linestyle=dash, label=told, **style)
+            style: dict[str, Any] = {"color": colour if trained else GREY, "linewidth": 1.8 if trained else 1.1}
+            ax.stairs(shares, edges, linestyle=dash, label=told, **style)
     ax.set(title=f"maze finals on {concept.capitalize()}", xlabel="projection, standard deviations", ylabel="share")
-    ax.legend(fontsize=7)
+    ax.set(ylim=(0, 1.45 * ax.get_ylim()[1]))
+    ax.legend(fontsize=7, ncols=2, loc="upper center")
 
 
-def _forest(ax: Axes, mine: list[Tracked], labels: list[str], training: Training, concept: str, colour: str) -> None:
-    heights = {label: float(place) for place, label in enumerate(reversed(labels))}
+def rebinned(edges: Sequence[float], counts: Sequence[int], most: int) -> tuple[Array, Array]:
+    """Edges and shares of a histogram whose neighbouring bins are put together, so that there are no more than `most`.
+
+    The last bin takes what is left over, and may be narrower.
+    """
+    together = -(-len(counts) // max(most, 1))
+    starts = np.arange(0, len(counts), together)
+    shares = np.add.reduceat(np.asarray(counts, float), starts) / max(sum(counts), 1)
+    return np.append(np.asarray(edges, float)[starts], edges[-1]), shares
+
+
+def _forest(
+    ax: Axes, mine: list[Tracked], panels: dict[str, str], training: Training, concept: str, colour: str
+) -> None:
+    heights = {name: float(place) for place, name in enumerate(reversed(panels))}
     for one in mine:
-        if one.concept == concept:
-            face = {} if one.source == "trained" else {"markerfacecolor": "white"}
-            intervals(ax, [one.d.value], [one.d.low], [one.d.high], [heights[one.label]], colour, **face)
-    for trained, label in (
-        (True, f"{FINALS}: trained model, trained vector"),
-        (False, f"{FINALS}: naive model, trained vector"),
-    ):
-        theirs = authors.tracking(training, concept, trained=trained)
-        if theirs is not None and label in heights:
-            mark(ax, theirs, heights[label], "published" if trained else None)
+        if one.concept == concept and one.panel in heights:
+            own, trained = one.source == "trained", one.reader == training.name
+            height = heights[one.panel] + OFFSETS[trained, own]
+            face = {"markerfacecolor": colour if own else "white", "fmt": "o" if trained else "s"}
+            intervals(ax, [one.d.value], [one.d.low], [one.d.high], [height], colour if trained else INK, **face)
+    for trained in (True, False):
+        theirs = authors.tracking(training, concept, trained=trained) if FINALS in heights else None
+        if theirs is not None:
+            place = heights[FINALS] + OFFSETS[trained, True]
+            ax.plot([theirs], [place], "|", color=PUBLISHED, markersize=11, mew=2.2)
     ax.axvline(0, color=GREY, linewidth=0.8)
-    ax.set(yticks=list(heights.values()), yticklabels=list(heights), ylim=(-0.6, len(heights) - 0.4))
-    ax.set(title=f"{concept.capitalize()}: Cohen's d", xlabel="d")
+    ax.set(yticks=list(heights.values()), yticklabels=list(panels.values())[::-1], ylim=(-0.6, len(heights) - 0.4))
+    ax.tick_params(axis="y", labelsize=7.4)
+    what = "tile against others" if FINALS in heights else "told right less told wrong"
+    ax.set(title=f"{concept.capitalize()}: {what}", xlabel="Cohen's d")
     ax.grid(axis="y", visible=False)
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(fontsize=7, loc="best")
+
+
+def _legend(figure: Figure) -> None:
+    handles = [
+        Line2D(
+            [], [], color=GREY if trained else INK, marker="o" if trained else "s", linestyle="none",
+            markerfacecolor=(GREY if trained else INK) if own else "white",
+            label=f"{'trained' if trained else 'naive'} model, {'trained' if own else 'naive'} vector",
+        )
+        for trained, own in OFFSETS
+    ]  # fmt: skip
+    mark = Line2D([], [], color=PUBLISHED, marker="|", linestyle="none", markersize=11, mew=2.2, label="published")
+    figure.legend(handles=[*handles, mark], loc="outside lower center", ncols=5, fontsize=7.8)
 
 
 def _sees(several: list[Tracked], facts: StudyFacts) -> str:
