@@ -2,11 +2,13 @@
 2026, arXiv 2605.30232).
 
 Each has a fresh maze, without wind and melting. It begins at the maze's start, walks at random over Path and with its
-last step enters Mold, Gold or Path. Lengths are balanced from 1 to 15 in each class.
+last step enters Mold, Gold or Path. Lengths are balanced from 1 to 15 in each class, and at each length the directions
+of the last step. These the paper leaves to chance. Mazes prefer none, so that means over many trajectories are the
+same; over few, classes differ by which letters happened to be drawn, more than by the tiles.
 
 A walk goes to every Path beside it with the same probability, *given* that its last step can be taken to a tile of its
-class, and that step is to each of these with the same probability. The authors' code draws walks until one ends well;
-here such walks are drawn at once, by how probable it is from every cell to end well. Where no walk of the length does
+class in its direction. The authors' code draws walks until one ends well; here such walks are drawn at once, by how
+probable it is from every cell to end well. Where no walk of the length does
 (the start lies alone in Mold; no Gold is near enough, or only at distances of the other parity, since every step
 changes that of x + y), the maze is drawn anew. So mazes of short walks to Gold have more Gold near the start than
 others. The paper doesn't say how it comes to balanced lengths; the code goes through one set of mazes and leaves out
@@ -49,7 +51,7 @@ class Trajectory:
 def draw_trajectories(
     config: MazeConfig, final: Tile, n: int = PER_CLASS, seed: Seed = SEED, longest: int = LONGEST
 ) -> Iterator[Trajectory]:
-    """Trajectories of one class, of lengths 1, 2, …, the longest, 1, 2, …
+    """Trajectories of one class, of lengths 1, 2, …, the longest with their last step to the north, then to the east, …
 
     Each comes from the seed, the class and its own number, so more of them begin with the same ones.
 
@@ -68,11 +70,12 @@ def draw_trajectories(
             f"the longest trajectory must have 1 to {config.turns} moves, the turns of a maze, not {longest}"
         )
     for index in range(n):
-        length = index % longest + 1
+        turn, place = divmod(index, longest)
+        length, last = place + 1, turn % len(MOVES)
         rng = generator(numbered(seed, final, index), "maze")
         for _ in range(PATIENCE):
             maze = draw_maze(config, rng)
-            moves = draw_moves(maze, final, length, rng)
+            moves = draw_moves(maze, final, length, last, rng)
             if moves is not None:
                 yield Trajectory(maze, moves, final)
                 break
@@ -80,34 +83,32 @@ def draw_trajectories(
             raise ValueError(f"no {final.name.title()} {length} moves from the start in {PATIENCE} mazes")
 
 
-def draw_moves(maze: Maze, final: Tile, length: int, rng: np.random.Generator) -> tuple[int, ...] | None:
-    """A walk over Path whose last step enters a tile of a class; None if the maze has none of this length."""
+def draw_moves(maze: Maze, final: Tile, length: int, last: int, rng: np.random.Generator) -> tuple[int, ...] | None:
+    """A walk over Path whose last step, in a direction, enters a tile of a class; None if there is none so long."""
     # All that can be reached, and beyond the grid nothing: the start is in the middle.
     reach = length + 1
     (x, y), padded = maze.start, np.pad(maze.tiles, reach, constant_values=-1)
     tiles = padded[y : y + 2 * reach + 1, x : x + 2 * reach + 1]
-    chances = ending(tiles, final, length)
+    chances = ending(tiles, final, length, last)
     at = (reach, reach)
     if not chances[-1][at]:
         return None
     moves = []
-    for left in reversed(range(length)):
+    for left in reversed(range(1, length)):
         beside = [(at[0] + dy, at[1] + dx) for dx, dy in MOVES]
-        if left:
-            weights = np.array([chances[left - 1][cell] if tiles[cell] == Tile.PATH else 0 for cell in beside])
-        else:
-            weights = np.array([float(tiles[cell] == final) for cell in beside])
+        weights = np.array([chances[left - 1][cell] if tiles[cell] == Tile.PATH else 0 for cell in beside])
         moves.append(int(rng.choice(len(MOVES), p=weights / weights.sum())))
         at = beside[moves[-1]]
-    return tuple(moves)
+    return (*moves, last)
 
 
-def ending(tiles: NDArray[np.int8], final: Tile, length: int) -> list[NDArray[np.float64]]:
-    """The probability that a walk over Path, each step to any Path beside it alike, comes to stand beside a class.
+def ending(tiles: NDArray[np.int8], final: Tile, length: int, last: int) -> list[NDArray[np.float64]]:
+    """The probability that a walk over Path, each step to any Path beside it alike, comes to where a class is next.
 
     Args:
         tiles: a part of a maze [rows, columns].
         final: the class.
+        last: direction of the step to it.
         length: moves of the longest walk, its step to the class among them.
 
     Returns:
@@ -115,7 +116,8 @@ def ending(tiles: NDArray[np.int8], final: Tile, length: int) -> list[NDArray[np
     """
     path = tiles == Tile.PATH
     ways = _beside(path.astype(np.float64))
-    chances = [(_beside((tiles == final).astype(np.float64)) > 0).astype(np.float64)]
+    dx, dy = MOVES[last]
+    chances = [np.roll(tiles == final, (-dy, -dx), axis=(0, 1)).astype(np.float64)]
     for _ in range(length - 1):
         good = _beside(np.where(path, chances[-1], 0.0))
         chances.append(np.divide(good, ways, out=np.zeros_like(good), where=ways > 0))

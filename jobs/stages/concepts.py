@@ -89,6 +89,7 @@ def _config(context: Context, section: TrainingSection) -> dict[str, object]:
         "layout": section.layout,
         "per_class": concepts.per_class,
         "held_out": concepts.n_held_out,
+        "last_moves": "balanced",
         "longest": concepts.longest,
     }
 

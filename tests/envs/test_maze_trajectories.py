@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs.maze import Maze, MazeConfig, Tile, draw_maze, generator
+from envs.maze import MOVES, Maze, MazeConfig, Tile, draw_maze, generator
 from envs.maze_trajectories import draw_moves, draw_trajectories
 from tests.envs.test_maze import NAMES, plainly, written
 
@@ -22,6 +22,8 @@ def test_all_steps_but_the_last_enter_path(final: Tile) -> None:
     assert Counter(len(each.moves) for each in trajectories) == {
         length: 7 if length <= 10 else 6 for length in range(1, 16)
     }
+    lasts = Counter((len(each.moves), each.moves[-1]) for each in trajectories[:60])
+    assert len(lasts) == 60 and set(lasts.values()) == {1}
     for each in trajectories:
         game = plainly(each.maze, melting=False)
         for move in each.moves:
@@ -34,8 +36,10 @@ def test_all_steps_but_the_last_enter_path(final: Tile) -> None:
     assert len({each.maze.tiles.tobytes() for each in trajectories}) == 100
 
 
-def walks_that_end_well(maze: Maze, final: str, length: int, n: int, rng: random.Random) -> Counter[tuple[int, ...]]:
-    """By trying: each step to any Path alike, the last to the class, from the beginning again where there is none."""
+def walks_that_end_well(
+    maze: Maze, final: str, length: int, last: int, n: int, rng: random.Random
+) -> Counter[tuple[int, ...]]:
+    """By trying: each step to any Path alike, the last as wanted, from the beginning again where that can't be."""
     cells, found = plainly(maze).cells, Counter[tuple[int, ...]]()
     while found.total() < n:
         x, y = maze.start
@@ -43,6 +47,8 @@ def walks_that_end_well(maze: Maze, final: str, length: int, n: int, rng: random
         for wanted in ["path"] * (length - 1) + [final]:
             beside = [(x, y - 1), (x + 1, y), (x, y + 1), (x - 1, y)]
             ways = [move for move, cell in enumerate(beside) if cells.get(cell) == wanted]
+            if len(moves) == length - 1:
+                ways = [move for move in ways if move == last]
             if not ways:
                 break
             moves.append(rng.choice(ways))
@@ -52,13 +58,15 @@ def walks_that_end_well(maze: Maze, final: str, length: int, n: int, rng: random
     return found
 
 
-@pytest.mark.parametrize(("final", "length"), [(Tile.MOLD, 3), (Tile.GOLD, 4), (Tile.GOLD, 2), (Tile.PATH, 3)])
-def test_walks_are_drawn_as_by_trying(final: Tile, length: int) -> None:
+@pytest.mark.parametrize(
+    ("final", "length", "last"), [(Tile.MOLD, 3, 0), (Tile.GOLD, 4, 2), (Tile.GOLD, 4, 3), (Tile.PATH, 3, 3)]
+)
+def test_walks_are_drawn_as_by_trying(final: Tile, length: int, last: int) -> None:
     maze = written("mmmmmm", "mpppgm", "mppmpm", "mgpppm", "mpmpgm", "mmmmmm", start=(2, 2))
     n = 3000
     rng = np.random.default_rng(0)
-    drawn = Counter(draw_moves(maze, final, length, rng) for _ in range(n))
-    tried = walks_that_end_well(maze, NAMES[final], length, n, random.Random(0))
+    drawn = Counter(draw_moves(maze, final, length, last, rng) for _ in range(n))
+    tried = walks_that_end_well(maze, NAMES[final], length, last, n, random.Random(0))
     assert set(drawn) == set(tried) and len(drawn) > 1
     for moves, count in tried.items():
         assert abs(drawn[moves] - count) < 4.5 * np.sqrt(drawn[moves] + count), moves
@@ -66,27 +74,33 @@ def test_walks_are_drawn_as_by_trying(final: Tile, length: int) -> None:
 
 @settings(max_examples=60)
 @given(
-    seed=st.integers(0, 2**32 - 1), size=st.integers(4, 9), length=st.integers(1, 6), final=st.sampled_from(list(Tile))
+    seed=st.integers(0, 2**32 - 1),
+    size=st.integers(4, 9),
+    length=st.integers(1, 6),
+    last=st.integers(0, 3),
+    final=st.sampled_from(list(Tile)),
 )
-def test_there_is_none_only_where_no_walk_ends_so(seed: int, size: int, length: int, final: Tile) -> None:
+def test_there_is_none_only_where_no_walk_ends_so(seed: int, size: int, length: int, last: int, final: Tile) -> None:
     """Distance and parity, and a start that lies alone: by the set of cells that so many steps over Path lead to."""
     rng = generator(seed, "maze")
     maze = draw_maze(MazeConfig(size=size), rng)
     cells, here = plainly(maze).cells, {maze.start}
-    for wanted in ["path"] * (length - 1) + [NAMES[final]]:
-        near = {cell for x, y in here for cell in ((x, y - 1), (x + 1, y), (x, y + 1), (x - 1, y))}
+    for step, wanted in enumerate(["path"] * (length - 1) + [NAMES[final]], start=1):
+        near = {(x + dx, y + dy) for x, y in here for dx, dy in (MOVES if step < length else MOVES[last : last + 1])}
         here = {cell for cell in near if cells.get(cell) == wanted}
-    moves = draw_moves(maze, final, length, rng)
+    moves = draw_moves(maze, final, length, last, rng)
     assert (moves is None) == (not here)
     if moves is not None:
-        assert len(moves) == length
+        assert len(moves) == length and moves[-1] == last
 
 
 def test_parity_of_gold() -> None:
-    """One Gold, two steps away: at even lengths alone."""
+    """One Gold, two steps away: at even lengths alone, from the north or the west."""
     maze = written("mmmmm", "mpppm", "mpppm", "mppgm", "mmmmm", start=(2, 2))
     rng = np.random.default_rng(0)
-    assert [draw_moves(maze, Tile.GOLD, length, rng) is not None for length in range(1, 7)] == [False, True] * 3
+    for last, reached in enumerate([False, True, True, False]):
+        found = [draw_moves(maze, Tile.GOLD, length, last, rng) is not None for length in range(1, 7)]
+        assert found == [False, reached] * 3
 
 
 def test_wrong_lengths_are_refused() -> None:
