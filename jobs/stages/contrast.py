@@ -26,7 +26,9 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
     for unit in plan.of(steer.NAME):
         asked.setdefault((unit.config["training"], unit.config["reader"]), []).append(unit)
     for (training, reader), parents in asked.items():
-        yield Unit(NAME, f"{training}/{reader}", {"training": training, "reader": reader}, tuple(parents))
+        config = {"training": training, "reader": reader}
+        # version 1 took slopes that it subtracted over different doses
+        yield Unit(NAME, f"{training}/{reader}", config, tuple(parents), version=2)
 
 
 def run(context: Context, unit: Unit) -> Publish:

@@ -30,7 +30,7 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
         "rules": rules_digest(),
     }
     for kind in KINDS:
-        yield Unit(NAME, kind, common | {"planted": as_json(kind)}, seed=context.study.seed)
+        yield Unit(NAME, kind, common | {"planted": as_json(kind)}, seed=context.study.seed, version=2)
 
 
 def run(context: Context, unit: Unit) -> Publish:

@@ -39,6 +39,8 @@ FEWEST_DRAWS = 3
 """Random draws below which nothing is said of random vectors."""
 LEAST = 0.5
 """Share of the items that must have a value."""
+ROUNDING = 1e-12
+"""Of a mean: an error below it is that of float64."""
 
 
 @dataclass(frozen=True)
@@ -76,21 +78,14 @@ class Contrast:
 def interval(values: Array) -> Interval | None:
     """Mean over items with a 95 % interval [items]; NaN items are left out.
 
-    Items that are all the same have an interval of no width. Their p-value is that of a sign test: that few items
-    agree is no certainty.
-
     Returns:
-        None of fewer than two items, or of so few that are the same and not zero that the sign test has p > 0.05.
+        None of fewer than two items, or as `_student` says.
     """
     found = values[np.isfinite(values)]
     n = len(found)
     if n < 2:
         return None
-    if np.ptp(found) == 0:
-        value = float(found[0])
-        p = min(1.0, 2.0 ** (1 - n)) if value else 1.0
-        return None if value and p > 0.05 else Interval(value, value, value, p, n)
-    return _student(float(found.mean()), float(found.std(ddof=1) / np.sqrt(n)), n - 1, n)
+    return _student(float(found.mean()), float(found.std(ddof=1) / np.sqrt(n)), n, n)
 
 
 def interval_over_draws(values: Array, *, further: bool) -> Interval | None:
@@ -98,29 +93,37 @@ def interval_over_draws(values: Array, *, further: bool) -> Interval | None:
 
     SE^2 = SE_items^2 + s_draws^2 / K, or with (1 + 1 / K) where one more vector is compared with the mean of K random
     ones, as in a prediction interval. The spread of draws holds noise of the items, too, so it errs to the wide side.
+    Draws of which fewer than half of the items have a value are left out: what is said is of those that leave replies
+    coherent.
 
     Args:
-        values: [items, K]; items that lack a draw are left out.
-        further: whether each value is the difference to one other vector, the same in all draws, which would be one
-            more draw if it were random.
+        values: [items, K].
+        further: whether each value is the difference to one other vector, which would be one more draw if it were
+            random.
 
     Returns:
-        None of fewer than three draws, or two items.
+        None of fewer than three draws, or two items, or as `_student` says.
     """
-    found = values[np.isfinite(values).all(axis=1)]
-    n, draws = found.shape
-    over_items = interval(found.mean(axis=1)) if draws >= FEWEST_DRAWS else None
-    if over_items is None:
+    kept = values[:, np.isfinite(values).mean(axis=0) >= LEAST]
+    kept = kept[np.isfinite(kept).any(axis=1)]
+    n, draws = kept.shape
+    if n < 2 or draws < FEWEST_DRAWS:
         return None
-    of_items = float(found.mean(axis=1).var(ddof=1)) / n
-    of_draws = float(found.mean(axis=0).var(ddof=1)) * (further + 1 / draws)
-    return _student(over_items.value, float(np.sqrt(of_items + of_draws)), draws - 1, n)
+    items, means = np.nanmean(kept, axis=1), np.nanmean(kept, axis=0)
+    variance = float(items.var(ddof=1)) / n + float(means.var(ddof=1)) * (further + 1 / draws)
+    return _student(float(items.mean()), float(np.sqrt(variance)), draws, n)
 
 
-def _student(mean: float, error: float, freedom: int, n: int) -> Interval:
-    half = float(student.ppf(0.975, freedom)) * error
-    score = abs(mean) / error if error else np.inf if mean else 0.0
-    return Interval(mean, mean - half, mean + half, float(2 * student.sf(score, freedom)), n)
+def _student(mean: float, error: float, sample: int, n: int) -> Interval | None:
+    """Student's interval; where nothing varies, one of no width, if the sample is large enough to rule out chance.
+
+    A sample that is all the same, and not zero, has the p-value of a sign test: that a few agree is no certainty.
+    """
+    if error > ROUNDING * abs(mean):
+        half = float(student.ppf(0.975, sample - 1)) * error
+        return Interval(mean, mean - half, mean + half, float(2 * student.sf(abs(mean) / error, sample - 1)), n)
+    p = min(1.0, 2.0 ** (1 - sample)) if mean else 1.0
+    return None if mean and p > 0.05 else Interval(mean, mean, mean, p, n)
 
 
 def item_means(replies: pd.DataFrame, measure: str) -> pd.DataFrame:
@@ -147,9 +150,12 @@ def slopes(doses: Array, values: Array) -> Array:
     n = there.sum(axis=1)
     enough = (n >= FEWEST_DOSES) & (there & (doses < 0)).any(axis=1) & (there & (doses > 0)).any(axis=1)
     x = np.where(there, doses, 0.0)
+    # a constant is exactly flat only if it is taken off before it is summed up
+    first = np.take_along_axis(values, there.argmax(axis=1, keepdims=True), axis=1)
+    level = np.where(there, values - first, 0.0)
     centred = np.where(there, x - x.sum(axis=1, keepdims=True) / np.maximum(n, 1)[:, None], 0.0)
     found = np.full(len(values), np.nan)
-    total = (centred * np.where(there, values, 0.0)).sum(axis=1)
+    total = (centred * level).sum(axis=1)
     np.divide(total, (centred**2).sum(axis=1), out=found, where=enough)
     return found
 

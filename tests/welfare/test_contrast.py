@@ -68,6 +68,30 @@ def test_items_that_are_all_the_same_are_as_certain_as_a_sign_test() -> None:
     assert binomtest(5, 5).pvalue > 0.05 and interval(np.full(5, -0.25)) is None
 
 
+@given(
+    arrays(np.float64, (4, 5), elements=st.booleans()),
+    st.floats(-2, 2),
+    st.lists(st.floats(-4, 4), min_size=5, max_size=5, unique=True),
+)
+def test_what_no_dose_moves_has_no_slope(there: Array, level: float, doses: list[float]) -> None:
+    found = slopes(np.array(doses), np.where(there > 0, level, np.nan))
+    assert (found[np.isfinite(found)] == 0).all()
+
+
+def test_draws_that_are_all_the_same_are_as_certain_as_a_sign_test() -> None:
+    few, several = (interval_over_draws(np.full((10, draws), 0.25), further=True) for draws in (5, 6))
+    assert few is None
+    assert several is not None and several.p == binomtest(6, 6).pvalue
+
+
+def test_a_draw_that_leaves_nothing_coherent_costs_itself_alone() -> None:
+    values = np.random.default_rng(9).normal(1, 0.3, (50, 6))
+    values[:30, 4] = np.nan
+    values[0, 0] = np.nan
+    found, without = (interval_over_draws(some, further=False) for some in (values, np.delete(values, 4, axis=1)))
+    assert found is not None and found == without and found.n == 50
+
+
 def lines(*found: float) -> pd.DataFrame:
     """Items whose values rise by these slopes."""
     return pd.DataFrame(1 + np.outer(found, ALPHAS), columns=ALPHAS)
