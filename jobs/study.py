@@ -146,8 +146,16 @@ class Study(Section):
         """The trainings can be played as the task's settings say, and what is asked of them refers to them."""
         if not self.training:
             raise ValueError("a study of the maze trains the model in it: add a section [[training]]")
+        ways: dict[str, TrainingSection] = {}
         for training in self.training:
             training.config(self.task.settings)
+            first = ways.setdefault(training.variant, training)
+            for setting in ("temperature", "layout", "bf16"):
+                if getattr(training, setting) != getattr(first, setting):
+                    raise ValueError(
+                        f"training {training.name}: {setting} must be that of {first.name}, which has the same tiles: "
+                        "the naive model plays in them once, and both are compared with it"
+                    )
         for name in self.steering.steered or ():
             registered(name, [training.name for training in self.training], "[[training]]")
         longest, turns = self.concepts.longest, self.training[0].config(self.task.settings).maze.turns

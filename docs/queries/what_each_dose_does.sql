@@ -1,5 +1,5 @@
 -- Dose curves of the model before any maze: what each dose of a trained vector does, beside the naive model's own vector
--- and the mean of random ones of the same norm; and how many of the replies fell apart.
+-- and the mean of random pairs, the trained pair turned; and how many of the replies fell apart.
 SELECT study, training, concept, evaluation, measure, dose_kind, dose,
     avg(CASE WHEN source = 'trained' THEN value END) AS trained,
     avg(CASE WHEN source = 'untrained' THEN value END) AS untrained,

@@ -133,7 +133,7 @@ class SteeringSection(Section):
     top_p: float = Field(0.9, gt=0, le=1)
     """Of the replies."""
     random_draws: int = Field(8, ge=0)
-    """Random vectors that control each concept of the first training. They, not the questions, are the sample that
+    """Random pairs of vectors that control those of the first training. They, not the questions, are the sample that
     tells whether the vectors do more than random ones would: fewer than three say nothing, three or four little."""
     steered: Distinct[str] | None = None
     """Trainings whose vectors are steered with; all if left out."""

@@ -27,7 +27,6 @@ from jobs.stage import Plan, Publish, Unit
 from jobs.stages.games import sampled
 from jobs.welfare.models import engine_of, model_id, section_of, training_config, training_units
 from jobs.welfare.workplaces import leave
-from tdlens.identity import digest
 from tdlens.record import ModelMetric, insert_rows
 
 NAME = "play_maze"
@@ -40,19 +39,14 @@ Floats = NDArray[np.float64]
 
 
 def units(context: Context, plan: Plan) -> Iterable[Unit]:
-    """One unit for each training, in its own tiles, and one for each way to play among them, for the naive model."""
+    """One unit for each kind of tiles, which the naive model plays, and one for each training, in its own tiles."""
     trained, seed = training_units(plan), context.study.seed
     trainings = {name: training_config(context, section_of(context, unit)) for name, unit in trained.items()}
-    configs = {name: _config(context, training) for name, training in trainings.items()}
-    naive: dict[str, Unit] = {}
-    for name, config in configs.items():
-        key = f"{NAIVE}/{trainings[name].maze.variant}"
-        if any(key == unit.key for unit in naive.values()):
-            key += f", as {name}"
-        naive.setdefault(digest(config), Unit(NAME, key, config, seed=seed))
-    yield from naive.values()
-    for name, config in configs.items():
-        yield Unit(NAME, name, config, (trained[name],), seed=seed)
+    naive = {f"{NAIVE}/{training.maze.variant}": _config(context, training) for training in trainings.values()}
+    for name, config in naive.items():
+        yield Unit(NAME, name, config, seed=seed)
+    for name, training in trainings.items():
+        yield Unit(NAME, name, _config(context, training), (trained[name],), seed=seed)
 
 
 def _config(context: Context, training: TrainingConfig) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
     """One unit for each vector, what reads it and what is asked; all doses in one.
 
     The naive model reads every training's vectors and its own of the same norm. The first training's vectors are also
-    read by the model that was trained, and have random ones as a further control.
+    read by the model that was trained, and have random pairs as a further control.
     """
     steering = context.study.steering
     for index, (training, unit) in enumerate(final_units(plan).items()):
@@ -141,7 +141,8 @@ def run(context: Context, unit: Unit) -> Publish:
 def doses_of(context: Context, unit: Unit) -> tuple[int, list[Dose]]:
     """Where a unit's vectors are added, and the vectors.
 
-    All sources have the trained vector's block and norm; a random pair has the trained pair's angle, too.
+    All sources have the trained vector's block and norm. A random pair has the trained pair's angle, too: that of the
+    two as they are added, each taken from its own block.
 
     Raises:
         UserError: a vector has no direction.

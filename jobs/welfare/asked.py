@@ -73,7 +73,8 @@ def judge_config(context: Context, evaluation: Evaluation) -> dict[str, Any]:
         return {"judge": RULES, "rules": rules_digest()}
     files = _judges_files(context)
     weights = context.keep(lambda: hash_files(files.folder, context.progress), "judge's weights")
-    return {"judge": llm_name(files.source), "rules": rules_digest(), "judge_weights": weights}
+    about = {"judge_weights": weights, "judge_dtype": context.study.model.dtype}
+    return {"judge": llm_name(files.source), "rules": rules_digest(), **about}
 
 
 def judge_of(context: Context, evaluation: Evaluation) -> Judge:

@@ -23,7 +23,7 @@ OTHERS = 2
 STRATUM = 20
 """Live latents in a stratum, or some more: those in it fire about as often as each other."""
 AT_ONCE = 64
-"""Sets whose spans are computed together."""
+"""Sets whose sums or spans are computed together."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,11 @@ def matched_sets(chosen: Indices, frequency: Array, n_sets: int, rng: np.random.
 
 def cosines(vectors: Array, directions: Array, signs: Array, sets: Indices) -> Array:
     """Of vectors [C, d] and each set's signed sum of directions [m, d], with signs [m] and sets [S, K]: [S, C]."""
-    sums = np.einsum("sk,skd->sd", signs[sets], directions[sets])
-    found: Array = unit_rows(sums) @ unit_rows(vectors).T
-    return found
+    units, parts = unit_rows(vectors), []
+    for few in np.split(sets, range(AT_ONCE, len(sets), AT_ONCE)):
+        sums = np.einsum("sk,skd->sd", signs[few], directions[few])
+        parts.append(unit_rows(sums) @ units.T)
+    return np.concatenate(parts)
 
 
 def shares(vectors: Array, directions: Array, sets: Indices) -> Array:

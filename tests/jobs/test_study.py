@@ -245,6 +245,10 @@ def of_task(name: str, **sections: Any) -> dict[str, Any]:
             of_task("graph_walk", task={"settings": {"words": ["ice"] * 20}}),
             "15 nodes need as many different words, not 1",
         ),
+        (
+            of_task("maze", training=[{"name": "one"}, {"name": "two", "temperature": 1.0}]),
+            "training two: temperature must be that of one, which has the same tiles",
+        ),
     ],
 )
 def test_what_does_not_fit_the_task_is_refused(data: dict[str, Any], said: str) -> None:

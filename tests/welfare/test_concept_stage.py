@@ -122,11 +122,12 @@ def test_trainings_in_the_same_tiles_share_the_naive_models_vectors(
 ) -> None:
     base = tmp_path_factory.getbasetemp()
     common = {"steps": 2, "checkpoint_every": 1}
-    trainings = [{"name": "one", **common}, {"name": "two", **common}, {"name": "plain", "layout": "plain", **common}]
+    plain = {"name": "plain", "layout": "plain", "variant": "swap"}
+    trainings = [{"name": "one", **common}, {"name": "two", **common}, plain | common]
     study = small(base, training=trainings, concepts={"checkpoints": False, "per_class": 24})
     plan = pipeline.plan_study(context_of(study, finished.record))
     units = plan.of(concepts.NAME)
-    assert [unit.key for unit in units] == ["naive/standard", "naive/standard/plain", "one", "two", "plain"]
+    assert [unit.key for unit in units] == ["naive/standard", "naive/swap/plain", "one", "two", "plain"]
     assert not {unit.identity for unit in units} & {unit.identity for unit in finished.plan.units}
 
 

@@ -263,7 +263,8 @@ def _more_than_naive(mine: list[Bridged], naive: list[Bridged], concept: str, na
         f"Of the cosines that are {'positive' if sign > 0 else 'negative'} with a corrected p ≤ {ALPHA:g}, the one "
         "farthest out, in widths of its matched sets' 95 %. Replicates if the naive model's own vector, in the same "
         f"autoencoder, block and signal, is less than {HALF:g} times as far out on that side; does not if at least as "
-        "far; else, or without such a cosine, can't tell."
+        "far; else, or without such a cosine, can't tell. No interval: these are single vectors, and the farthest of "
+        "several is likely to be somewhat farther than it is."
     )
     places = {(one.sae, one.block, one.signal): one for one in naive}
     clear = [one for one in mine if one.adjusted <= ALPHA and one.side == sign]

@@ -157,7 +157,7 @@ def _beyond_untrained(training: Training, slopes: Slopes | None, asked: list[Eva
 
 def _beyond_random(training: Training, slopes: Slopes | None, asked: list[Evaluation]) -> Claim:
     return together(
-        f"The whole pattern, beyond random vectors of the same norm: {training.name}",
+        f"The whole pattern, beyond random pairs of the same norms and angle: {training.name}",
         NOT_PUBLISHED,
         [_interaction(one, training, slopes, "random") for one in asked],
         yes="In every evaluation the vectors of this one training do as said, and more than random vectors would: "

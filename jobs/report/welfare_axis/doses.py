@@ -45,7 +45,7 @@ def lines(training: Training) -> list[Line]:
             {"color": INK, "linewidth": 1.2, "linestyle": (0, (7, 2))},
         ),
         Line(
-            "random vectors of the same norm", NAIVE, "random",
+            "random pairs of the same norms and angle", NAIVE, "random",
             {"color": PURPLE, "linewidth": 1.3, "linestyle": (0, (1, 1.4))},
         ),
     ]  # fmt: skip

@@ -47,11 +47,11 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
         figure,
         sees=_sees(rows, pair),
         beside=(
-            "Judged on trajectories that made no vector: projections of those that end on the concept's tile against "
-            "all others. The dot is the chosen block: of those between the first and the last place, the floor of the "
-            "mean of where AUROC is highest, where the size of Cohen's d is largest and where the histograms overlap "
-            "least, which may itself be none of the three. The naive model "
-            "separates the tiles as well as far as it reads their pictures and walks: separation alone is no axis."
+            "By trajectories that made no vector, and choose the block: projections of those that end on the concept's "
+            "tile against all others. The dot is the chosen block: of those between the first and the last place, the "
+            "floor of the mean of where AUROC is highest, where the size of Cohen's d is largest and where the "
+            "histograms overlap least, which may itself be none of the three. The naive model separates the tiles as "
+            "well as far as it reads their pictures and walks: separation alone is no axis."
         ),
         n=f"{' to '.join(str(n) for n in sorted({int(rows['n'].min()), int(rows['n'].max())}))} trajectories of a "
         "concept behind each vector",

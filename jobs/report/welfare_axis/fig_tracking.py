@@ -104,7 +104,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     mine = [one for one in several if one.training == training.name]
     if not mine:
         raise NotRecorded(f"projections on the vectors of {training.name} (stage track)")
-    panels = {one.panel: _label(one) for one in sorted(mine, key=_order)}
+    panels = {one.panel: _label(one.panel, mine) for one in sorted(mine, key=_order)}
     finals_, judged = ([name for name in panels if (name == FINALS) == of_finals] for of_finals in (True, False))
     heights = [2.2, *(0.75 * len(names) + 0.35 for names in (finals_, judged) if names)]
     figure, axes = canvas(len(heights), 2, height=sum(heights) + 1.6, height_ratios=heights)
@@ -127,7 +127,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
             "vector is the control: that activations tell right from wrong is nothing that the maze had to teach, and "
             "where two words differ, the projections on almost any direction do."
         ),
-        n=", ".join(sorted({f"{one.panel} {one.n} and {one.n_other}" for one in mine if one.concept == "gold"})),
+        n="; ".join(label.replace("\n", ": ", 1).replace("\n", ", ") for label in panels.values()),
         table=_table(several),
     )
 
@@ -139,9 +139,14 @@ def _order(one: Tracked) -> tuple[bool, bool, int, str]:
     return one.panel != FINALS, one.panel != CORRECTNESS, (*thirds, third).index(third), one.panel
 
 
-def _label(one: Tracked) -> str:
-    kinds = ("on it", "elsewhere") if one.panel == FINALS else ("right", "wrong")
-    return f"{one.panel.removeprefix(f'{CORRECTNESS}, ')}\n{one.n} {kinds[0]}, {one.n_other} {kinds[1]}"
+def _label(panel: str, mine: list[Tracked]) -> str:
+    """With the numbers of both kinds; of both models, where each gave its own answers."""
+    kinds = ("on it", "elsewhere") if panel == FINALS else ("right", "wrong")
+    counts = {"naive" if one.reader == NAIVE else "trained": (one.n, one.n_other) for one in mine if one.panel == panel}
+    told = {who: f"{n} {kinds[0]}, {n_other} {kinds[1]}" for who, (n, n_other) in sorted(counts.items(), reverse=True)}
+    if len(set(told.values())) > 1:
+        told = {who: f"{who} {said}" for who, said in told.items()}
+    return "\n".join([panel.removeprefix(f"{CORRECTNESS}, "), *dict.fromkeys(told.values())])
 
 
 def _density(ax: Axes, mine: list[Tracked], training: Training, concept: str, colour: str) -> None:

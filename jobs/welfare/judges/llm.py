@@ -16,7 +16,7 @@ from jobs.welfare.judges.rules import is_short_answer
 from jobs.welfare.speaker import Speaker
 
 VERSION = 1
-"""Of the wording below: raised when it changes."""
+"""Of the wording below and of how what is said to it is read: raised when they change."""
 UNREADABLE = "unreadable"
 """The label where the judge's own reply doesn't end as it should."""
 MAX_TOKENS = 256

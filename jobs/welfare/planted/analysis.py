@@ -42,7 +42,7 @@ class Settings:
     per_class: int = 24
     """Trajectories that end on each tile."""
     held_out: int = 6
-    """Of these: they judge the vectors."""
+    """Of these: by them the block is chosen, and the vectors judged."""
     longest: int = 3
     alphas: tuple[float, ...] = (-4.0, -2.0, 0.0, 2.0, 4.0)
     items: int = 10
@@ -70,7 +70,7 @@ class Read:
     blocks: dict[str, int]
     """Of Gold and Mold: where the rule of studies reads them."""
     cohen_d: dict[str, float]
-    """There, of trajectories held out."""
+    """There, of the trajectories that chose the block: no estimate of how far others would stand apart."""
     stream_norm: float
     """Mean norm of the stream at Gold's block."""
 

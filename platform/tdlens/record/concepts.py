@@ -34,7 +34,8 @@ class ConceptVector(Base):
     stream_norm: Mapped[float]
     """Mean norm of the activations that it is made of: what a norm is to be compared with."""
     auroc: Mapped[float]
-    """Held-out trajectories of the concept's tile against the others, by their projection; so the two below."""
+    """Trajectories of the concept's tile against the others, by their projection; so the two below. They made no
+    vector, and chose the block: `goal_tracking` has others, which judge the vector there."""
     cohen_d: Mapped[float]
     overlap: Mapped[float]
     """Of the two histograms, 50 bins: 1 if they are the same."""

@@ -33,9 +33,10 @@ class SteeringEffect(Base):
     """What is steered: `naive`, or a training's name."""
     concept: Mapped[str]
     source: Mapped[VectorSource] = mapped_column(String)
-    """The trained model's vector, the naive model's own of the same norm, or a random one of the same norm."""
+    """The trained model's vector, the naive model's own of the same norm, or that of a random pair: the trained model's
+    two turned together."""
     draw: Mapped[int]
-    """Which random one; 0 for the others."""
+    """Which random pair; 0 for the others."""
     block: Mapped[int]
     dose_kind: Mapped[DoseKind] = mapped_column(String)
     """alpha: as many times the vector; unit: as many times the mean norm of the stream, the vector's length aside."""
