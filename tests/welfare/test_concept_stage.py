@@ -238,7 +238,8 @@ def test_cosines_name_what_they_are_of(finished: Finished) -> None:
     for key, names in expected.items():
         mine = table[table.unit == key]
         assert set(mine.concept + " | " + mine.other) == names
-        assert set(mine.block) == set(range(BLOCKS + 1))
+        # in block 0 are the embeddings of the same letters in each class, which rounding alone could tell apart
+        assert set(mine.block) - {0} == set(range(1, BLOCKS + 1))
     naive, trained = (read_vectors(finished.context, finished.unit(key)) for key in ("naive/swap", "swapped"))
     first = read_vectors(finished.context, finished.unit("first"))
     of_gold = table[(table.unit == "swapped") & (table.block == 2) & (table.concept == "gold")]
