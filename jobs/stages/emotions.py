@@ -69,7 +69,8 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
         "texts": "shipped" if knows_small_world(context.engine.tokenizer) else "written",
     }
     naive = {unit.identity: unit for unit in map(naive_unit, final)}
-    yield Unit(NAME, "emotions", config, (*naive.values(), *final), context.study.seed)
+    # version 1 read them in the best block, wherever concept vectors were read
+    yield Unit(NAME, "emotions", config, (*naive.values(), *final), context.study.seed, version=2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +97,9 @@ def run(context: Context, unit: Unit) -> Publish:
         with context.progress("stories of emotions", n_texts) as advance:
             speaker = Speaker(context.engine, concepts.batch_size, advance)
             texts = written_texts(speaker, *sizes)
-    found = _read(context, texts)
+    first = read_vectors(context, next(of for of in unit.parents_of(CONCEPTS) if of.config["training"] is not None))
+    near = float(np.mean([first.chosen[concept] for concept in TRACKED]))
+    found = _read(context, texts, near)
     vectors = found.vectors[:, found.block]
     components = principal_components(vectors, [VALENCE[emotion] for emotion in found.emotions])
     blobs = {
@@ -130,8 +133,8 @@ def run(context: Context, unit: Unit) -> Publish:
     return publish
 
 
-def _read(context: Context, texts: Texts) -> _Found:
-    """Vectors from the first stories of each emotion, judged by its last ones."""
+def _read(context: Context, texts: Texts, near: float) -> _Found:
+    """Vectors from the first stories of each emotion, judged by its last ones; ``near`` as in `best_block`."""
     told = {emotion: some for emotion, some in texts.stories.items() if len(some) >= FEWEST_STORIES}
     if len(told) < FEWEST_EMOTIONS or len(texts.neutral) < FEWEST_NEUTRAL:
         raise UserError(
@@ -150,7 +153,9 @@ def _read(context: Context, texts: Texts) -> _Found:
         reading = chat.pad_id, batch_size, advance
         vectors = emotion_vectors(word_means(engine, making, *reading), text_activations(engine, neutral, *reading))
         separation = told_apart(engine, vectors, judging, *reading)
-    return _Found(list(told), vectors, separation.mean(0).tolist(), best_block(separation), sum(map(len, judging)))
+    return _Found(
+        list(told), vectors, separation.mean(0).tolist(), best_block(separation, near), sum(map(len, judging))
+    )
 
 
 Rows = tuple[Unit, dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]

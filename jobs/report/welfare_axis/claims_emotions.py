@@ -16,7 +16,7 @@ from jobs.report.welfare_axis import authors
 from jobs.report.welfare_axis.bridge import ALPHA, Bridged, read_bridge
 from jobs.report.welfare_axis.emotions import Component, Words, more, read_components, read_words
 from jobs.report.welfare_axis.trainings import SHIPPED, Training, primary, trainings
-from jobs.report.welfare_axis.vectors import CONCEPTS, Owner, naive_of
+from jobs.report.welfare_axis.vectors import CONCEPTS, Owner, naive_of, of_model, read_vectors, told_apart
 from tdlens.figures import number
 
 MIRRORED = 0.7
@@ -47,12 +47,26 @@ def emotion_claims(reader: Reader, facts: StudyFacts) -> list[Claim]:
         for said, each in others.items()
     }
     shipped = facts.config["model"]["name"] == SHIPPED
-    return [
+    of_words = [
         _mirrored(words, controls, one),
         _pleasant(words, controls),
         _first_component(components, theirs, words, one, shipped=shipped),
-        _bridged(or_none(lambda: read_bridge(reader, one))),
     ]
+    vectors = or_none(lambda: read_vectors(reader))
+    if words is not None and vectors is not None:
+        told = told_apart(of_model(vectors, owner), facts)
+        of_words = [_void(each) if not told.issuperset(words.blocks.values()) else each for each in of_words]
+    return [*of_words, _bridged(or_none(lambda: read_bridge(reader, one)))]
+
+
+def _void(one: Claim) -> Claim:
+    """A claim about cosines with vectors that are none of their tiles: nothing is said, either way."""
+    rule = (
+        f"{one.ruling.rule} Can't tell where emotions are read in a block in which the vectors don't tell held-out "
+        "trajectories of both tiles apart: cosines with such a vector are those of noise."
+    )
+    said = "In the block in which emotions are read the vectors don't tell the tiles apart."
+    return Claim(one.text, one.published, one.ours, Ruling(Verdict.UNCLEAR, rule), said, tuple(map(_void, one.parts)))
 
 
 def _mirrored(words: Words | None, controls: dict[str, Words | None], one: Training) -> Claim:
@@ -162,8 +176,8 @@ def _first_component(
                 NOT_PUBLISHED if theirs is None else f"{number(theirs[concept])} (its stream's units)",
                 UNRECORDED
                 if place is None
-                else f"{number(place.projection)}, 95 % of random ones within {number(place.low)} to "
-                f"{number(place.high)}; cosine {number(place.cosine, 3)}",
+                else f"{Interval(place.projection, place.low, place.high).text()}, in brackets 95 % of random ones; "
+                f"cosine {number(place.cosine, 3)}",
                 _beyond(place, sign),
                 yes="It does.",
                 no="It lies on the other side.",
