@@ -22,6 +22,7 @@ from jobs.welfare.concept_vectors import read_vectors
 from jobs.welfare.data import knows_small_world
 from jobs.welfare.emotion_stories import Texts, shipped_texts, written_texts
 from jobs.welfare.emotion_vectors import (
+    AS_GOOD,
     Components,
     best_block,
     emotion_vectors,
@@ -66,11 +67,11 @@ def units(context: Context, plan: Plan) -> Iterable[Unit]:
         "valence": [VALENCE[emotion] for emotion in emotions],
         "stories": concepts.emotion_stories,
         "neutral": concepts.neutral_dialogues,
+        "as_good": AS_GOOD,
         "texts": "shipped" if knows_small_world(context.engine.tokenizer) else "written",
     }
     naive = {unit.identity: unit for unit in map(naive_unit, final)}
-    # version 1 read them in the best block, wherever concept vectors were read
-    yield Unit(NAME, "emotions", config, (*naive.values(), *final), context.study.seed, version=2)
+    yield Unit(NAME, "emotions", config, (*naive.values(), *final), context.study.seed)
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,6 +28,8 @@ FIRST = 50
 """Token from which a story is read."""
 REMOVED = 0.5
 """Share of the neutral texts' variance whose components are projected out."""
+AS_GOOD = 0.01
+"""Difference of mean AUROC below which blocks tell emotions apart alike."""
 COMPONENTS = 3
 Array = NDArray[np.float64]
 
@@ -133,9 +135,9 @@ def told_apart(
 def best_block(separation: Array, near: float) -> int:
     """The block whose mean AUROC is the largest; the first and the last place are left out.
 
-    In small models nearly all blocks tell stories apart, the early ones by their words alone. So of those that fall
-    short of the largest by no more than a standard error, paired over emotions, that one is taken which is nearest to
-    where concept vectors are read: where these tell no tiles apart, cosines with them say nothing.
+    In small models nearly all blocks tell stories apart, the early ones by their words alone. So of those that are as
+    good but for `AS_GOOD`, that one is taken which is nearest to where concept vectors are read: where these tell no
+    tiles apart, cosines with them say nothing.
 
     Args:
         separation: AUROC [words, n_blocks + 1].
@@ -144,15 +146,14 @@ def best_block(separation: Array, near: float) -> int:
     Raises:
         UserError: there is no block between the first and the last.
     """
-    inner = separation[:, 1:-1]
-    if not inner.shape[1]:
+    inner = separation.mean(0)[1:-1]
+    if not len(inner):
         raise UserError(
             "Emotion vectors are read between two blocks, and the model has one block only.",
             "Take a model of two blocks or more.",
         )
-    behind = inner[:, [inner.mean(0).argmax()]] - inner
-    as_good = behind.mean(0) <= behind.std(0, ddof=1) / np.sqrt(len(inner))
-    return min((1 + np.flatnonzero(as_good)).tolist(), key=lambda block: abs(block - near))
+    as_good = np.flatnonzero(inner >= inner.max() - AS_GOOD)
+    return min((1 + as_good).tolist(), key=lambda block: abs(block - near))
 
 
 @dataclass(frozen=True, eq=False)

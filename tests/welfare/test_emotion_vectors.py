@@ -118,18 +118,13 @@ def test_vectors_lack_the_common_mean_and_what_neutral_texts_vary_along() -> Non
 
 
 @pytest.mark.parametrize(("near", "block"), [(1.0, 2), (2.4, 2), (2.6, 3), (4.0, 3)])
-def test_of_blocks_that_are_as_good_the_nearest_but_neither_the_first_nor_the_last_of_all(
+def test_of_blocks_that_are_as_good_the_nearest_is_taken_but_never_the_first_or_the_last(
     near: float, block: int
 ) -> None:
-    assert best_block(np.array([[1.0, 0.6, 0.9, 0.7, 1.0], [1.0, 0.6, 0.7, 0.9, 1.0]]), near) == block
+    separation = np.array([[1.0, 0.6, 0.9, 0.7, 0.6, 1.0], [1.0, 0.6, 0.7, 0.885, 0.96, 1.0]])
+    assert best_block(separation, near) == block  # 0.78 in block 4 is worse, however near
     with pytest.raises(UserError, match="one block only"):
         best_block(np.ones((3, 2)), near)
-
-
-def test_a_block_that_is_clearly_worse_is_not_taken_however_near() -> None:
-    rng = np.random.default_rng(0)
-    separation = np.array([0.9, 0.9, 0.905, 0.9, 0.9]) + rng.normal(0, 0.05, (171, 1)) + rng.normal(0, 0.001, (171, 5))
-    assert best_block(separation, near=3) == 2
 
 
 @pytest.mark.parametrize("turn", [1.0, -1.0])
