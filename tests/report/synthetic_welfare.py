@@ -78,6 +78,7 @@ class World:
         untrained: strength of the naive model's own vectors.
         bridged: how near they are to latents of learning signals, as a share of the trained ones.
         told: how far from 0.5 their AUROC is in the middle.
+        valence: the principal component of emotions that follows it.
         settings: of the study, as ``--set`` has them.
     """
 
@@ -90,6 +91,7 @@ class World:
     untrained: float = 0.05
     bridged: float = 0.0
     told: float = 0.15
+    valence: int = 1
     settings: tuple[str, ...] = ()
 
     def of(self, training: str) -> float:
@@ -274,11 +276,11 @@ class _Maze:
                 components += [
                     {
                         **about, "concept": concept, "component": number, "explained": 0.45 / number,
-                        "valence_r": (0.95 if self.world.axis >= 0 else 0.1) / number**2,
-                        "projection": 3 * sign * strength / number, "cosine": 0.1 * sign * strength, "null_low": -0.5,
-                        "null_high": 0.5,
+                        "valence_r": (0.95 if self.world.axis >= 0 else 0.1) / (1 + away) ** 2,
+                        "projection": 3 * sign * strength * (away == 0), "cosine": 0.1 * sign * strength * (away == 0),
+                        "null_low": -0.5, "null_high": 0.5,
                     }
-                    for number in (1, 2)
+                    for number, away in ((number, abs(number - self.world.valence)) for number in (1, 2))
                 ]  # fmt: skip
         self._add(EmotionCosine, cosines)
         self._add(EmotionComponent, components)

@@ -128,7 +128,8 @@ def test_none_holds_where_none_is_true(record: Record) -> None:
     world = World(axis=-1.0, strength={"shuffled": 1.0}, planted=False)
     write_welfare(record, world)
     found = {text: claim.ruling.verdict for text, claim in claims_of(record).items()}
-    undecided = {CONTROL, GROWS, SHUFFLED}  # a control of what isn't there tells nothing
+    # a control of what isn't there tells nothing, nor do words near vectors that are none of their tiles
+    undecided = {CONTROL, GROWS, SHUFFLED, PLEASANT, MIRRORED, COMPONENT}
     assert {text for text, verdict in found.items() if verdict is not NO} == {
         *undecided,
         *(text for text in found if text.startswith("… and not after a training on shuffled rewards")),
@@ -211,6 +212,12 @@ def test_emotions_near_a_controls_vectors_are_not_the_mazes(tmp_path: Path) -> N
     assert all(found[text] is not YES for text in claims)
     found = verdicts_of(tmp_path / "none", World(settings=('training=[{name="primary"}]',)))
     assert [found[text] for text in claims] == [MAYBE] * 3
+
+
+def test_valence_may_be_another_component_than_the_first(tmp_path: Path) -> None:
+    found = verdicts_of(tmp_path, World(valence=2))
+    (second,) = (text for text in found if text.startswith("On the component that follows valence most closely (PC2"))
+    assert found[COMPONENT] is NO and found[second] is YES
 
 
 def test_words_of_one_cell_count_once() -> None:

@@ -17,6 +17,7 @@ from jobs.report.drawing import Claim
 from jobs.report.reader import Reader, StudyFacts
 from jobs.report.verdicts import Ruling, Verdict
 from jobs.report.welfare_axis import authors
+from jobs.report.welfare_axis.claims_bridge import bridge_claim
 from jobs.report.welfare_axis.claims_correctness import correctness_claim
 from jobs.report.welfare_axis.claims_emotions import emotion_claims
 from jobs.report.welfare_axis.claims_steering import steering_claims
@@ -77,6 +78,7 @@ def claims(reader: Reader, facts: StudyFacts) -> list[Claim]:
         _grows(or_none(lambda: read_line(reader, facts)), primary(facts)),
         *steering_claims(reader, facts, _learns(several[0], progress, returns)),
         *emotion_claims(reader, facts),
+        bridge_claim(reader, facts),
     ]
 
 

@@ -9,10 +9,8 @@ from jobs.report.verdicts import Interval
 from jobs.report.welfare_axis import authors
 from jobs.report.welfare_axis.fig_tracking import CORRECTNESS, Tracked, finals
 from jobs.report.welfare_axis.trainings import NAIVE, Training
+from jobs.report.welfare_axis.vectors import SIGNS
 from tdlens.figures import number
-
-SIGNS = {"gold": 1, "mold": -1}
-"""Of an answer that was right less one that was wrong."""
 
 
 def correctness_claim(one: Training, tracked: list[Tracked]) -> Claim:

@@ -1,4 +1,4 @@
-"""Claims about emotion words, about the bridge to latents of learning signals, and about models whose axis is known."""
+"""Claims about emotion words: cosines with concept vectors, and principal components."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from jobs.report.drawing import Claim
 from jobs.report.reader import Reader, StudyFacts
 from jobs.report.verdicts import Interval, Ruling, Verdict, negated
 from jobs.report.welfare_axis import authors
-from jobs.report.welfare_axis.bridge import ALPHA, Bridged, read_bridge
-from jobs.report.welfare_axis.emotions import Component, Words, more, read_components, read_words
+from jobs.report.welfare_axis.emotions import Component, Words, more, of_valence, read_components, read_words
 from jobs.report.welfare_axis.trainings import SHIPPED, Training, primary, trainings
-from jobs.report.welfare_axis.vectors import CONCEPTS, Owner, naive_of, of_model, read_vectors, told_apart
+from jobs.report.welfare_axis.vectors import SIGNS, Owner, naive_of, of_model, read_vectors, told_apart
 from tdlens.figures import number
 
 MIRRORED = 0.7
@@ -25,14 +24,10 @@ CLEAR = 0.1
 """By how much an r has to differ from a control's: intervals are over words, and know nothing of other trainings."""
 VALENCE = 0.7
 """r of the first principal component with valence from which on it counts as valence."""
-HALF = 0.5
-"""Share of a vector's nearness to latents that the naive model's own is to stop short of."""
-SIGNS = {"gold": 1, "mold": -1}
-"""Of what pleases, and of a signal that is better than expected."""
 
 
 def emotion_claims(reader: Reader, facts: StudyFacts) -> list[Claim]:
-    """Every claim on emotions and on the bridge with its verdict."""
+    """Every claim on emotions with its verdict."""
     one = primary(facts)
     owner = Owner(one, one.variant)
     words = or_none(lambda: read_words(reader, owner))
@@ -41,22 +36,26 @@ def emotion_claims(reader: Reader, facts: StudyFacts) -> list[Claim]:
     controls = {
         said: None if each is None else or_none(partial(read_words, reader, each)) for said, each in others.items()
     }
-    components = or_none(lambda: read_components(reader, owner)) or {}
-    theirs = {
-        said: {} if each is None else or_none(partial(read_components, reader, each)) or {}
-        for said, each in others.items()
-    }
+    best = or_none(lambda: of_valence(reader)) or 1
+    whose = [owner, *others.values()]
+
+    def along(component: int) -> list[dict[str, Component]]:
+        return [
+            {} if each is None else or_none(partial(read_components, reader, each, component)) or {} for each in whose
+        ]
+
     shipped = facts.config["model"]["name"] == SHIPPED
     of_words = [
         _mirrored(words, controls, one),
         _pleasant(words, controls),
-        _first_component(components, theirs, words, one, shipped=shipped),
+        _first_component(along(1), words, one, shipped=shipped),
+        *([_valence_component(best, along(best))] if best != 1 else []),
     ]
     vectors = or_none(lambda: read_vectors(reader))
     if words is not None and vectors is not None:
         told = told_apart(of_model(vectors, owner), facts)
         of_words = [_void(each) if not told.issuperset(words.blocks.values()) else each for each in of_words]
-    return [*of_words, _bridged(or_none(lambda: read_bridge(reader, one)))]
+    return of_words
 
 
 def _void(one: Claim) -> Claim:
@@ -145,16 +144,11 @@ def _pleasant(words: Words | None, controls: dict[str, Words | None]) -> Claim:
 
 
 def _first_component(
-    components: dict[str, Component],
-    controls: dict[str, dict[str, Component]],
-    words: Words | None,
-    one: Training,
-    *,
-    shipped: bool,
+    several: list[dict[str, Component]], words: Words | None, one: Training, *, shipped: bool
 ) -> Claim:
     valence, theirs = None, authors.projections(one)
-    if components and words is not None:
-        valence = fisher(next(iter(components.values())).valence_r, words.cells)
+    if several[0] and words is not None:
+        valence = fisher(next(iter(several[0].values())).valence_r, words.cells)
     parts = [
         claim(
             f"… the first principal component is valence: r above {number(VALENCE, 1)}",
@@ -168,12 +162,39 @@ def _first_component(
             maybe="Whether it orders words by valence can't be told.",
         )
     ]
+    published = {
+        concept: NOT_PUBLISHED if theirs is None else f"{number(theirs[concept])} (its stream's units)"
+        for concept in SIGNS
+    }
+    return _opposite("the first principal component of emotions", several, parts, published)
+
+
+def _valence_component(component: int, several: list[dict[str, Component]]) -> Claim:
+    """Where valence isn't the first component, the question can be put to the one that it is."""
+    place = next(iter(several[0].values()), None)
+    told = (
+        "" if place is None else f", r {number(place.valence_r)}, {number(100 * place.explained, 0)} % of the variance"
+    )
+    named = f"the component that follows valence most closely (PC{component}{told})"
+    return _opposite(named, several, [], dict.fromkeys(SIGNS, NOT_PUBLISHED))
+
+
+def _opposite(named: str, several: list[dict[str, Component]], parts: list[Claim], published: dict[str, str]) -> Claim:
+    """Both vectors on a component of emotions.
+
+    Args:
+        named: the component in words.
+        several: places on it by concept, of the first training and of its controls.
+        parts: what else has to hold.
+        published: places by concept.
+    """
+    parts = list(parts)
     for concept, sign in SIGNS.items():
-        place = components.get(concept)
+        place, *controls = (each.get(concept) for each in several)
         parts.append(
             claim(
                 f"… {concept.capitalize()} projects {'above' if sign > 0 else 'below'} random vectors of its norm",
-                NOT_PUBLISHED if theirs is None else f"{number(theirs[concept])} (its stream's units)",
+                published[concept],
                 UNRECORDED
                 if place is None
                 else f"{Interval(place.projection, place.low, place.high).text()}, in brackets 95 % of random ones; "
@@ -184,9 +205,9 @@ def _first_component(
                 maybe="It lies among random vectors.",
             )
         )
-        parts.append(_farther_out(concept, sign, place, [each.get(concept) for each in controls.values()]))
+        parts.append(_farther_out(concept, sign, place, controls))
     return together(
-        "On the first principal component of emotions Gold and Mold lie on opposite sides",
+        f"On {named} Gold and Mold lie on opposite sides",
         NOT_PUBLISHED,
         parts,
         yes="They do, beyond isotropic random vectors and both controls; that holds of this one training.",
@@ -197,14 +218,14 @@ def _first_component(
 
 def _farther_out(concept: str, sign: int, place: Component | None, controls: list[Component | None]) -> Claim:
     rule = (
-        f"Replicates if the cosine with the component is {'above' if sign > 0 else 'below'} that of the naive model's "
-        "own vector and that of shuffled rewards; does not if it isn't; can't tell without both. No interval: these "
-        "are single vectors."
+        f"Replicates if the cosine with the component is {'above' if sign > 0 else 'below'} 0, that of the naive "
+        "model's own vector and that of shuffled rewards; does not if it isn't; can't tell without both. No interval: "
+        "these are single vectors."
     )
     known = [each.cosine for each in controls if each is not None]
     verdict = Verdict.UNCLEAR
     if place is not None and len(known) == len(controls):
-        farther = all(sign * place.cosine > sign * each for each in known)
+        farther = all(sign * place.cosine > sign * each for each in (0.0, *known))
         verdict = Verdict.REPLICATES if farther else Verdict.DIFFERS
     told = ", ".join(number(each, 3) for each in known)
     missing = place is None or len(known) < len(controls)
@@ -237,96 +258,3 @@ def _beyond(place: Component | None, sign: int) -> Ruling:
     if place is None or place.beyond == 0:
         return Ruling(Verdict.UNCLEAR, rule)
     return Ruling(Verdict.REPLICATES if place.beyond == sign else Verdict.DIFFERS, rule)
-
-
-def _bridged(found: list[Bridged] | None) -> Claim:
-    parts = []
-    for concept in CONCEPTS:
-        for named, chosen in (("TD errors", _is_error), ("values", _is_value)):
-            mine, naive = (
-                [one for one in found or [] if one.concept == which and chosen(one.signal)]
-                for which in (concept, f"untrained {concept}")
-            )
-            parts += [
-                claim(
-                    f"… {concept.capitalize()}, latents of {named}: nearer than latents that fire as often",
-                    NOT_PUBLISHED,
-                    _nearest(mine) if mine else UNRECORDED,
-                    _shares(mine, SIGNS[concept]),
-                    yes="It shares their direction.",
-                    no="It points against what was expected.",
-                    maybe="It is no nearer than matched latents are, which doesn't say that it has nothing of them.",
-                ),
-                _more_than_naive(mine, naive, concept, named),
-            ]
-    return together(
-        "After the maze Gold points along latents of TD errors and values in the same model, Mold against them; not "
-        "before it",
-        NOT_PUBLISHED,
-        parts,
-        yes="The welfare vectors and the learning signals share directions, and it is the maze's doing.",
-        no="At least one points the other way round, or did so before the maze.",
-        maybe="Whether they share directions, and by the maze's doing, can't be told.",
-    )
-
-
-def _more_than_naive(mine: list[Bridged], naive: list[Bridged], concept: str, named: str) -> Claim:
-    """The farthest of the significant cosines against that of the naive model's own vector in the same place."""
-    sign = SIGNS[concept]
-    rule = (
-        f"Of the cosines that are {'positive' if sign > 0 else 'negative'} with a corrected p ≤ {ALPHA:g}, the one "
-        "farthest out, in widths of its matched sets' 95 %. Replicates if the naive model's own vector, in the same "
-        f"autoencoder, block and signal, is less than {HALF:g} times as far out on that side; does not if at least as "
-        "far; else, or without such a cosine, can't tell. No interval: these are single vectors, and the farthest of "
-        "several is likely to be somewhat farther than it is."
-    )
-    places = {(one.sae, one.block, one.signal): one for one in naive}
-    clear = [one for one in mine if one.adjusted <= ALPHA and one.side == sign]
-    first = max(clear, key=lambda one: sign * one.out, default=None)
-    control = None if first is None else places.get((first.sae, first.block, first.signal))
-    verdict, ours = Verdict.UNCLEAR, "no such cosine" if mine else UNRECORDED
-    if first is not None and control is not None:
-        share = control.out / first.out
-        verdict = Verdict.REPLICATES if share < HALF else Verdict.DIFFERS if share >= 1 else Verdict.UNCLEAR
-        ours = (
-            f"{first.signal}, {first.sae}/{first.block}: cosine {number(first.cosine, 3)}, naive "
-            f"{number(control.cosine, 3)}; {number(first.out)} and {number(control.out)} widths out"
-        )
-    return claim(
-        f"… {concept.capitalize()}, latents of {named}: farther out than the naive model's own vector",
-        NOT_PUBLISHED,
-        ours,
-        Ruling(verdict, rule),
-        yes="Before the maze there was less than half of it.",
-        no="The naive model's own vector has as much of it: it isn't the maze's doing.",
-        maybe="That it is the maze's doing can't be told.",
-    )
-
-
-def _is_error(signal: str) -> bool:
-    return "error" in signal
-
-
-def _is_value(signal: str) -> bool:
-    return signal.startswith("q_") and "difference" not in signal
-
-
-def _nearest(mine: list[Bridged]) -> str:
-    best = min(mine, key=lambda one: (one.adjusted, -abs(one.cosine)))
-    return (
-        f"{best.signal}, {best.sae}/{best.block}: cosine {number(best.cosine, 3)}, matched {number(best.null.low, 3)} "
-        f"to {number(best.null.high, 3)}, p = {number(best.adjusted, 3)} (Holm); {len(mine)} comparisons"
-    )
-
-
-def _shares(mine: list[Bridged], sign: int) -> Ruling:
-    rule = (
-        f"Replicates if a cosine is {'positive' if sign > 0 else 'negative'} and {'above' if sign > 0 else 'below'} "
-        "matched sets of latents with "
-        f"p ≤ {ALPHA:g} after Holm's correction over all tests of the training, and none is so with the other sign; "
-        "does not if only such of the other sign are; else can't tell."
-    )
-    clear = {one.side for one in mine if one.adjusted <= ALPHA} - {0}
-    if len(clear) != 1:
-        return Ruling(Verdict.UNCLEAR, rule)
-    return Ruling(Verdict.REPLICATES if sign in clear else Verdict.DIFFERS, rule)

@@ -1,6 +1,8 @@
-"""Emotion words: cosines with Gold against cosines with Mold, and the vectors on the first principal component."""
+"""Emotion words: cosines with Gold against cosines with Mold, and the vectors on the component of valence."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,7 +11,7 @@ from jobs.report.claims import or_none, shown
 from jobs.report.drawing import Drawing, Table
 from jobs.report.reader import Reader, StudyFacts
 from jobs.report.welfare_axis import authors
-from jobs.report.welfare_axis.emotions import Component, Words, read_components, read_words
+from jobs.report.welfare_axis.emotions import Component, Words, of_valence, read_components, read_words
 from jobs.report.welfare_axis.trainings import primary
 from jobs.report.welfare_axis.vectors import CONCEPTS, Owner, owners
 from tdlens.figures import GREY, blank, canvas, number, published
@@ -31,20 +33,24 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     words = read_words(reader, first)
     figure, axes = canvas(1, 2, height=4.6, width_ratios=[1.15, 1])
     _scatter(axes[0, 0], words, first)
-    components = {one: or_none(lambda one=one: read_components(reader, one)) or {} for one in owners(facts)}  # type: ignore[misc]
-    _projections(axes[0, 1], {one: found for one, found in components.items() if found})
+    best = or_none(lambda: of_valence(reader)) or 1
+    components, along = (
+        {one: or_none(partial(read_components, reader, one, which)) or {} for one in owners(facts)}
+        for which in (1, best)
+    )
+    _projections(axes[0, 1], best, {one: found for one, found in along.items() if found})
     several = {one: or_none(lambda one=one: read_words(reader, one)) for one in owners(facts)}  # type: ignore[misc]
     return Drawing(
         figure,
-        sees=_sees(words, components.get(first, {})),
+        sees=_sees(words, {1: components.get(first, {}), best: along.get(first, {})}),
         beside=(
             "Emotion vectors are the naive model's: means over stories about each word, freed of the mean and of what "
             "neutral dialogues vary in. A strong negative r says that the two are mirror images among emotions; "
             "two vectors that are nearly opposite are so among any words, so r is to be read beside the sign of the "
             "valence: Gold near what is pleasant, Mold near what is not. On the right is how much of each vector's "
-            "direction lies along the first principal component; bars hold 95 % of random vectors. Projections, in the "
-            "table, are cosines times the vectors' lengths, which differ between models. Valence is by a table, not "
-            "asked of the model."
+            "direction lies along the principal component that follows valence most closely, in the paper the first; "
+            "bars hold 95 % of random vectors. Projections on the first, in the table, are cosines times the vectors' "
+            "lengths, which differ between models. Valence is by a table, not asked of the model."
         ),
         n=f"{len(words.table)} emotion words, block {words.blocks['gold']}",
         table=_table(several, components),
@@ -93,7 +99,7 @@ def _name(ax: Axes, words: Words, ends: list[str]) -> None:
         )  # fmt: skip
 
 
-def _projections(ax: Axes, components: dict[Owner, dict[str, Component]]) -> None:
+def _projections(ax: Axes, component: int, components: dict[Owner, dict[str, Component]]) -> None:
     if not components:
         blank(ax, "principal components are not recorded")
         return
@@ -107,13 +113,14 @@ def _projections(ax: Axes, components: dict[Owner, dict[str, Component]]) -> Non
             ax.plot([-random, random], [height + offset] * 2, color=GREY, linewidth=5, alpha=0.3)
             label = concept.capitalize() if height == heights[0] else None
             ax.plot([place.cosine], [height + offset], "o", color=colour, label=label)
-    explained = next(iter(next(iter(components.values())).values())).explained
+    one = next(iter(next(iter(components.values())).values()))
+    share = number(100 * one.explained, 0)
     ax.axvline(0, color=GREY, linewidth=0.8)
     ax.set(yticks=heights, yticklabels=[one.said.replace(" (", "\n(", 1) for one in components])
     ax.tick_params(axis="y", labelsize=7.4)
     ax.set(
-        title=f"PC1, {number(100 * explained, 0)} % of the variance",
-        xlabel="cosine with PC1",
+        title=f"PC{component}, {share} % of the variance, r with valence {number(one.valence_r)}",
+        xlabel=f"cosine with PC{component}",
         ylim=(-0.6, len(heights) - 0.4),
     )
     ax.grid(axis="y", visible=False)
@@ -121,13 +128,15 @@ def _projections(ax: Axes, components: dict[Owner, dict[str, Component]]) -> Non
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, fontsize=7.5)
 
 
-def _sees(words: Words, found: dict[str, Component]) -> str:
+def _sees(words: Words, along: dict[int, dict[str, Component]]) -> str:
     told = f"r = {shown(words.r)}, slope {number(words.slope)}. "
     told += f"Nearest to Gold: {', '.join(words.top('gold'))}; to Mold: {', '.join(words.top('mold'))}."
-    if found:
+    for component, found in along.items():
+        if not found:
+            continue
         one = next(iter(found.values()))
         told += (
-            f" PC1 follows valence with r = {number(one.valence_r)}; "
+            f" PC{component} follows valence with r = {number(one.valence_r)}; "
             f"{', '.join(f'cosine with {concept} {number(place.cosine, 3)}' for concept, place in found.items())}."
         )
     return told

@@ -15,6 +15,8 @@ from tdlens.figures import BLUE, ORANGE
 
 CONCEPTS = {"gold": ORANGE, "mold": BLUE}
 """The two tiles and their colours."""
+SIGNS = {"gold": 1, "mold": -1}
+"""Of what pleases, of an answer that was right, and of a signal that is better than expected."""
 
 
 @dataclass(frozen=True)
