@@ -119,7 +119,7 @@ def _projections(ax: Axes, component: int, components: dict[Owner, dict[str, Com
     ax.set(yticks=heights, yticklabels=[one.said.replace(" (", "\n(", 1) for one in components])
     ax.tick_params(axis="y", labelsize=7.4)
     ax.set(
-        title=f"PC{component}, {share} % of the variance, r with valence {number(one.valence_r)}",
+        title=f"PC{component}, {share} % of the variance\nr with valence {number(one.valence_r)}",
         xlabel=f"cosine with PC{component}",
         ylim=(-0.6, len(heights) - 0.4),
     )
