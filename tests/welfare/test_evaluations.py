@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from jobs.sections.welfare import EVALUATED
 from jobs.welfare.data import Item, items_of, read_items, sentiment_items
-from jobs.welfare.doses import doses, matched, random_like
+from jobs.welfare.doses import doses, matched, rotated
 from jobs.welfare.emotions import VALENCE
 from jobs.welfare.evaluations import EVALUATIONS, Asking
 from jobs.welfare.evaluations.confidence import answered, is_right
@@ -105,12 +105,27 @@ def test_doses_are_multiples_of_the_vector_and_of_the_stream() -> None:
     assert not curve[1].vector.any() and curve[2].norm == pytest.approx(5.0)
     control = matched(torch.ones(WIDTH), VECTOR)
     assert control.norm().item() == pytest.approx(VECTOR.norm().item()) and control.std() == 0
-    drawn = [random_like(VECTOR, (1, draw)) for draw in (0, 0, 1)]
-    assert torch.equal(drawn[0], drawn[1]) and not torch.allclose(drawn[0], drawn[2])
-    assert drawn[2].norm().item() == pytest.approx(VECTOR.norm().item())
     for zero in (lambda: doses(torch.zeros(4), 1.0, [1.0], []), lambda: matched(torch.zeros(4), torch.ones(4))):
         with pytest.raises(UserError, match="no direction"):
             zero()
+
+
+@pytest.mark.parametrize("other", [torch.ones(WIDTH), -0.5 * VECTOR])
+def test_a_pair_is_turned_as_a_whole(other: torch.Tensor) -> None:
+    pair = torch.stack([VECTOR, other])
+    drawn = [rotated(pair, (1, draw)) for draw in (0, 0, 1)]
+    assert torch.equal(drawn[0], drawn[1]) and not torch.allclose(drawn[0], drawn[2], atol=1.0)
+    for each in drawn:
+        torch.testing.assert_close(each @ each.T, pair @ pair.T)
+
+
+def test_no_direction_is_preferred() -> None:
+    """The first of a turned pair lies anywhere on its sphere: mean 0, variance 1 / d in every direction."""
+    pair = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.6, 0.8, 0.0, 0.0]])
+    found = torch.stack([rotated(pair, (0, draw)) for draw in range(2000)]).double()
+    for vector in found.unbind(1):
+        assert vector.mean(0).abs().max() < 4.5 / (4 * 2000) ** 0.5
+        torch.testing.assert_close(vector.T @ vector / 2000, torch.eye(4).double() / 4, atol=0.02, rtol=0)
 
 
 @pytest.fixture(scope="module")
