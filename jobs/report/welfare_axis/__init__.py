@@ -48,8 +48,12 @@ REPORT = TaskReport(
         "doing, and says nothing about large models. What it can show is whether the analysis works.",
         "Mazes are of 31 × 31 tiles, not 100 × 100, except with the settings of studies/maze_qwen3_4b.toml; batches of "
         "rollouts and numbers of trajectories are smaller, as the study's configuration says.",
-        "A training on shuffled rewards, vectors of random direction, models with an axis of our making and the bridge "
+        "A training on shuffled rewards, random pairs of vectors, models with an axis of our making and the bridge "
         "to latents of learning signals are additions.",
+        "Trajectories end on all four letters alike in each class, so that of few of them the means differ by tiles and "
+        "not by which letters were drawn. Those that choose a vector's block aren't those that judge it there.",
+        "Emotions are read in the block that tells them apart best, as in the paper; of blocks that are as good within "
+        "0.01 of AUROC, in the one nearest to where the vectors are read.",
         "Controls have the norm of what they stand beside at every dose. The paper says so too, but its control curves "
         "are nearly the same for vectors whose lengths differ five times, so that they look as if they had not.",
         "The pattern is tested as an interaction over all evaluations at once. The paper shows that single effects of "
