@@ -50,7 +50,7 @@ REPORT = TaskReport(
         "rollouts and numbers of trajectories are smaller, as the study's configuration says.",
         "A training on shuffled rewards, random pairs of vectors, models with an axis of our making and the bridge "
         "to latents of learning signals are additions.",
-        "Trajectories end on all four letters alike in each class, so that of few of them the means differ by tiles and "
+        "Trajectories end on all four letters alike in each class, so that means of few of them differ by tiles, "
         "not by which letters were drawn. Those that choose a vector's block aren't those that judge it there.",
         "Emotions are read in the block that tells them apart best, as in the paper; of blocks that are as good within "
         "0.01 of AUROC, in the one nearest to where the vectors are read.",
