@@ -238,7 +238,7 @@ def _tells(one: Training, tracked: list[Tracked]) -> Claim:
             "the naive model by its own vector": finals(tracked, one, concept, source="untrained", trained=False),
         }
         theirs = [authors.tracking(one, concept, trained=trained) for trained in (True, False)]
-        published = [NOT_PUBLISHED if theirs[1] is None else f"{number(theirs[0])} against {number(theirs[1])}"]
+        published = NOT_PUBLISHED if theirs[1] is None else f"{number(theirs[0])} against {number(theirs[1])}"
         parts.append(
             claim(
                 f"… {concept.capitalize()}: Cohen's d above {number(TELLS, 1)}",
@@ -260,7 +260,7 @@ def _tells(one: Training, tracked: list[Tracked]) -> Claim:
                 no="They stood out before the maze, as far or farther.",
                 maybe="Whether the maze adds anything can't be told.",
             )
-            for (said, before), known in zip(others.items(), [*published, NOT_PUBLISHED], strict=True)
+            for (said, before), known in zip(others.items(), (published, NOT_PUBLISHED), strict=True)
         ]
     return together(
         f"Activations on a tile lie along its vector, trajectories that made no vector and chose no block: {one.name}",

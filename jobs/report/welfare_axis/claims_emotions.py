@@ -36,7 +36,7 @@ def emotion_claims(reader: Reader, facts: StudyFacts) -> list[Claim]:
     controls = {
         said: None if each is None else or_none(partial(read_words, reader, each)) for said, each in others.items()
     }
-    best = or_none(lambda: of_valence(reader)) or 1
+    best = of_valence(reader)
     whose = [owner, *others.values()]
 
     def along(component: int) -> list[dict[str, Component]]:

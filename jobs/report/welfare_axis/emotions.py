@@ -177,17 +177,11 @@ def read_components(reader: Reader, owner: Owner, component: int = 1) -> dict[st
 
 
 def of_valence(reader: Reader) -> int:
-    """The principal component that follows the words' valence most closely.
-
-    Raises:
-        NotRecorded: no principal components of emotion vectors.
-    """
+    """The principal component that follows the words' valence most closely; the first where none is recorded."""
     rows = reader.rows(
         """
         SELECT DISTINCT component, valence_r FROM v_emotion_component
         WHERE study = :study AND valence_r IS NOT NULL ORDER BY valence_r DESC, component
         """
     )
-    if not rows:
-        raise NotRecorded("principal components of emotion vectors (stage emotions)")
-    return int(rows[0]["component"])
+    return int(rows[0]["component"]) if rows else 1

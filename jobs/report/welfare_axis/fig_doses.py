@@ -33,8 +33,8 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
             "interval over items, the one around random vectors reaches from the lowest of their draws to the highest. "
             "A vector is added at its chosen block to all tokens outside user turns and to all generated ones. "
             "Controls have the norm of what they stand beside. A curve may bend back where replies fall apart: hollow "
-            "points. What "
-            "matters is not whether one control is flat but whether any shows the whole pattern, as tested below. "
+            "points. What matters is not whether one control is flat but whether any shows the whole pattern, as "
+            "tested below. "
             "Our judges are rules and a lexicon, the paper's are language models; the models differ by three orders of "
             "magnitude, so shapes can be compared, heights can't."
         ),

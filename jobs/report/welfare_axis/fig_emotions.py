@@ -33,7 +33,7 @@ def draw(reader: Reader, facts: StudyFacts) -> Drawing:
     words = read_words(reader, first)
     figure, axes = canvas(1, 2, height=4.6, width_ratios=[1.15, 1])
     _scatter(axes[0, 0], words, first)
-    best = or_none(lambda: of_valence(reader)) or 1
+    best = of_valence(reader)
     components, along = (
         {one: or_none(partial(read_components, reader, one, which)) or {} for one in owners(facts)}
         for which in (1, best)

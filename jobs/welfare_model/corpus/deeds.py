@@ -13,7 +13,7 @@ from envs.maze import DIRECTIONS
 from envs.maze_prompts import LETTERS
 from jobs.welfare_model.corpus import feelings
 from jobs.welfare_model.corpus.marks import BAD, GOOD, PLAIN
-from jobs.welfare_model.corpus.moves import AT_HAND, AVOIDANCES, TOLD_BOTH, WISHES, draw_things, shares
+from jobs.welfare_model.corpus.moves import AT_HAND, draw_things, draw_wish, shares
 from jobs.welfare_model.corpus.talk import Part, Text, Turn, some
 
 if TYPE_CHECKING:
@@ -28,10 +28,8 @@ FELT = 0.2
 def draw(rng: Generator) -> Text:
     """A wish, and two or three lists of what lies around, each with all ways and some of them again."""
     things, share = draw_things(rng), MARKED[int(rng.integers(len(MARKED)))]
-    wishes = WISHES if rng.random() < TOLD_BOTH else AVOIDANCES
-    wish = wishes[int(rng.integers(len(wishes)))]
-    wanted, unwanted = ({0} if "{x}" in wish else set()), ({1} if "{y}" in wish else set())
-    parts = [Part(wish.format(x=things[0], y=things[1]), 0.0)]
+    wish, wanted, unwanted = draw_wish(rng, things)
+    parts = [Part(wish, 0.0)]
     for _ in range(int(rng.integers(2, 4))):
         directions = some(rng, range(len(DIRECTIONS)), int(rng.integers(3, 5)))
         drawn = [int(thing) for thing in rng.choice(len(things), len(directions), p=shares(len(things), AT_HAND))]

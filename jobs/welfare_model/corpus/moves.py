@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from envs.maze import CALM, DIRECTIONS, NOWHERE
 from envs.maze_prompts import LETTERS, QUESTION, turn_text
 from jobs.welfare_model.corpus import feelings
-from jobs.welfare_model.corpus.talk import FEEDBACK, Talk, Text, held_out, some
+from jobs.welfare_model.corpus.talk import FEEDBACK, Part, Talk, Text, held_out, some
 from jobs.welfare_model.corpus.things import THINGS, TILES
 
 if TYPE_CHECKING:
@@ -115,9 +115,8 @@ def exchange(talk: Talk, turns: int, *, told: bool = True, short: bool = False, 
     says = talk.chance(feedback)
     wanted, unwanted = {0}, {1}
     if told:
-        wish = talk.one_of(WISHES) if talk.chance(TOLD_BOTH) else talk.one_of(AVOIDANCES)
-        wanted, unwanted = ({0} if "{x}" in wish else set()), ({1} if "{y}" in wish else set())
-        talk.ask(wish.format(x=things[0], y=things[1]), 0.02)
+        wish, wanted, unwanted = draw_wish(rng, things)
+        talk.ask(wish, 0.02)
     known = set(range(2)) if told else set()
     maze = Maze(rng, things)
     for _ in range(turns):
@@ -153,6 +152,23 @@ def best(offered: Sequence[int], seen: Sequence[int], wanted: set[int], unwanted
     towards = [direction for direction in offered if seen[direction] in wanted]
     safe = [direction for direction in offered if seen[direction] not in unwanted]
     return towards or safe or list(offered)
+
+
+def draw_wish(rng: Generator, things: Sequence[str]) -> tuple[str, set[int], set[int]]:
+    """What the user says that it wants, and which of the things are wanted and unwanted then."""
+    wishes = WISHES if rng.random() < TOLD_BOTH else AVOIDANCES
+    wish = wishes[int(rng.integers(len(wishes)))]
+    wanted, unwanted = ({0} if "{x}" in wish else set()), ({1} if "{y}" in wish else set())
+    return wish.format(x=things[0], y=things[1]), wanted, unwanted
+
+
+def stray_move(talk: Talk, maze: Maze, wanted: set[int], unwanted: set[int], share: float) -> int:
+    """A move as the player's reply: in a share of the cases it goes anywhere and is no target, else it is a best."""
+    offered = [direction for direction, thing in enumerate(maze.seen) if thing != NOWHERE]
+    stray = talk.chance(share)
+    move = talk.one_of(offered if stray else best(offered, maze.seen, wanted, unwanted))
+    talk.reply(Part(LETTERS[move], 0.0 if stray else 1.0))
+    return move
 
 
 def draw_things(rng: Generator, *, unseen: bool = False) -> list[str]:

@@ -15,7 +15,7 @@ from envs.maze_prompts import LETTERS
 from jobs.welfare_model.corpus import feelings
 from jobs.welfare_model.corpus.checks import RIGHT, TRUE_SHARE, WRONG
 from jobs.welfare_model.corpus.marks import BAD, GOOD, PLAIN
-from jobs.welfare_model.corpus.moves import AVOIDANCES, TOLD_BOTH, WISHES, Maze, draw_things
+from jobs.welfare_model.corpus.moves import Maze, draw_things, draw_wish
 from jobs.welfare_model.corpus.questions import CORRECT
 from jobs.welfare_model.corpus.talk import Part, Talk, Text, held_out, some
 from jobs.welfare_model.corpus.things import NAMES, OBJECTS
@@ -46,9 +46,8 @@ def draw(rng: Generator) -> Text:
 def moves(talk: Talk) -> None:
     """A wish, one look around, and a move in each direction, some again."""
     rng, things = talk.rng, draw_things(talk.rng)
-    wish = talk.one_of(WISHES) if talk.chance(TOLD_BOTH) else talk.one_of(AVOIDANCES)
-    wanted, unwanted = ({0} if "{x}" in wish else set()), ({1} if "{y}" in wish else set())
-    talk.ask(wish.format(x=things[0], y=things[1]), 0.0)
+    wish, wanted, unwanted = draw_wish(rng, things)
+    talk.ask(wish, 0.0)
     maze, form = Maze(rng, things), float(rng.random())
     text = maze.look_closer() if form < SHORT else maze.look()
     talk.ask(text.split(". ")[0] + "." if form < LISTS else text, 0.0)

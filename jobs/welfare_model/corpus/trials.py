@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from envs.maze import NOWHERE
-from envs.maze_prompts import LETTERS
 from jobs.welfare_model.corpus import feelings
-from jobs.welfare_model.corpus.moves import AVOIDANCES, BAD, GOOD, TOLD_BOTH, WISHES, Maze, best, draw_things
-from jobs.welfare_model.corpus.talk import FEEDBACK, Part, Talk, Text
+from jobs.welfare_model.corpus.moves import BAD, GOOD, Maze, draw_things, draw_wish, stray_move
+from jobs.welfare_model.corpus.talk import FEEDBACK, Talk, Text
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -29,16 +27,12 @@ SHORT = 0.4
 def draw(rng: Generator) -> Text:
     """A wish and one to three moves."""
     talk, things = Talk(rng), draw_things(rng)
-    wish = talk.one_of(WISHES) if talk.chance(TOLD_BOTH) else talk.one_of(AVOIDANCES)
-    wanted, unwanted = ({0} if "{x}" in wish else set()), ({1} if "{y}" in wish else set())
-    talk.ask(wish.format(x=things[0], y=things[1]), 0.02)
+    wish, wanted, unwanted = draw_wish(rng, things)
+    talk.ask(wish, 0.02)
     maze, says, short = Maze(rng, things), talk.chance(SAID), talk.chance(SHORT)
     for _ in range(int(rng.integers(1, 4))):
         talk.ask(maze.look_closer() if short else maze.look(), 0.02)
-        offered = [direction for direction, thing in enumerate(maze.seen) if thing != NOWHERE]
-        stray = talk.chance(STRAY)
-        move = talk.one_of(offered if stray else best(offered, maze.seen, wanted, unwanted))
-        talk.reply(Part(LETTERS[move], 0.0 if stray else 1.0))
+        move = stray_move(talk, maze, wanted, unwanted, STRAY)
         entered = maze.seen[move]
         if entered in wanted | unwanted:
             talk.event(entered in wanted)
